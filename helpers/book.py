@@ -1,0 +1,173 @@
+"""From a finished run to a book: stage the executed notebooks, generate pages, build.
+
+Jupyter Book builds in a folder of its own inside the run, where the executed notebooks
+lie at the paths of their sources: pages show outputs, and the Colab button still opens
+the clean source. Warnings are errors, and a page that is missing fails the build.
+"""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from helpers.params import read_schema
+from helpers.runs import ROOT, STAGES, read_manifest
+
+
+class BookError(RuntimeError):
+    """A book that cannot be built: says which page or stage is at fault."""
+
+
+def build_book(run: Path, root: Path = ROOT) -> Path:
+    """Build the book of a run; returns the path of its index.html.
+
+    Does nothing if nothing has changed since the last build. Raises BookError if a stage
+    has not finished, if Sphinx warns, or if a page of the table of contents is missing.
+    """
+    manifests = {stage: finished(run, stage) for stage in STAGES}
+    tree = run / "book"
+    stage_tree(run, root, tree, manifests)
+    built = tree / "_build" / "html"
+    stamp = tree / "built.sha256"
+    digest = fingerprint(tree)
+    if not (stamp.exists() and stamp.read_text() == digest):
+        stamp.unlink(missing_ok=True)
+        run_sphinx(tree)
+        check_pages(tree, built)
+        stamp.write_text(digest)
+    return built / "index.html"
+
+
+def finished(run: Path, stage: str) -> dict:
+    """The manifest of a finished stage; BookError with the command that makes it."""
+    try:
+        return read_manifest(run, stage)
+    except Exception as error:
+        raise BookError(f"the book needs {stage}: {error}") from error
+
+
+# --- staging ---------------------------------------------------------------------------
+
+
+def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) -> None:
+    """Lay out sources, executed notebooks, figures and generated pages under `tree`."""
+    tree.mkdir(parents=True, exist_ok=True)
+    for part in ("book", "notebooks"):
+        shutil.rmtree(tree / part, ignore_errors=True)
+    shutil.copytree(root / "book", tree / "book")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, tree / name)
+    (tree / "notebooks").mkdir()
+    (tree / "book" / "figures").mkdir(exist_ok=True)
+    for stage in STAGES:
+        name = f"{stage}.ipynb"
+        shutil.copy(run / "notebooks" / name, tree / "notebooks" / name)
+        for figure in sorted((run / stage / "figures").glob("*.png")):
+            shutil.copy(figure, tree / "book" / "figures" / figure.name)
+    pages = {
+        "parameters": parameter_page(root),
+        "reproducibility": reproducibility_page(manifests),
+    }
+    for name, text in pages.items():
+        (tree / "book" / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def parameter_page(root: Path) -> str:
+    """Every parameter of every notebook, from the cells that declare them."""
+    parts = [
+        "# Parameters\n",
+        "Made from the `parameters` cells of the notebooks. The default is the value of the "
+        "`cpu` tier.\n",
+    ]
+    for stage in STAGES:
+        schema = read_schema(root / "notebooks" / f"{stage}.ipynb")
+        rows = [
+            {
+                "name": f"`{each.name}`",
+                "type": f"`{each.type}`",
+                "default": f"`{each.default!r}`",
+                "meaning": each.help,
+                "allowed": each.allowed(),
+            }
+            for each in schema.values()
+        ]
+        parts += [f"## {stage}\n", pd.DataFrame(rows).to_markdown(index=False), ""]
+    return "\n".join(parts)
+
+
+def reproducibility_page(manifests: dict[str, dict]) -> str:
+    """Machine, versions, time and memory of every stage of this copy of the book."""
+    rows = [
+        {
+            "stage": stage,
+            "seconds": f"{each['seconds']:.0f}",
+            "peak memory, MiB": f"{each['peak_memory_mib']:.0f}",
+            "records": f"{each['records']:,}",
+            "key": f"`{each['key'][:12]}`",
+        }
+        for stage, each in manifests.items()
+    ]
+    last = manifests[list(manifests)[-1]]
+    total = sum(each["seconds"] for each in manifests.values())
+    machine = {
+        "commit": last.get("commit") or "no repository",
+        "platform": last["platform"],
+        "python": last["python"],
+        "device": last["device"],
+        "processor cores": last["cpu_count"],
+        **last["versions"],
+    }
+    facts = pd.DataFrame(machine.items(), columns=["what", "value"])
+    return "\n".join(
+        [
+            "# Reproducibility\n",
+            "Made from the manifests that the stages of this run wrote.\n",
+            "## Time per stage\n",
+            pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True),
+            f"\nTogether {total:.0f} s.\n",
+            "## Machine and versions\n",
+            facts.to_markdown(index=False, disable_numparse=True),
+            "\nThe key of a stage is a digest of its notebook's code, the helper modules it "
+            "reaches, its parameters and the keys of the stages it reads. The same key on "
+            "the same machine gives the same records; another processor may differ in the "
+            "last digits, and training carries such differences on.\n",
+        ]
+    )
+
+
+# --- building --------------------------------------------------------------------------
+
+
+def fingerprint(tree: Path) -> str:
+    """Digest of everything that the build reads."""
+    digest = hashlib.sha256()
+    for path in sorted(tree.rglob("*")):
+        if path.is_file() and "_build" not in path.parts and path.suffix != ".sha256":
+            digest.update(str(path.relative_to(tree)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def run_sphinx(tree: Path) -> None:
+    """Build with warnings as errors; BookError quotes them."""
+    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(tree)]
+    command += ["-W", "-n", "--keep-going", "--all"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        output = (done.stdout + done.stderr).splitlines()
+        wrong = [line for line in output if re.search(r"WARNING|ERROR|Error", line)]
+        raise BookError("the book does not build:\n" + "\n".join(wrong or output[-20:]))
+
+
+def check_pages(tree: Path, built: Path) -> None:
+    """Every page of the table of contents must exist; BookError names those that don't."""
+    toc = yaml.safe_load((tree / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = [each["file"] for part in toc["parts"] for each in part["chapters"]]
+    pages = [f"{name}.html" for name in (toc["root"], *chapters)] + ["index.html"]
+    missing = [page for page in pages if not (built / page).is_file()]
+    if missing:
+        raise BookError(f"pages are missing from the built book: {', '.join(missing)}")

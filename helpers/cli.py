@@ -1,0 +1,189 @@
+"""The command `prefbook`: run, params, status, build, clean.
+
+What is refused is said in one line and ends with 2; a stage that fails ends with 1 and
+the name of the notebook to open. Heavy libraries are imported where they are used, so
+that the help comes at once.
+"""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from helpers.runs import Project
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="CodePMP, DPO and PPO on the same preference pairs, as a book that runs.",
+)
+
+Run = Annotated[str, typer.Option("--run", help="Name of the run, a folder in runs/.")]
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    tier: Annotated[str, typer.Option(help="smoke, cpu, t4 or h100.")] = "cpu",
+    run: Annotated[
+        str | None, typer.Option("--run", help="Name of the run; default: the tier.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run this stage only; may be repeated.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Run from this stage on.")
+    ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("-p", help="name=value, or 06_dpo.name=value for one stage."),
+    ] = None,
+    files: Annotated[
+        list[Path] | None, typer.Option("-f", help="YAML with values, like a tier.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Number of seeds; short for -p seeds=N.")
+    ] = None,
+) -> None:
+    """Run the stages that are stale. STAGE is `06_dpo`, `06` or `dpo`."""
+    with one_line_errors():
+        from helpers.pipeline import duration, run_stages
+        from helpers.settings import all_values, select
+
+        project = project_of(context)
+        name = run_name(run or tier)
+        texts = [f"seeds={seeds}"] if seeds is not None else []
+        chosen = select(list(project.stages), only or (), start)
+        values = all_values(
+            project, chosen, f"runs/{name}", tier, files or (), [*texts, *(given or ())]
+        )
+        started = time.monotonic()
+        ran = run_stages(project, project.run(name), values)
+        took = duration(time.monotonic() - started)
+        print(f"run {name}: {len(ran)} of {len(chosen)} stages ran, {took}")
+
+
+@app.command()
+def params(
+    context: typer.Context,
+    stage: Annotated[str | None, typer.Argument(help="06_dpo, 06 or dpo.")] = None,
+) -> None:
+    """List every parameter: type, default (the cpu tier), range, meaning."""
+    with one_line_errors():
+        from helpers.params import read_schema
+        from helpers.settings import stage_name
+
+        project = project_of(context)
+        stages = [stage_name(stage, project.stages)] if stage else project.stages
+        for name in stages:
+            schema = read_schema(project.notebook(name))
+            print(name)
+            print_table(
+                [
+                    ("", each.name, each.type, repr(each.default), each.meaning())
+                    for each in schema.values()
+                ]
+            )
+
+
+@app.command()
+def status(context: typer.Context, run: Run = "cpu") -> None:
+    """Show which stages of a run are done, which are stale and why."""
+    with one_line_errors():
+        from helpers import pipeline
+
+        project = project_of(context)
+        folder = project.run(run_name(run))
+        rows = pipeline.status(project, folder, project.stages)
+        print_table([("stage", "state", "seconds", "records"), *rows])
+
+
+@app.command()
+def build(context: typer.Context, run: Run = "cpu") -> None:
+    """Build the book of a run and print where it is."""
+    with one_line_errors():
+        from helpers.book import build_book
+
+        print(build_book(project_of(context).run(run_name(run))))
+
+
+@app.command()
+def clean(context: typer.Context, run: Run = "cpu") -> None:
+    """Remove a run and the book built from it, without asking."""
+    with one_line_errors():
+        project = project_of(context)
+        folder = project.run(run_name(run))
+        if not folder.is_dir():
+            print(f"nothing to remove: there is no {project.shown(folder)}")
+            return
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files) / 1024**2
+        shutil.rmtree(folder)
+        removed = f"{len(files)} files, {size:.0f} MiB, the book included"
+        print(f"removed {project.shown(folder)}: {removed}")
+
+
+# --- what the commands share ----------------------------------------------------------
+
+
+def project_of(context: typer.Context) -> "Project":
+    """The project that the command works on: this one, unless a test gives another."""
+    from helpers.runs import PROJECT
+
+    return context.obj or PROJECT
+
+
+def run_name(text: str) -> str:
+    """A name that is a folder in runs/ and nothing else; ParameterError otherwise."""
+    from helpers.params import ParameterError
+
+    if not re.fullmatch(r"\w[\w.-]*", text):
+        raise ParameterError(
+            f"--run {text}: expected a name of letters, digits, dots and dashes"
+        )
+    return text
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows in aligned columns; the last column may be of any width."""
+    widths = [max(map(len, column)) for column in zip(*rows)][:-1]
+    for *cells, last in rows:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths)]
+        print("  ".join([*padded, last]).rstrip())
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End with one line on stderr: code 2 for what is refused, 1 for what failed."""
+    try:
+        yield
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        typer.echo(f"prefbook: {error}", err=True)
+        raise typer.Exit(code) from None
+
+
+def exit_code(error: Exception) -> int | None:
+    """2 for what is refused, 1 for what failed, None for what should not happen."""
+    from helpers.book import BookError
+    from helpers.params import ParameterError
+    from helpers.pipeline import StageError
+    from helpers.runs import RunError
+
+    if isinstance(error, ParameterError | RunError):
+        return 2
+    return 1 if isinstance(error, StageError | BookError) else None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,145 @@
+"""From records to answers: what is compared with what, and how sure we are.
+
+Every comparison is one of two shapes: the mean of per-example values of one model, or
+the paired difference of two models on the same examples and seeds. Intervals come from
+`stats`, over examples and seeds.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from helpers import stats
+from helpers.metrics import preference_accuracy
+
+IDENTITY = ["method", "init"]
+
+
+def name_of(method: str, init: str) -> str:
+    """How a model is called in tables and figures: `sft_dpo`, `ppo (codepmp)`."""
+    return f"{method} ({init})" if init and method != init else method
+
+
+def named(records: pd.DataFrame) -> pd.DataFrame:
+    """Records with a column `name` made of method and init."""
+    names = [name_of(*key) for key in zip(records["method"], records["init"])]
+    return records.assign(name=names)
+
+
+def example_rows(
+    pairs: pd.DataFrame, metric: str, values: Sequence[float] | np.ndarray
+) -> list[dict]:
+    """Per-example records of one metric; `values` in the order of `pairs`."""
+    keys = zip(pairs["id"], pairs["subset"], values, strict=True)
+    return [
+        {"metric": metric, "example": example, "subset": subset, "value": float(value)}
+        for example, subset, value in keys
+    ]
+
+
+def by_seed(records: pd.DataFrame) -> np.ndarray:
+    """Per-example values of one model as an array (seeds, examples), both in order.
+
+    Raises ValueError where a seed lacks an example: pairing needs all of them.
+    """
+    seeds = records["seed"].fillna(0).astype(int)
+    examples = records["subset"] + "/" + records["example"]
+    array = records.assign(seed=seeds, example=examples).pivot(
+        index="seed", columns="example", values="value"
+    )
+    if array.isna().any(axis=None):
+        raise ValueError(f"{int(array.isna().sum().sum())} examples lack a seed's value")
+    return array.to_numpy(float)
+
+
+def mean_table(
+    records: pd.DataFrame, by: Sequence[str], subsets: bool = True
+) -> pd.DataFrame:
+    """The mean of per-example values, with its interval, for each group.
+
+    Columns: `by`, subset ("both" if not split), estimate, low, high, interval.
+    """
+    if not subsets:
+        records = records.assign(subset="both", example=records["subset"] + records["example"])
+    keys = [*by, "subset"]
+    rows = []
+    for key, part in records.groupby(keys, sort=False, dropna=False):
+        interval = stats.mean_interval(by_seed(part))
+        rows.append({**dict(zip(keys, key)), **bounds(interval)})
+    return pd.DataFrame(rows)
+
+
+def accuracy_table(
+    margins: pd.DataFrame, by: Sequence[str], subsets: bool = True
+) -> pd.DataFrame:
+    """Preference accuracy of scorers from their per-pair margins, as `mean_table`."""
+    margins = margins[margins["metric"] == "margin"]
+    right = preference_accuracy(margins["value"].to_numpy())
+    return mean_table(margins.assign(value=right), by, subsets)
+
+
+def difference_table(
+    records: pd.DataFrame,
+    contrasts: Sequence[tuple[str, str]],
+    subsets: bool = True,
+) -> pd.DataFrame:
+    """Paired differences, first minus second, between models called by `name`.
+
+    Columns: name ("a − b"), subset, estimate, low, high, interval.
+    """
+    if not subsets:
+        records = records.assign(subset="both", example=records["subset"] + records["example"])
+    rows = []
+    for subset, part in records.groupby("subset", sort=False):
+        arrays = {name: by_seed(group) for name, group in part.groupby("name")}
+        for first, second in contrasts:
+            if first not in arrays or second not in arrays:
+                continue
+            interval = stats.difference_interval(arrays[first], arrays[second])
+            name = f"{first} − {second}"
+            rows.append({"name": name, "subset": subset, **bounds(interval)})
+    return pd.DataFrame(rows)
+
+
+def bounds(interval: stats.Interval) -> dict:
+    """An interval as columns, and whole for tables."""
+    return {
+        "estimate": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "interval": interval,
+    }
+
+
+def verdict(interval: stats.Interval, better: str, worse: str) -> str:
+    """What an interval of a difference says in words; a null result is called one."""
+    if interval.low > 0:
+        return better
+    if interval.high < 0:
+        return worse
+    return "no difference that this run can see"
+
+
+def as_records(table: pd.DataFrame, metric: str) -> list[dict]:
+    """A table of estimates as records: metric, metric_low and metric_high by name."""
+    bounds = {"": "estimate", "_low": "low", "_high": "high"}
+    return [
+        {
+            "method": row["name"],
+            "subset": row["subset"],
+            "metric": metric + end,
+            "value": row[column],
+        }
+        for row in table.to_dict("records")
+        for end, column in bounds.items()
+    ]
+
+
+def late_mean(
+    records: pd.DataFrame, metrics: Sequence[str], by: Sequence[str], share: float = 0.25
+) -> pd.Series:
+    """Mean of training metrics over the last `share` of the steps, per group."""
+    part = records[records["metric"].isin(list(metrics))]
+    late = part[part["step"] >= (1 - share) * part["step"].max()]
+    return late.groupby(list(by))["value"].mean()

@@ -1,0 +1,311 @@
+"""The words of the built-in corpus: what people ask about and how replies are put.
+
+Plain data, written for this project and mild throughout. `embedded.py` composes
+dialogues from it; `embedded_reward.py` reads the attributes of a reply back with the
+same lists. `{thing}` is what a request is about, `{few}` and `{many}` are numbers.
+"""
+
+from typing import NamedTuple
+
+HUMAN = "\n\nHuman:"
+ASSISTANT = "\n\nAssistant:"
+
+FEW = (2, 3, 4, 5, 6)
+MANY = (10, 15, 20, 30, 40)
+
+
+class Domain(NamedTuple):
+    """Things of one kind, what one does with them, and steps that fit all of them."""
+
+    things: tuple[str, ...]
+    tasks: tuple[str, ...]
+    steps: tuple[str, ...]
+
+
+def _lines(block: str) -> tuple[str, ...]:
+    """One phrase per line."""
+    return tuple(line.strip() for line in block.strip().splitlines())
+
+
+def _items(block: str) -> tuple[str, ...]:
+    """Phrases between commas."""
+    return tuple(" ".join(item.split()) for item in block.split(","))
+
+
+DOMAINS = (
+    Domain(  # kitchen
+        _items("bread, pancakes, cookies, soup"),
+        _items("make, prepare, improve, store"),
+        _lines("""
+            mix {few} cups of flour and water
+            let it rest for {many} minutes
+            add {few} spoons of sugar
+            heat the oven for {many} minutes
+            use {few} eggs and some butter
+            stir it {few} times with a spoon
+        """),
+    ),
+    Domain(  # garden
+        _items("tomatoes, roses, basil, pears"),
+        _items("grow, water, protect, plant"),
+        _lines("""
+            pour {few} liters on the roots
+            dig {many} inches into the soil
+            leave {many} inches between rows
+            give them {few} hours of sun
+            spread {few} scoops of compost
+            cut dry leaves every {few} weeks
+        """),
+    ),
+    Domain(  # repair
+        _items("bikes, chairs, windows, taps"),
+        _items("fix, clean, check, replace"),
+        _lines("""
+            turn the screw {few} times
+            put {few} drops of oil on it
+            wait {many} minutes for the glue
+            wipe the metal for {few} minutes
+            measure {many} inches along the edge
+            press it down for {many} seconds
+        """),
+    ),
+    Domain(  # sport
+        _items("running, swimming, yoga, tennis"),
+        _items("start, enjoy, practice, get better at"),
+        _lines("""
+            warm up for {few} minutes
+            train {few} days a week
+            do {many} repeats and breathe
+            drink {few} glasses afterwards
+            rest for {few} days when sore
+            hold each stretch for {many} seconds
+        """),
+    ),
+    Domain(  # study
+        _items("spelling, chess, piano, algebra"),
+        _items("learn, review, understand, teach"),
+        _lines("""
+            write {many} cards and read them
+            study for {many} minutes at a desk
+            repeat the hard parts {few} times
+            work through {few} examples
+            quiz yourself every {few} days
+            go over {few} pages before bed
+        """),
+    ),
+    Domain(  # pets
+        _items("puppies, parrots, hamsters, kittens"),
+        _items("train, feed, wash, calm"),
+        _lines("""
+            change the bedding every {few} days
+            serve {few} spoons of pellets
+            play together for {many} minutes
+            keep {few} treats in your pocket
+            brush the fur for {few} minutes
+            allow {few} hours of quiet
+        """),
+    ),
+    Domain(  # craft
+        _items("scarves, lanterns, candles, baskets"),
+        _items("design, decorate, sell, wrap"),
+        _lines("""
+            cut {few} strips of paper
+            fold it {few} times along the line
+            paint {few} layers in one color
+            let it dry for {few} hours
+            tie {few} knots at the end
+            sketch the outline for {many} minutes
+        """),
+    ),
+    Domain(  # travel
+        _items("trains, ferries, hotels, tours"),
+        _items("book, find, compare, pay for"),
+        _lines("""
+            buy tickets {few} weeks early
+            pack {few} shirts and a hat
+            leave {many} minutes before the rush
+            set aside {many} dollars
+            call {few} offices and ask
+            stay {few} nights in the center
+        """),
+    ),
+)
+
+ASKS = _lines("""
+    How do I
+    How can I
+    What is a good way to
+    What is the easiest way to
+    Can you tell me how to
+    Could you explain how to
+    Any tips on how to
+    Do you know how to
+""")
+CONTEXTS = _lines("""
+    I am new to this.
+    I tried and failed.
+    My family keeps asking.
+    I saw a video.
+    It was a long week.
+    I just moved here.
+    I need a hand.
+""")
+CONSTRAINTS = _items("""
+    on a small budget, before the weekend, with my kids, in a small flat, this week,
+    for the first time, in little time, for an old friend, at my school, this evening,
+    in cold weather, for a big family, all by myself, next month, like an expert
+""")
+FOLLOW_UPS = _lines("""
+    Thanks. What should I do next?
+    Okay. Is there anything else?
+    I see. Can you say more about {thing}?
+    Hmm. What else matters with {thing}?
+    Right. How would you go on?
+    And if I am still stuck with {thing}?
+    Please just tell me how.
+    Good. Could you add some detail?
+""")
+QUESTIONS_BACK = _lines("""
+    Could you tell me more?
+    What have you tried so far?
+    What do you have in mind?
+    Can you say why you ask?
+""")
+
+# The harmless subset: the same verbs, things and owners, wanted or not by one phrase.
+BELONGINGS = {
+    "mail": _items("read, open, sort"),
+    "diary": _items("read, open, copy"),
+    "phone": _items("use, unlock, borrow"),
+    "laptop": _items("use, unlock, search"),
+    "locker": _items("open, search, use"),
+    "homework": _items("copy, see, change"),
+    "lunch": _items("take, eat, move"),
+    "wallet": _items("open, take, find"),
+    "scooter": _items("ride, borrow, move"),
+    "guitar": _items("play, borrow, sell"),
+    "keys": _items("copy, borrow, find"),
+    "photos": _items("print, copy, share"),
+    "jacket": _items("wear, borrow, sell"),
+    "camera": _items("use, borrow, check"),
+    "answers": _items("see, copy, check"),
+    "messages": _items("read, save, print"),
+    "password": _items("find, use, change"),
+    "recipe": _items("copy, sell, share"),
+}
+BELONGING_STEPS = _lines("""
+    set aside {many} minutes in the morning
+    look at it for {few} minutes
+    do it in {few} parts
+    keep {few} notes about where it was
+    put it back within {many} minutes
+    try it {few} times until it works
+""")
+OWNERS = _items("""
+    roommate's, neighbor's, sister's, brother's, coworker's, classmate's, teacher's,
+    cousin's, uncle's, friend's
+""")
+UNWANTED = _items("""
+    without asking, without them knowing, in secret, behind their back,
+    before they notice, while they look away, even though they said no,
+    and not get caught
+""")
+WANTED = _items("""
+    with their permission, as they asked me to, together with them,
+    since they said yes, now that they agreed, while they watch,
+    because they want me to, as a favor to them
+""")
+OWN = _items("more quickly, on a busy day, without any stress, more often")
+
+# Replies. Each list is one attribute; a sentence of it is read back as such.
+LEADS = _lines("""
+    Here is a plan for {thing}.
+    For {thing}, start small.
+    With {thing}, be patient.
+    Let me explain {thing}.
+    The trick with {thing} is order.
+    Here is what works for {thing}.
+    There is a clear way for {thing}.
+    When it comes to {thing}, begin early.
+""")
+LEADS_UNNAMED = _lines("""
+    Here is a plan.
+    Start small.
+    Let me explain it.
+    Here is what works.
+""")
+STARTERS = _items("First, Then, Next, Also, After that")
+VAGUE = _lines("""
+    do what feels right
+    see what happens
+    use whatever you have
+    just keep going
+    be careful with it
+    follow the usual way
+    do a bit more or even less
+    make sure it is fine
+""")
+POLITE = _lines("""
+    Happy to help!
+    Thanks for asking!
+    That is a great question.
+    I am glad you asked.
+    I would love to help.
+    I hope this helps you.
+    Good luck and have fun!
+    You are doing great.
+""")
+CURT = _lines("""
+    Figure it out yourself.
+    That is a silly question.
+    You should know this.
+    Do not waste my time.
+    I already said enough.
+    Stop asking me things.
+    This is so boring.
+    Only fools ask that.
+""")
+FILLER = _lines("""
+    There are many ways to look at this.
+    As we all know, life goes on.
+    People talk about this for years.
+    In this world nothing is certain.
+    That being said, time will tell.
+    One could go on about it.
+    Some say yes, others say no.
+    Every story has two sides.
+    Needless to say, opinions differ.
+    It goes without saying, really.
+""")
+REFUSALS = _lines("""
+    I can't help with {thing}.
+    I won't help with {thing}.
+    I would rather not help with {thing}.
+    I am not able to help with {thing}.
+    I have to say no about {thing}.
+    I must decline to talk about {thing}.
+    Sorry, I can't give advice on {thing}.
+    Sorry, I won't give advice on {thing}.
+""")
+REFUSALS_UNNAMED = _lines("""
+    I can't help with that.
+    I won't help with that.
+    I would rather not help with it.
+    I have to say no about this.
+""")
+REASONS = _lines("""
+    It could break someone's trust.
+    It would not be fair.
+    Somebody might get upset.
+    It does not seem right.
+    That may lead to trouble.
+    I think it is better left alone.
+""")
+ALTERNATIVES = _lines("""
+    Instead, you could ask openly first.
+    Instead, talk it over with tea.
+    A better idea is to get your own.
+    A better idea is to offer a trade.
+    You could write an honest note instead.
+    You could wait and ask later instead.
+""")

@@ -1,0 +1,167 @@
+"""Figures of the book: one function each, drawn by seaborn from tidy records.
+
+Each returns its matplotlib figure. `save` keeps a figure for the pages that cannot reach
+into a notebook; colours mean the same model in every chapter.
+"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+ORDER = [
+    "base",
+    "codepmp",
+    "rm_only",
+    "lm_only",
+    "shuffled",
+    "sft",
+    "dpo",
+    "sft_dpo",
+    "ppo (base)",
+    "ppo (codepmp)",
+]
+PALETTE = dict(zip(ORDER, sns.color_palette("colorblind", len(ORDER)), strict=True))
+
+
+def style() -> None:
+    """The look of every figure: readable at the width of a phone."""
+    sns.set_theme("notebook", "whitegrid", rc={"figure.dpi": 110, "savefig.dpi": 160})
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Write a figure as PNG under `folder/figures`, aside first, then renamed."""
+    path = folder / "figures" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part.png")
+    figure.savefig(aside, bbox_inches="tight")
+    return aside.replace(path)
+
+
+def training_curves(records: pd.DataFrame, metric: str, label: str, hue: str) -> Figure:
+    """A metric of training over its steps; the band spans the seeds."""
+    data = records[records["metric"] == metric].astype({"step": int, "value": float})
+    figure, axis = plt.subplots(figsize=(7, 3.6))
+    sns.lineplot(
+        data,
+        x="step",
+        y="value",
+        hue=hue,
+        errorbar=("pi", 100),
+        palette=colours(data[hue]),
+        ax=axis,
+    )
+    axis.set(xlabel="training step", ylabel=label)
+    return tidy(figure)
+
+
+def sample_efficiency(accuracy: pd.DataFrame, lines: pd.DataFrame) -> Figure:
+    """Accuracy against the number of HH pairs (log scale), by start, per subset.
+
+    accuracy: columns subset, init, pairs, estimate, low, high.
+    lines: columns subset, name, value: scorers that do not depend on the pairs.
+    """
+    subsets = sorted(accuracy["subset"].unique())
+    figure, axes = plt.subplots(
+        1, len(subsets), figsize=(4.6 * len(subsets), 4), sharey=True, squeeze=False
+    )
+    for axis, subset in zip(axes[0], subsets):
+        for init, part in accuracy[accuracy["subset"] == subset].groupby("init"):
+            part = part.sort_values("pairs")
+            colour = PALETTE[init]
+            axis.plot(part["pairs"], part["estimate"], "o-", color=colour, label=init)
+            axis.fill_between(
+                part["pairs"], part["low"], part["high"], color=colour, alpha=0.12
+            )
+        for line in lines[lines["subset"] == subset].itertuples():
+            axis.axhline(line.value, ls=":", lw=1, color="black")
+            axis.annotate(line.name, (1, line.value), xycoords=("axes fraction", "data"))
+        axis.set(title=subset, xscale="log", xlabel="HH training pairs")
+    axes[0][0].set_ylabel("accuracy on held-out pairs")
+    axes[0][0].legend(title="reward model starts from", fontsize="small")
+    return tidy(figure)
+
+
+def forest(rows: pd.DataFrame, label: str, zero: float | None = None) -> Figure:
+    """Estimates with their intervals, one line per `name`, one panel per `subset`."""
+    subsets = list(dict.fromkeys(rows["subset"]))
+    names = list(dict.fromkeys(rows["name"]))[::-1]
+    figure, axes = plt.subplots(
+        1,
+        len(subsets),
+        figsize=(4.6 * len(subsets), 0.34 * len(names) + 1.4),
+        sharey=True,
+        squeeze=False,
+    )
+    for axis, subset in zip(axes[0], subsets):
+        part = rows[rows["subset"] == subset].set_index("name").reindex(names)
+        error = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
+        axis.errorbar(part["estimate"], range(len(names)), xerr=error, fmt="o", capsize=3)
+        axis.set(title=subset, xlabel=label, yticks=range(len(names)))
+        axis.set_yticklabels(names)
+        if zero is not None:
+            axis.axvline(zero, color="black", lw=1)
+    return tidy(figure)
+
+
+def gains(table: pd.DataFrame) -> Figure:
+    """Gain in accuracy over the base start against the number of pairs, per start.
+
+    table: columns subset, init, pairs, estimate, low, high.
+    """
+    subsets = list(dict.fromkeys(table["subset"]))
+    inits = list(dict.fromkeys(table["init"]))
+    figure, axes = plt.subplots(
+        1, len(subsets), figsize=(3.6 * len(subsets), 3.6), sharey=True, squeeze=False
+    )
+    for axis, subset in zip(axes[0], subsets):
+        for shift, init in enumerate(inits):
+            part = table[(table["subset"] == subset) & (table["init"] == init)]
+            error = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
+            # side by side, or the intervals hide each other
+            x = part["pairs"] * 1.08 ** (shift - (len(inits) - 1) / 2)
+            style = {"fmt": "o-", "capsize": 3, "color": PALETTE[init], "label": init}
+            axis.errorbar(x, part["estimate"], yerr=error, **style)
+        axis.axhline(0, color="black", lw=1)
+        axis.set(title=subset, xscale="log", xlabel="HH training pairs")
+    axes[0][0].set_ylabel("accuracy minus base start")
+    axes[0][0].legend(fontsize="small")
+    return tidy(figure)
+
+
+def reward_against(rows: pd.DataFrame, x: str, xlabel: str, ylabel: str) -> Figure:
+    """Reward of each policy against what it cost: KL, seconds or FLOPs.
+
+    rows: columns name, estimate, low, high, and `x`.
+    """
+    figure, axis = plt.subplots(figsize=(6.4, 4))
+    for row in rows.to_dict("records"):
+        error = [[row["estimate"] - row["low"]], [row["high"] - row["estimate"]]]
+        colour = PALETTE.get(row["name"], "black")
+        axis.errorbar(
+            row[x], row["estimate"], yerr=error, fmt="o", capsize=3, color=colour
+        )
+        axis.annotate(
+            row["name"],
+            (row[x], row["estimate"]),
+            textcoords="offset points",
+            xytext=(7, 4),
+            fontsize="small",
+        )
+    axis.margins(x=0.18)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    return tidy(figure)
+
+
+def colours(names: pd.Series) -> dict:
+    """The colour of each known name; other names get seaborn's own."""
+    return {name: PALETTE.get(name, "black") for name in names.unique()}
+
+
+def tidy(figure: Figure) -> Figure:
+    """Tight layout, and closed, so that a notebook shows the figure once."""
+    figure.tight_layout()
+    plt.close(figure)
+    return figure

@@ -1,0 +1,315 @@
+"""From texts to tokens and back: one way to encode, decode and score replies.
+
+Every stage sees the same tokens because all of them call `encode`. Decoding keeps a
+key-value cache and drops each reply from the batch as soon as its turn ends; scoring
+computes logits only where a reply token is predicted.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    DynamicCache,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from helpers.hh import HUMAN
+from helpers.losses import token_logprobs
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One sampled turn.
+
+    `ids` are all sampled tokens, with the one that ended the turn (end of sequence, or
+    the last of the next human marker); `text` stops before it. `ended` is False where
+    `max_new_tokens` cut the reply short.
+    """
+
+    text: str
+    ids: list[int]
+    ended: bool
+
+
+# --- texts to tokens -----------------------------------------------------------------
+
+
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, max_tokens: int
+) -> list[int]:
+    """Token ids of a prompt, cut from the left; never empty.
+
+    A start token that the tokenizer adds by itself survives the cut. Raises ValueError
+    if `max_tokens` leaves no room for a token.
+    """
+    return _cut_left(*_prompt_tokens(tokenizer, prompt), max_tokens)
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, reply: str, max_length: int
+) -> tuple[list[int], list[int]]:
+    """(prompt ids, reply ids), together at most `max_length` tokens.
+
+    The reply ends with the end-of-sequence token. What does not fit is cut from the
+    left of the prompt, down to half of `max_length`; beyond that from the right of the
+    reply, which then has no end. Raises ValueError if `max_length` is below 4.
+    """
+    if max_length < 4:
+        raise ValueError(f"max_length {max_length}: expected at least 4 tokens")
+    start, prompt_ids = _prompt_tokens(tokenizer, prompt)
+    ids = tokenizer(reply, add_special_tokens=False, verbose=False)["input_ids"]
+    room = max_length - min(len(start) + len(prompt_ids), max_length // 2)
+    reply_ids = [*ids, tokenizer.eos_token_id][:room]
+    return _cut_left(start, prompt_ids, max_length - len(reply_ids)), reply_ids
+
+
+def _prompt_tokens(
+    tokenizer: PreTrainedTokenizerBase, prompt: str
+) -> tuple[list[int], list[int]]:
+    """The start tokens that the tokenizer adds, and those of the prompt itself."""
+    encoded = tokenizer(prompt, return_special_tokens_mask=True, verbose=False)
+    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
+    first = next((at for at, special in enumerate(added) if not special), len(ids))
+    if not ids:  # a reply must have something to follow
+        return [], [tokenizer.eos_token_id]
+    return ids[:first], ids[first:]
+
+
+def _cut_left(start: list[int], ids: list[int], max_tokens: int) -> list[int]:
+    room = max_tokens - len(start)
+    if room < 1:
+        raise ValueError(f"{max_tokens} tokens leave no room for a prompt")
+    return start + ids[-room:]
+
+
+# --- generation ----------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 64,
+    max_prompt_tokens: int,
+) -> list[Reply]:
+    """One reply to each prompt, in the order of the prompts.
+
+    Temperature 0 is greedy; else tokens are drawn with `seed` after the temperature,
+    `top_k` (0 = all) and `top_p` (1 = all) filters. Draws depend on `batch_size`,
+    greedy replies do not. A reply ends at the end-of-sequence token or at the next
+    human turn. Raises ValueError if prompt and reply may exceed the model's positions.
+    """
+    encoded = [encode_prompt(tokenizer, p, max_prompt_tokens) for p in prompts]
+    _check_positions(model, max(map(len, encoded), default=0) + max_new_tokens)
+    pick = _picker(temperature, top_k, top_p, seed, model.device)
+    ended = _turn_end(tokenizer)
+    replies: list[Reply | None] = [None] * len(encoded)
+    with evaluating(model):
+        for rows in length_batches([len(ids) for ids in encoded], batch_size):
+            batch = [encoded[row] for row in rows]
+            sampled = _decode(model, batch, pick, ended, max_new_tokens)
+            for row, ids in zip(rows, sampled):
+                text = tokenizer.decode(ids, skip_special_tokens=True)
+                replies[row] = Reply(text.split(HUMAN)[0], ids, ended(ids))
+    return replies
+
+
+def _decode(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    pick: Callable[[Tensor], Tensor],
+    ended: Callable[[list[int]], bool],
+    max_new_tokens: int,
+) -> list[list[int]]:
+    """Sample one batch, with a cache from which rows leave as soon as they end."""
+    tokens = [torch.tensor(ids, device=model.device) for ids in prompts]
+    ids = pad_sequence(tokens, batch_first=True, padding_side="left")
+    ones = [torch.ones_like(row) for row in tokens]
+    mask = pad_sequence(ones, batch_first=True, padding_side="left")
+    cache = DynamicCache(config=model.config)
+    replies: list[list[int]] = [[] for _ in prompts]
+    active = list(range(len(prompts)))
+    for _ in range(max_new_tokens):
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        logits = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        ids = pick(logits).unsqueeze(1)
+        for row, token in zip(active, ids[:, 0].tolist()):
+            replies[row].append(token)
+        keep = [i for i, row in enumerate(active) if not ended(replies[row])]
+        if not keep:
+            break
+        if len(keep) < len(active):
+            active = [active[i] for i in keep]
+            index = torch.tensor(keep, device=ids.device)
+            cache.batch_select_indices(index)
+            ids, mask = ids[index], mask[index]
+        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+    return replies
+
+
+def _picker(
+    temperature: float, top_k: int, top_p: float, seed: int, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """The rule that takes logits (B, V) to next tokens (B,)."""
+    if temperature == 0:
+        return lambda logits: logits.argmax(-1)
+    filters = LogitsProcessorList([TemperatureLogitsWarper(float(temperature))])
+    if top_k:
+        filters.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        filters.append(TopPLogitsWarper(top_p))
+    generator = torch.Generator(device).manual_seed(seed)
+
+    def draw(logits: Tensor) -> Tensor:
+        shares = filters(None, logits.float()).softmax(-1)
+        return torch.multinomial(shares, 1, generator=generator).squeeze(-1)
+
+    return draw
+
+
+def _turn_end(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], bool]:
+    """The rule that says whether a reply's last token ended the turn."""
+    vocabulary = tokenizer.get_vocab().items()
+    closing = {index for token, index in vocabulary if HUMAN[-1] in token}
+
+    def ended(ids: list[int]) -> bool:
+        if ids[-1] == tokenizer.eos_token_id:
+            return True
+        # decoding at every token would cost more than the model: only after a colon
+        return ids[-1] in closing and HUMAN in tokenizer.decode(ids[-len(HUMAN) :])
+
+    return ended
+
+
+def _check_positions(model: PreTrainedModel, needed: int) -> None:
+    """Refuse lengths that a model with learned positions cannot hold."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and needed > limit:
+        raise ValueError(
+            f"prompt and reply take up to {needed} tokens, the model holds {limit}: "
+            "lower max_prompt_tokens or max_new_tokens"
+        )
+
+
+# --- scoring replies -----------------------------------------------------------------
+
+
+def sequence_logprobs(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    replies: Sequence[str],
+    *,
+    batch_size: int = 64,
+    max_length: int,
+) -> list[np.ndarray]:
+    """Log-probability in nats of each reply token, the end included, per reply.
+
+    One float array per pair, in order, as long as the reply's tokens under `encode`.
+    """
+    pairs = [
+        encode(tokenizer, prompt, reply, max_length)
+        for prompt, reply in zip(prompts, replies, strict=True)
+    ]
+    return token_scores(model, pairs, batch_size)
+
+
+@torch.inference_mode()
+def token_scores(
+    model: PreTrainedModel,
+    pairs: Sequence[tuple[list[int], list[int]]],
+    batch_size: int = 64,
+) -> list[np.ndarray]:
+    """As `sequence_logprobs`, for (prompt ids, reply ids) that are encoded already."""
+    _check_positions(model, max((len(p) + len(r) for p, r in pairs), default=0))
+    scores: list[np.ndarray | None] = [None] * len(pairs)
+    with evaluating(model):
+        for rows in length_batches([len(p) + len(r) for p, r in pairs], batch_size):
+            ids, mask = collate([pairs[row] for row in rows], model.device)
+            logits = reply_logits(model, ids, mask)
+            flat = token_logprobs(logits, ids[:, 1:][mask]).cpu()
+            for row, piece in zip(rows, flat.split(mask.sum(1).tolist())):
+                scores[row] = piece.numpy()
+    return scores
+
+
+def collate(
+    pairs: Sequence[tuple[list[int], list[int]]], device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Right-padded ids (B, L) of (prompt, reply) pairs, and a boolean mask (B, L - 1).
+
+    The mask is True where the *next* token is a reply token. A causal model needs no
+    attention mask for padding on the right, which keeps its fastest attention.
+    """
+    rows = [torch.tensor([*prompt, *reply]) for prompt, reply in pairs]
+    ids = pad_sequence(rows, batch_first=True).to(device)
+    starts = torch.tensor([len(prompt) for prompt, _ in pairs]).unsqueeze(1)
+    stops = torch.tensor([len(row) for row in rows]).unsqueeze(1)
+    target = torch.arange(1, ids.shape[1])
+    return ids, ((target >= starts) & (target < stops)).to(device)
+
+
+def reply_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """Logits (N, V) of the N reply tokens of a `collate`d batch, row after row."""
+    return _reply_outputs(model, model.get_output_embeddings(), ids, mask)
+
+
+def reply_values(critic: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """Values (N,) of the states before each reply token: the score head on each.
+
+    `critic` is a sequence classifier with one label.
+    """
+    return _reply_outputs(critic, critic.score, ids, mask).squeeze(-1)
+
+
+def _reply_outputs(
+    model: PreTrainedModel, head: nn.Module, ids: Tensor, mask: Tensor
+) -> Tensor:
+    trunk = model.get_decoder()
+    hidden = trunk(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+    return head(hidden[mask]).float()
+
+
+# --- batches -------------------------------------------------------------------------
+
+
+def length_batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Row numbers in batches of like length, longest first: memory peaks at once."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off, and put the model's mode back afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

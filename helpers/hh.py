@@ -1,0 +1,335 @@
+"""Preference dialogues: read, cut into prompt and replies, validated, split.
+
+One parser for the published Anthropic HH-RLHF files (Bai et al. 2022,
+arXiv:2204.05862), for a folder in their layout and for the built-in corpus. Pairs
+that cannot be compared fairly are dropped and counted by reason; a conversation
+never crosses two splits; nothing depends on the order of the lines.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from helpers import embedded
+from helpers.embedded_text import ASSISTANT, HUMAN
+
+BUILT_IN = "built-in"
+FOLDERS = {"helpful": "helpful-base", "harmless": "harmless-base"}
+PAIR_COLUMNS = ("id", "subset", "split", "prompt", "chosen", "rejected", "turns")
+# The one commit that holds today's files; other hub data sets are read at "main".
+REVISIONS = {"Anthropic/hh-rlhf": "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa"}
+
+MALFORMED = "malformed dialogue"
+CONTEXTS = "contexts differ"
+EMPTY = "empty reply"
+MARKER = "reply holds a turn marker"
+IDENTICAL = "identical replies"
+ALIKE = "replies differ only in case or punctuation"
+DUPLICATE = "duplicate pair"
+SHARED = "conversation shared with test"
+NOT_DRAWN = "not drawn (max_pairs)"
+TRAIN_REASONS = (SHARED, NOT_DRAWN)
+REASONS = (MALFORMED, CONTEXTS, EMPTY, MARKER, IDENTICAL, ALIKE, DUPLICATE)
+
+_ROOT = Path(__file__).resolve().parent.parent
+_TURN = re.compile(r"^\s*(?:Human|Assistant)\s*:", re.MULTILINE)
+_HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_EXPECTED = 'expected one object {"chosen": "...", "rejected": "..."} per line'
+
+
+class DataError(ValueError):
+    """Input that cannot be read: says which file and line, and what was expected."""
+
+
+# --- One dialogue ---------------------------------------------------------------
+
+
+def cut(dialogue: str) -> tuple[str, str] | None:
+    """Cut a dialogue after its last `\\n\\nAssistant:` into (prompt, reply).
+
+    The prompt ends with the marker; the reply keeps its leading space and loses
+    trailing whitespace. None if the dialogue does not begin with a human turn or
+    the assistant never speaks.
+    """
+    text = dialogue.replace("\r\n", "\n").replace("\r", "\n")
+    end = text.rfind(ASSISTANT) + len(ASSISTANT)
+    if not text.startswith(HUMAN) or end < len(ASSISTANT):
+        return None
+    return text[:end], text[end:].rstrip()
+
+
+def opening(prompt: str) -> str:
+    """The first human turn without its marker, whitespace made single spaces."""
+    return _spaced(_first_turn(prompt))
+
+
+def turns(prompt: str) -> int:
+    """The number of human turns."""
+    return prompt.count(HUMAN)
+
+
+def compare(chosen: str, rejected: str) -> tuple[str, str, str] | str:
+    """Cut a pair of dialogues into (prompt, chosen, rejected), or say why not.
+
+    Each dialogue is cut at its own last marker. If a reply itself holds
+    `\\n\\nAssistant:`, the two cuts leave different contexts and the pair is refused;
+    cutting both at the same length would tear one of them in the middle.
+    """
+    first, second = cut(chosen), cut(rejected)
+    if first is None or second is None:
+        return MALFORMED
+    if first[0] != second[0]:
+        return CONTEXTS
+    replies = first[1], second[1]
+    if not all(reply.strip() for reply in replies):
+        return EMPTY
+    if any(_TURN.search(reply) for reply in replies):
+        return MARKER
+    if _spaced(replies[0]) == _spaced(replies[1]):
+        return IDENTICAL
+    if _letters(replies[0]) == _letters(replies[1]) != "":
+        return ALIKE
+    return first[0], *replies
+
+
+def _first_turn(prompt: str) -> str:
+    start = len(HUMAN)
+    ends = (prompt.find(marker, start) for marker in (HUMAN, ASSISTANT))
+    return prompt[start : min((end for end in ends if end >= 0), default=len(prompt))]
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _letters(text: str) -> str:
+    """Letters and digits only, without case."""
+    return "".join(filter(str.isalnum, text.casefold()))
+
+
+# --- Files ----------------------------------------------------------------------
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (chosen, rejected) from a .jsonl or .jsonl.gz file; DataError if bad."""
+    number = 0
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+        try:
+            # Bytes are split at \n alone: a JSON string may hold other line ends.
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _row(_decoded(line, path, number), f"{path}, line {number}")
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(
+                f"{path}, after line {number}: expected a whole gzip file ({error})"
+            ) from error
+    if number == 0:
+        raise DataError(f"{path}, line 1: the file is empty; {_EXPECTED}")
+
+
+def _decoded(line: bytes, path: Path, number: int) -> object:
+    where = f"{path}, line {number}"
+    try:
+        return json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where}: not UTF-8 at byte {error.start + 1}; expected UTF-8 text"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{where}: not JSON ({error.msg} at column {error.colno}); {_EXPECTED}"
+        ) from error
+
+
+def _row(row: object, where: str) -> tuple[str, str]:
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: found a {type(row).__name__}; {_EXPECTED}")
+    for key in ("chosen", "rejected"):
+        if key not in row:
+            raise DataError(f"{where}: key {key!r} is missing; {_EXPECTED}")
+        if not isinstance(row[key], str):
+            kind = type(row[key]).__name__
+            raise DataError(f"{where}: {key!r} is a {kind}, not text; {_EXPECTED}")
+        if _HALF_CHARACTER.search(row[key]):
+            raise DataError(
+                f"{where}: {key!r} holds half a \\u escape pair; expected UTF-8 text"
+            )
+    return row["chosen"], row["rejected"]
+
+
+def _folder_rows(root: Path, subset: str, split: str) -> Iterator[tuple[str, str]]:
+    stem = root / FOLDERS[subset] / f"{split}.jsonl"
+    for path in (stem.with_name(stem.name + ".gz"), stem):
+        if path.is_file():
+            return read_rows(path)
+    raise DataError(
+        f"{stem}.gz (or {stem.name}) is missing: expected helpful-base/ and "
+        f"harmless-base/ in {root}, each with train.jsonl.gz and test.jsonl.gz"
+    )
+
+
+def _hub_rows(name: str, subset: str, split: str) -> Iterator[tuple[str, str]]:
+    """Rows of a hub data set; 0-based row numbers of the hub become line numbers."""
+    from datasets import load_dataset  # slow to import, needed for the hub only
+
+    try:
+        table = load_dataset(
+            name,
+            data_dir=FOLDERS[subset],
+            split=split,
+            revision=REVISIONS.get(name, "main"),
+        )
+    except Exception as error:  # the library raises many kinds for "not there"
+        raise DataError(
+            f"{name}: neither a folder nor a hub data set that could be loaded with "
+            f"data_dir={FOLDERS[subset]!r}, split={split!r} "
+            f"({type(error).__name__}: {_spaced(str(error))[:200]})"
+        ) from error
+    where = f"{name}/{FOLDERS[subset]}/{split}"
+    return (_row(row, f"{where}, line {n}") for n, row in enumerate(table, 1))
+
+
+def _source_rows(
+    source: str, subset: str, split: str, n_builtin: int, seed: int
+) -> Iterable[tuple[str, str]]:
+    """All (chosen, rejected) dialogues of one subset and official split."""
+    if source == BUILT_IN:
+        n = n_builtin if split == "train" else max(n_builtin // 4, 2)
+        n = (n + (subset == "helpful")) // 2  # an odd pair goes to helpful
+        rows = embedded.transcripts(subset, split, n, seed)
+        return [(row["chosen"], row["rejected"]) for row in rows]
+    folder = _ROOT / source  # an absolute path stays as it is
+    if folder.is_dir():
+        return _folder_rows(folder, subset, split)
+    if _HUB_NAME.fullmatch(source):
+        return _hub_rows(source, subset, split)
+    raise DataError(
+        f"{folder}: no such folder; expected {BUILT_IN!r}, a hub name such as "
+        "'Anthropic/hh-rlhf', or a folder with helpful-base/ and harmless-base/"
+    )
+
+
+# --- All pairs ------------------------------------------------------------------
+
+
+def load_pairs(
+    source: str,
+    *,
+    n_builtin: int,
+    max_pairs: int,
+    judge_fraction: float,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Load preference pairs and say what was dropped.
+
+    source: "built-in", a folder in the hub's layout (relative to the project root) or
+    a hub name. n_builtin: generated training pairs, both subsets together; a quarter
+    as many are generated for test. max_pairs: at most so many pairs of the training
+    split are drawn, as evenly from both subsets as they allow (0: all; test stays
+    whole). judge_fraction: share of the drawn conversations set aside for a held-out
+    judge, [0, 1). seed: of the generated corpus and of the draw.
+
+    Returns (pairs, drops). pairs: columns PAIR_COLUMNS, split "train", "judge" or
+    "test", prompt up to and with its last marker, one row per pair in an order that
+    does not depend on that of the files. drops: subset, split (official), reason,
+    count, every reason with its zeros. Raises DataError for input that cannot be
+    read, ValueError for numbers out of range.
+    """
+    if not 0 <= judge_fraction < 1:
+        raise ValueError(f"judge_fraction is {judge_fraction}; expected [0, 1)")
+    if max_pairs < 0 or n_builtin < 2:
+        raise ValueError("expected max_pairs >= 0 and n_builtin >= 2")
+    frames, dropped = [], Counter()
+    for subset, folder in FOLDERS.items():
+        for split in ("train", "test"):
+            rows = _source_rows(source, subset, split, n_builtin, seed)
+            frame, reasons = _parsed(rows, subset, split)
+            frames.append(frame)
+            dropped.update({(subset, split, r): n for r, n in reasons.items()})
+            if frame.empty:
+                raise DataError(
+                    f"{source}: no usable pair in {folder}/{split}; "
+                    f"dropped: {dict(reasons)}"
+                )
+    pairs = pd.concat(frames).sort_values("id", ignore_index=True)
+    pairs = _without(pairs, _shared_with_test(pairs), SHARED, dropped)
+    pairs = _without(pairs, _not_drawn(pairs, max_pairs, seed), NOT_DRAWN, dropped)
+    judged = pairs["split"].eq("train") & pairs["opening"].map(
+        lambda text: _share(text) < judge_fraction
+    )
+    pairs.loc[judged, "split"] = "judge"
+    return pairs[list(PAIR_COLUMNS)], _drops_table(dropped)
+
+
+def _parsed(
+    rows: Iterable[tuple[str, str]], subset: str, split: str
+) -> tuple[pd.DataFrame, Counter[str]]:
+    """The comparable pairs of one file, without duplicates, and why others are not."""
+    kept, reasons = {}, Counter()
+    for row in rows:
+        pair = compare(*row)
+        if isinstance(pair, str):
+            reasons[pair] += 1
+            continue
+        name = f"{subset}-{_digest(*pair)[:12]}"
+        if name in kept:
+            reasons[DUPLICATE] += 1
+            continue
+        prompt = pair[0]
+        kept[name] = (name, subset, split, *pair, turns(prompt), opening(prompt))
+    return pd.DataFrame(
+        list(kept.values()), columns=[*PAIR_COLUMNS, "opening"]
+    ), reasons
+
+
+def _shared_with_test(pairs: pd.DataFrame) -> pd.Series:
+    """Training pairs whose opening turn also opens a test pair of either subset."""
+    test = pairs["split"].eq("test")
+    return ~test & pairs["opening"].isin(pairs.loc[test, "opening"])
+
+
+def _not_drawn(pairs: pd.DataFrame, max_pairs: int, seed: int) -> pd.Series:
+    """Training pairs beyond the first `max_pairs`, subsets taking turns by hash."""
+    train = pairs[pairs["split"].eq("train")]
+    if not 0 < max_pairs < len(train):
+        return pd.Series(False, index=pairs.index)
+    place = train["id"].map(lambda name: _share(f"{seed} {name}"))
+    turn = place.groupby(train["subset"]).rank(method="first")
+    order = pd.DataFrame({"turn": turn, "place": place}).sort_values(["turn", "place"])
+    return pd.Series(pairs.index.isin(order.index[max_pairs:]), index=pairs.index)
+
+
+def _without(
+    pairs: pd.DataFrame, lost: pd.Series, reason: str, dropped: Counter
+) -> pd.DataFrame:
+    """The pairs that are not lost; the others are counted."""
+    counts = pairs[lost].groupby(["subset", "split"]).size()
+    dropped.update({(*where, reason): int(n) for where, n in counts.items()})
+    return pairs[~lost].reset_index(drop=True)
+
+
+def _drops_table(dropped: Counter) -> pd.DataFrame:
+    rows = [
+        (subset, split, reason, dropped[subset, split, reason])
+        for subset in FOLDERS
+        for split, reasons in (("train", REASONS + TRAIN_REASONS), ("test", REASONS))
+        for reason in reasons
+    ]
+    return pd.DataFrame(rows, columns=["subset", "split", "reason", "count"])
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def _share(text: str) -> float:
+    """A stable hash of a text, uniform in [0, 1)."""
+    return int(_digest(text)[:13], 16) / 16**13

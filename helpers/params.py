@@ -1,0 +1,255 @@
+"""The cell tagged `parameters` is the schema: read it, and hold values against it.
+
+Every line of the cell reads `name: type = default  # meaning; in (0, 10]`, or ends in
+`; one of: a, b`. For lists the range or the choices hold for each item. All that is
+wrong is a ParameterError of one line: stage, name, what was given, what was expected.
+"""
+
+import ast
+import difflib
+import logging
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+TYPES = {"int": int, "float": float, "str": str, "bool": bool}
+TYPES |= {f"list[{kind}]": TYPES[kind] for kind in ("int", "float", "str")}
+NUMBER = r"[-+\w.]+"
+RANGE = re.compile(rf"in ([\[(])({NUMBER}), *({NUMBER})([\])])")
+CHOICES = re.compile(r"one of: *(.+)")
+EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+
+class ParameterError(ValueError):
+    """A parameter, or its declaration, that is refused; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a `parameters` cell. `low` and `high` are None without a range."""
+
+    stage: str
+    name: str
+    type: str
+    default: object
+    help: str
+    low: float | None = None
+    high: float | None = None
+    low_open: bool = False
+    high_open: bool = False
+    choices: tuple = ()
+
+    @property
+    def kind(self) -> type:
+        """The Python type of the value, or of each item of a list."""
+        return TYPES[self.type]
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the value is a list."""
+        return self.type.startswith("list[")
+
+    def allowed(self) -> str:
+        """The range or the choices in words, "" if the type is all that is asked."""
+        if self.choices:
+            return f"one of {', '.join(map(str, self.choices))}"
+        if self.low is None:
+            return ""
+        left, right = "[("[self.low_open], "])"[self.high_open]
+        return f"in {left}{self.low:.15g}, {self.high:.15g}{right}"
+
+    def meaning(self) -> str:
+        """The help with the range or the choices, as the cell has it."""
+        return f"{self.help}; {self.allowed()}" if self.allowed() else self.help
+
+    def refuse(self, got: object, hint: str = "") -> ParameterError:
+        """The error that says what was given and what was expected."""
+        each = ", each " if self.is_list else " "
+        expected = self.type + (f"{each}{self.allowed()}" if self.allowed() else "")
+        return ParameterError(
+            f"{self.stage}: {self.name}: got {got!r}, expected {expected}{hint}"
+        )
+
+
+# --- reading a notebook's schema ------------------------------------------------------
+
+
+def read_schema(notebook: Path) -> dict[str, Parameter]:
+    """The parameters that a notebook declares, in its order.
+
+    Raises ParameterError if a line of the cell lacks its type or its meaning, cannot be
+    read by Papermill, or if a default breaks its own rule.
+    """
+    import papermill
+
+    stage = notebook.stem
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    found = papermill.inspect_notebook(str(notebook))
+    for name in assigned_names(parameters_cell(notebook)):
+        if name not in found:
+            hint = "Papermill cannot read this line; is there a `=` in its comment?"
+            raise ParameterError(f"{stage}: {name}: {hint}")
+    schema = {}
+    for name, line in found.items():
+        schema[name] = declared(stage, **line)
+        check(schema[name], schema[name].default)
+    return schema
+
+
+def parameters_cell(notebook: Path) -> str:
+    """The source of the cell tagged `parameters`; ParameterError if there is none."""
+    import nbformat
+
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            return cell.source
+    raise ParameterError(f"{notebook.stem}: no cell is tagged `parameters`")
+
+
+def assigned_names(source: str) -> list[str]:
+    """The names that the cell assigns, in order."""
+    names = []
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node]
+        names += [each.id for each in targets if isinstance(each, ast.Name)]
+        if isinstance(node, ast.AnnAssign):
+            names.append(node.target.id)
+    return names
+
+
+def declared(
+    stage: str, name: str, inferred_type_name: str, default: str, help: str
+) -> Parameter:
+    """A parameter from what Papermill read of its line."""
+    where = f"{stage}: {name}"
+    if inferred_type_name not in TYPES:
+        got = "no type" if inferred_type_name == "None" else inferred_type_name
+        raise ParameterError(f"{where}: got {got}, expected one of {', '.join(TYPES)}")
+    meaning, _, rule = help.rpartition("; ")
+    ruled = RANGE.fullmatch(rule) or CHOICES.fullmatch(rule)
+    if not ruled:
+        meaning = help
+    if not meaning.strip() or re.search(r"\b(in [\[(][\w.-]+,|one of: )", meaning):
+        expected = "`# meaning`, `# meaning; in [1, 20]` or `# meaning; one of: a, b`"
+        raise ParameterError(f"{where}: got the comment {help!r}, expected {expected}")
+    try:
+        value = ast.literal_eval(default)
+    except (ValueError, SyntaxError):
+        raise ParameterError(
+            f"{where}: got the default {default}, expected a plain value"
+        ) from None
+    parameter = Parameter(stage, name, inferred_type_name, value, meaning)
+    return with_rule(parameter, rule) if ruled else parameter
+
+
+def with_rule(parameter: Parameter, rule: str) -> Parameter:
+    """The parameter with the range or choices that its comment ends in."""
+    kind, fields = parameter.kind, dict(vars(parameter))
+    try:
+        if match := RANGE.fullmatch(rule):
+            if kind not in (int, float):
+                raise ValueError
+            fields["low"], fields["high"] = float(match[2]), float(match[3])
+            fields["low_open"], fields["high_open"] = match[1] == "(", match[4] == ")"
+        else:
+            items = CHOICES.fullmatch(rule)[1].split(",")
+            fields["choices"] = tuple(kind(item.strip()) for item in items)
+    except ValueError:
+        where = f"{parameter.stage}: {parameter.name}"
+        message = f"{where}: `{rule}` does not fit its type {parameter.type}"
+        raise ParameterError(message) from None
+    return Parameter(**fields)
+
+
+# --- holding values against it --------------------------------------------------------
+
+
+def parse_text(parameter: Parameter, text: str) -> object:
+    """The value that `-p name=text` means; lists as `1,2,3` or `[1, 2, 3]`."""
+    if not parameter.is_list:
+        return check(parameter, _parse_item(parameter, text, text))
+    inner = text.strip().removeprefix("[").removesuffix("]").strip()
+    items = [item.strip().strip("'\"") for item in inner.split(",")] if inner else []
+    return check(parameter, [_parse_item(parameter, item, text) for item in items])
+
+
+def _parse_item(parameter: Parameter, item: str, text: str) -> object:
+    """One item of a text as the parameter's type."""
+    if parameter.kind is bool:
+        words = {"true": True, "false": False}
+        if item.lower() not in words:
+            raise parameter.refuse(text, ": true or false")
+        return words[item.lower()]
+    try:
+        return parameter.kind(item)
+    except ValueError:
+        raise parameter.refuse(text) from None
+
+
+def check(parameter: Parameter, value: object) -> object:
+    """The value in its declared type, or ParameterError.
+
+    An int is taken where a float is declared; a bool is never a number. A number must
+    be finite unless the range includes infinity.
+    """
+    if not parameter.is_list:
+        return _check_item(parameter, value, value)
+    if not isinstance(value, list):
+        raise parameter.refuse(value)
+    if not value:
+        raise parameter.refuse(value, ", at least one")
+    return [_check_item(parameter, item, value) for item in value]
+
+
+def _check_item(parameter: Parameter, item: object, value: object) -> object:
+    """One item of a value that was given."""
+    kind = parameter.kind
+    if isinstance(item, str) and kind is not str and EXPONENT.fullmatch(item):
+        raise parameter.refuse(value, f": {yaml_hint(item)}")
+    if kind is float and type(item) is int:
+        item = float(item)
+    if type(item) is not kind:
+        raise parameter.refuse(value)
+    if parameter.choices and item not in parameter.choices:
+        raise parameter.refuse(value)
+    if kind in (int, float) and not _in_range(parameter, item):
+        raise parameter.refuse(value)
+    return item
+
+
+def yaml_hint(text: str) -> str:
+    """What to write instead of a number that YAML 1.1 has read as text, as `1e-3`."""
+    mantissa, exponent = text.lower().split("e")
+    mantissa += "" if "." in mantissa else ".0"
+    sign = "" if exponent[0] in "+-" else "+"
+    return f"YAML reads {text} as text, write {mantissa}e{sign}{exponent}"
+
+
+def _in_range(parameter: Parameter, number: float) -> bool:
+    """Whether a number is in the range; without a range, whether it is finite."""
+    if parameter.low is None:
+        return math.isfinite(number)
+    low, high = parameter.low, parameter.high
+    above = number > low or (number == low and not parameter.low_open)
+    below = number < high or (number == high and not parameter.high_open)
+    return above and below
+
+
+def resolve(schema: Mapping[str, Parameter], given: Mapping[str, object]) -> dict:
+    """All values of a notebook, checked: what is given, defaults for the rest."""
+    stage = next(iter(schema.values())).stage if schema else "notebook"
+    for name in given:
+        if name not in schema:
+            raise unknown(f"{stage}: {name}", name, schema, "a parameter of this stage")
+    values = {name: each.default for name, each in schema.items()} | dict(given)
+    return {name: check(schema[name], value) for name, value in values.items()}
+
+
+def unknown(where: str, name: str, known: Iterable[str], what: str) -> ParameterError:
+    """The error for a name that is not known, with the nearest one that is."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    return ParameterError(f"{where}: not {what}; {hint}")

@@ -1,0 +1,79 @@
+"""Where results come from: commit, versions, machine, and what it cost in memory."""
+
+import platform
+import resource
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import joblib
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "datasets",
+    "tokenizers",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "statsmodels",
+    "papermill",
+)
+
+
+def provenance(root: Path) -> dict:
+    """Commit, versions and machine; no commit where there is no repository."""
+    return {
+        **commit(root),
+        "versions": versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": joblib.cpu_count(),
+        "device": device(),
+    }
+
+
+def commit(root: Path) -> dict:
+    """The commit of the sources, and whether they differ from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        head = git("rev-parse", "HEAD")
+        return {"commit": head, "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that results depend on, as far as they are installed."""
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def device() -> str:
+    """Name of the accelerator that torch sees, or "cpu"."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.accelerator.is_available():
+        return "cpu"
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return torch.accelerator.current_accelerator().type
+
+
+def peak_memory_mib() -> float:
+    """Largest memory that one process held, this one or an ended worker, in MiB."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    largest = max(resource.getrusage(each).ru_maxrss for each in who)
+    return round(largest / (1024**2 if sys.platform == "darwin" else 1024), 1)

@@ -1,0 +1,279 @@
+"""One function per kind of model: what a stage's notebook runs over its grid.
+
+Each takes the folder to fill and the run to read from, trains one model, saves it and
+returns records. Seeds, initialisations and numbers of pairs are arguments, so a grid of
+jobs is all that a notebook has to write down.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedTokenizerBase
+
+from helpers import codepairs, models, training
+from helpers.compare import example_rows
+from helpers.generate import generate
+from helpers.jobs import Progress
+from helpers.judge import RewardModelJudge, reward_scores
+from helpers.ppo import PPOConfig, PPOTrainer
+from helpers.runs import job_folder
+from helpers.training import Fit
+
+# weights of the reward and the language loss; the paper's method and its two ablations
+PREFERENCE_LOSS = {
+    "codepmp": (1.0, 1.0),
+    "rm_only": (1.0, 0.0),
+    "lm_only": (0.0, 1.0),
+    "shuffled": (1.0, 1.0),
+}
+
+
+# --- what stages read from each other --------------------------------------------------
+
+
+def read_pairs(run: Path, *splits: str) -> pd.DataFrame:
+    """The pairs of 00_data in the given splits, in their stored order."""
+    pairs = pd.read_parquet(run / "00_data" / "pairs.parquet")
+    return pairs[pairs["split"].isin(splits)].reset_index(drop=True)
+
+
+def read_code(run: Path, name: str) -> pd.DataFrame:
+    """A table of 02_code_pairs: `functions` or `pairs`."""
+    return pd.read_parquet(run / "02_code_pairs" / f"{name}.parquet")
+
+
+def draw(pairs: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    """The first `count` of a seeded shuffle: a smaller draw is a part of a larger one."""
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    return pairs.iloc[order[:count]]
+
+
+def base_folder(run: Path) -> Path:
+    """Where the base model of 01 lies."""
+    return job_folder(run, "01_base_model", seed=0)
+
+
+def start_folder(run: Path, init: str, seed: int) -> Path:
+    """The weights a reward model starts from: the base model, or a pretraining of 03."""
+    if init == "base":
+        return base_folder(run)
+    return job_folder(run, "03_codepmp", init=init, seed=seed)
+
+
+# --- language models -------------------------------------------------------------------
+
+
+def base_model(
+    out: Path, *, run: Path, seed: int, shape: dict, vocab_size: int, code: int, fit: Fit
+) -> list[dict]:
+    """A tokenizer and a small OPT, trained on dialogues (both replies) and on code."""
+    pairs = read_pairs(run, "train", "judge")
+    functions = codepairs.harvest(limit=code, seed=seed)
+    documents = list(codepairs.code_documents(functions))
+    documents += zip(pairs["prompt"], pairs["chosen"])
+    documents += zip(pairs["prompt"], pairs["rejected"])
+    tokenizer = models.build_tokenizer(map("".join, documents), vocab_size)
+    model = models.build_opt(tokenizer, seed=seed, **shape)
+    prompts, replies = map(list, zip(*documents))
+    rows = fit_replies(model, tokenizer, prompts, replies, fit, out, whole=True)
+    return [*rows, {"metric": "parameters", "value": models.size(model)}]
+
+
+def code_model(
+    out: Path,
+    *,
+    run: Path,
+    method: str,
+    shapes: dict[str, dict],
+    fits: dict[str, Fit],
+    seed: int,
+    max_new_tokens: int,
+    temperature: float,
+) -> list[dict]:
+    """The strong or the weak coder: trained on code, then asked for every description."""
+    functions = read_code(run, "functions")
+    start = base_folder(run)
+    tokenizer = models.load_tokenizer(start)
+    if shapes[method]:
+        model = models.build_opt(tokenizer, seed=seed, **shapes[method])
+    else:  # no shape of its own: goes on from the base model
+        model = models.load_policy(start)
+    prompts, replies = map(list, zip(*codepairs.code_documents(functions)))
+    rows = fit_replies(model, tokenizer, prompts, replies, fits[method], out)
+    answers = generate(
+        model.eval(),
+        tokenizer,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        max_prompt_tokens=fits[method].max_length - max_new_tokens,
+    )
+    texts = pd.DataFrame({"id": functions["id"], "reply": [a.text for a in answers]})
+    texts.to_parquet(out / "replies.parquet")
+    return [*rows, {"metric": "parameters", "value": models.size(model)}]
+
+
+def sft(out: Path, *, run: Path, seed: int, pairs: int, fit: Fit) -> list[dict]:
+    """Supervised fine-tuning of the base model on chosen replies."""
+    data = draw(read_pairs(run, "train"), pairs, seed)
+    start = base_folder(run)
+    model, tokenizer = models.load_policy(start), models.load_tokenizer(start)
+    prompts, replies = data["prompt"].tolist(), data["chosen"].tolist()
+    return fit_replies(model, tokenizer, prompts, replies, fit, out)
+
+
+def fit_replies(
+    model,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    replies: list[str],
+    fit: Fit,
+    out: Path,
+    whole: bool = False,
+) -> list[dict]:
+    """Train a language model on replies (or on whole documents), save it, return its log."""
+    data = training.reply_dataset(prompts, replies, tokenizer, fit.max_length, whole)
+    rows = training.fit_language_model(model, tokenizer, data, fit, out)
+    models.save(model, tokenizer, out)
+    return rows
+
+
+# --- preference models and reward models -----------------------------------------------
+
+
+def preference_model(
+    out: Path, *, run: Path, init: str, seed: int, fit: Fit
+) -> list[dict]:
+    """CodePMP on the code pairs of 02, or one of its controls, from the base model."""
+    pairs = read_code(run, "pairs")
+    if init == "shuffled":
+        pairs = codepairs.shuffle_labels(pairs, seed)
+    start = base_folder(run)
+    tokenizer = models.load_tokenizer(start)
+    scorer = models.load_scorer(start, seed)
+    data = training.pair_dataset(pairs, tokenizer, fit.max_length)
+    head = models.load_policy(start).get_output_embeddings()
+    rm_coef, lm_coef = PREFERENCE_LOSS[init]
+    rows = training.fit_preference_model(
+        scorer, head, tokenizer, data, fit, out, rm_coef=rm_coef, lm_coef=lm_coef
+    )
+    models.save(scorer, tokenizer, out)
+    return rows
+
+
+def reward_model(
+    out: Path,
+    *,
+    run: Path,
+    init: str,
+    pairs: int,
+    seed: int,
+    fit: Fit,
+    split: str = "train",
+) -> list[dict]:
+    """A Bradley-Terry reward model on HH pairs; scores every held-out pair."""
+    data = draw(read_pairs(run, split), pairs, seed)
+    start = start_folder(run, init, seed)
+    tokenizer, scorer = models.load_tokenizer(start), models.load_scorer(start, seed)
+    dataset = training.pair_dataset(data, tokenizer, fit.max_length)
+    rows = training.fit_reward_model(scorer, tokenizer, dataset, fit, out)
+    models.save(scorer, tokenizer, out)
+    test = read_pairs(run, "test")
+    prompts = test["prompt"].tolist()
+    chosen, rejected = (
+        reward_scores(
+            scorer.eval(),
+            tokenizer,
+            prompts,
+            test[side].tolist(),
+            max_length=fit.max_length,
+        )
+        for side in ("chosen", "rejected")
+    )
+    return rows + example_rows(test, "margin", chosen - rejected)
+
+
+def judge_model(
+    out: Path, *, run: Path, init: str, seed: int, fit: Fit
+) -> list[dict]:
+    """The held-out judge: a reward model on the pairs that no method has seen."""
+    pairs = len(read_pairs(run, "judge"))
+    return reward_model(
+        out, run=run, init=init, pairs=pairs, seed=seed, fit=fit, split="judge"
+    )
+
+
+# --- policies --------------------------------------------------------------------------
+
+
+def dpo(
+    out: Path, *, run: Path, method: str, pairs: int, seed: int, beta: float, fit: Fit
+) -> list[dict]:
+    """DPO (Rafailov et al. 2023) from the base model, or from the SFT model of the seed."""
+    start = reference_folder(run, method, seed)
+    data = draw(read_pairs(run, "train"), pairs, seed)
+    policy, tokenizer = models.load_policy(start), models.load_tokenizer(start)
+    dataset = training.pair_dataset(data, tokenizer, fit.max_length)
+    rows = training.fit_dpo(policy, tokenizer, dataset, fit, out, beta=beta)
+    models.save(policy, tokenizer, out)
+    return rows
+
+
+def reference_folder(run: Path, method: str, seed: int) -> Path:
+    """The policy a method starts from and is held near: base for `dpo`, else SFT."""
+    if method in ("dpo", "sft"):
+        return base_folder(run)
+    return job_folder(run, "05_sft", seed=seed)
+
+
+def ppo(
+    out: Path,
+    *,
+    run: Path,
+    method: str,
+    init: str,
+    seed: int,
+    pairs: int,
+    config: PPOConfig,
+    max_length: int,
+) -> list[dict]:
+    """PPO from the SFT model of the seed, against the reward model of init and seed."""
+    start = job_folder(run, "05_sft", seed=seed)
+    reward = job_folder(
+        run, "04_reward_model", method="rm", init=init, pairs=pairs, seed=seed
+    )
+    tokenizer = models.load_tokenizer(start)
+    policy, reference = models.load_policy(start), models.load_policy(start)
+    trainer = PPOTrainer(
+        policy,
+        reference,
+        models.load_scorer(reward),
+        RewardModelJudge(reward, max_length=max_length).score,
+        tokenizer,
+        read_pairs(run, "train")["prompt"].tolist(),
+        replace(config, seed=seed),
+    )
+    progress = Progress("PPO")
+    log = trainer.train(lambda entry: progress(entry["step"], config.steps))
+    models.save(policy, tokenizer, out)
+    rows = [
+        {"metric": name, "step": entry["step"], "value": value}
+        for entry in log
+        for name, value in entry.items()
+        if name != "step"
+    ]
+    tokens = sum(entry["tokens"] for entry in log)
+    return [*rows, {"metric": "train_flops", "value": ppo_flops(policy, tokens, config)}]
+
+
+def ppo_flops(policy, tokens: float, config: PPOConfig) -> float:
+    """FLOPs of PPO on `tokens` prompt and reply tokens, four models of like size.
+
+    2 per parameter and token read (sampling, reward, and once each policy, reference and
+    critic), 6 per parameter and token trained on, for policy and critic, every epoch.
+    """
+    weights = policy.num_parameters(exclude_embeddings=True)
+    return float(weights * tokens * (2 * 5 + 6 * 2 * config.epochs))

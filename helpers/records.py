@@ -1,0 +1,57 @@
+"""The tidy record: the one form in which everything measured is kept.
+
+Long form, one number a row. Aggregated numbers leave `example` empty; per-example
+scores name their pair there, so that every interval can be computed again.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+COLUMNS: dict[str, str] = {
+    "stage": "str",
+    "method": "str",
+    "init": "str",
+    "pairs": "Int64",
+    "seed": "Int64",
+    "subset": "str",
+    "example": "str",
+    "step": "Int64",
+    "metric": "str",
+    "value": "float64",
+}
+
+
+def tidy(rows: Iterable[Mapping] | pd.DataFrame, **common: object) -> pd.DataFrame:
+    """Records from rows: exactly the columns and dtypes of `COLUMNS`, in order.
+
+    `common` fills the columns that a row does not give itself. Text that is not given
+    is "", a number that is not given is missing. Raises ValueError for an unknown
+    column.
+    """
+    frame = rows.copy() if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    unknown = [name for name in [*frame.columns, *common] if name not in COLUMNS]
+    if unknown:
+        known = ", ".join(COLUMNS)
+        raise ValueError(f"a record has no column {unknown[0]!r}; it has {known}")
+    for name, value in common.items():
+        given = frame[name] if name in frame else pd.Series(None, frame.index, object)
+        frame[name] = given.astype(object).where(given.notna(), value)
+    frame = frame.reindex(columns=list(COLUMNS))
+    text = [name for name, dtype in COLUMNS.items() if dtype == "str"]
+    frame[text] = frame[text].astype(object).where(frame[text].notna(), "")
+    return frame.astype(COLUMNS).reset_index(drop=True)
+
+
+def write_records(frame: pd.DataFrame, path: Path) -> None:
+    """Write records as Parquet; the file appears whole or not at all."""
+    aside = path.with_name(f".{path.name}.part")
+    tidy(frame).to_parquet(aside)
+    os.replace(aside, path)
+
+
+def read_records(path: Path) -> pd.DataFrame:
+    """The records of a file that `write_records` wrote."""
+    return tidy(pd.read_parquet(path))

@@ -1,0 +1,59 @@
+"""What a notebook shows and what the book quotes: sentences, tables, dialogues.
+
+No number is typed: `say` prints a sentence whose numbers are computed values, and glues
+each under its name so that any page of the book can quote it.
+"""
+
+import html
+
+import pandas as pd
+from IPython.display import HTML, Markdown, display
+from myst_nb import glue
+
+from helpers.stats import Interval
+
+
+def number(value: object, digits: int = 3) -> str:
+    """A value as prose shows it; an interval in parentheses after its estimate."""
+    if isinstance(value, Interval):
+        bounds = f"{value.low:.{digits}f} to {value.high:.{digits}f}"
+        return f"{value.estimate:.{digits}f} ({value.level:.0%} interval {bounds})"
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
+
+
+def say(sentence: str, **values: object) -> None:
+    """Show a Markdown sentence with `{name}` filled in, and glue every value as text.
+
+    A value is a number, an Interval or a string; `{name}` shows what the book will quote
+    as `` {glue:text}`page::name` ``.
+    """
+    texts = {name: number(value) for name, value in values.items()}
+    for name, text in texts.items():
+        glue(name, Plain(text), display=False)
+    display(Markdown(sentence.format(**texts)))
+
+
+class Plain(str):
+    """A string whose display has no quotation marks, as `glue:text` wants it."""
+
+    __repr__ = str.__str__
+
+
+def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
+    """Show a table with its caption; intervals and numbers formatted alike everywhere."""
+    shown = frame.map(lambda value: html.escape(number(value, digits)))
+    body = shown.to_html(escape=False, border=0, classes="dataframe")
+    display(HTML(f"<p><em>{html.escape(caption)}</em></p>{body}"))
+
+
+def dialogue(prompt: str, replies: dict[str, str]) -> None:
+    """Show a prompt and the replies to it, escaped: data never becomes markup."""
+    parts = [f"<pre>{html.escape(prompt.strip())}</pre>"]
+    for name, reply in replies.items():
+        parts.append(f"<p><b>{html.escape(name)}</b></p>")
+        parts.append(f"<pre>{html.escape(reply.strip()) or '(empty)'}</pre>")
+    display(HTML("".join(parts)))

@@ -1,0 +1,264 @@
+"""Harvest on files written here, golden strings, and the pairs built from replies."""
+
+import ast
+from pathlib import Path
+from textwrap import dedent
+
+import pandas as pd
+import pytest
+
+from helpers.codepairs import (
+    FUNCTION_COLUMNS,
+    PAIR_COLUMNS,
+    build_pairs,
+    code_documents,
+    code_prompt,
+    describe,
+    harvest,
+    shuffle_labels,
+)
+from helpers.hh import DataError
+
+ODD = '''
+    import functools
+
+    @functools.lru_cache(maxsize=None)
+    def cached(n):  # a comment
+        """Return n, remembered. Second sentence."""
+        total = n
+        return total
+
+    async def fetch(reader, *, limit=10, **options):
+        async for line in reader:
+            yield line
+
+    class Stack:
+        """A class."""
+
+        def pop(self):
+            if not self.items:
+                raise IndexError("empty")
+            return self.items.pop()
+
+        def __len__(self):
+            size = len(self.items)
+            return size
+
+        def only_words(self):
+            """Nothing but a docstring."""
+
+        class Node:
+            def link(self, other):
+                self.next = other
+                other.previous = self
+
+    def outer(values):
+        def inner(value):
+            double = 2 * value
+            return double
+
+        return map(inner, values)
+
+    try:
+        import fast
+    except ImportError:
+        def fallback(a, /, b, *rest):
+            print(a)
+            print(b)
+
+    def short():
+        return 1
+'''
+
+
+def write(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dedent(text), encoding="utf-8")
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> pd.DataFrame:
+    write(tmp_path, "odd.py", ODD)
+    return harvest(tmp_path)
+
+
+def row(functions: pd.DataFrame, name: str) -> dict:
+    return functions.set_index("name", drop=False).loc[name].to_dict()
+
+
+def test_harvest_finds_every_kind_of_function(odd: pd.DataFrame) -> None:
+    assert list(odd.columns) == list(FUNCTION_COLUMNS)
+    names = ["cached", "fetch", "Stack.pop", "Stack.Node.link", "outer", "fallback"]
+    assert odd["name"].tolist() == names
+    expected = {"special method": 1, "docstring only": 1, "too short": 1}
+    assert odd.attrs["drops"] == expected
+
+
+def test_code_is_dedented_and_without_docstring_or_comment(odd: pd.DataFrame) -> None:
+    cached = row(odd, "cached")
+    assert cached["code"] == (
+        "@functools.lru_cache(maxsize=None)\n"
+        "def cached(n):\n"
+        "    total = n\n"
+        "    return total"
+    )
+    assert cached["docstring"] == "Return n, remembered. Second sentence."
+    assert (cached["path"], cached["line"]) == ("odd.py", 5)
+    for code in odd["code"]:
+        ast.parse(code)
+
+
+def test_tabs_and_spaces_give_the_same_code_once(tmp_path: Path) -> None:
+    write(tmp_path, "a.py", "def f(x):\n    y = x\n    return y\n")
+    write(tmp_path, "b.py", "def f( x ):\n\ty = x # same\n\n\treturn (y)\n")
+    functions = harvest(tmp_path)
+    assert len(functions) == 1
+    assert functions.attrs["drops"] == {"duplicate": 1}
+
+
+def test_bad_files_are_counted_and_tests_are_not_read(tmp_path: Path) -> None:
+    write(tmp_path, "good.py", "def f(x):\n    y = x\n    return y\n")
+    write(tmp_path, "python2.py", "print 'hello'\n")
+    (tmp_path / "null.py").write_bytes(b"x = '\0'\n")
+    (tmp_path / "latin.py").write_bytes(b"# \xe9 without a coding line\n")
+    write(tmp_path, "test/more.py", "def g(x):\n    y = x\n    return y + 1\n")
+    write(tmp_path, "test_it.py", "def h(x):\n    y = x\n    return y + 2\n")
+    write(tmp_path, "site-packages/p.py", "def i(x):\n    y = x\n    return y + 3\n")
+    functions = harvest(tmp_path)
+    assert functions["name"].tolist() == ["f"]
+    assert functions.attrs["drops"] == {"file cannot be parsed": 3}
+
+
+def test_the_bounds_hold_for_the_code(tmp_path: Path) -> None:
+    body = "".join(f"    x{i} = {i}\n" for i in range(11))
+    write(tmp_path, "a.py", f"def fits():\n{body}")
+    write(tmp_path, "b.py", f"def long():\n{body}    return 1\n")
+    write(tmp_path, "c.py", f"def wide():\n    x = '{'w' * 600}'\n    return x\n")
+    functions = harvest(tmp_path)
+    assert functions["name"].tolist() == ["fits"]
+    assert functions.attrs["drops"] == {"too long": 2}
+    assert len(harvest(tmp_path, max_lines=13, max_characters=700)) == 3
+
+
+def test_draws_are_seeded_and_in_order(tmp_path: Path) -> None:
+    for i in range(40):
+        code = f"def f{i}(x):\n    y = x + {i}\n    return y\n"
+        write(tmp_path, f"m{i:02}.py", code)
+    first = harvest(tmp_path, limit=5, seed=1)
+    assert len(first) == 5
+    pd.testing.assert_frame_equal(first, harvest(tmp_path, limit=5, seed=1))
+    assert first["path"].is_monotonic_increasing
+    assert set(first["name"]) != set(harvest(tmp_path, limit=5, seed=2)["name"])
+    assert len(harvest(tmp_path, limit=99)) == 40
+
+
+def test_a_folder_that_has_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no Python function of 3-12 lines"):
+        harvest(tmp_path)
+    with pytest.raises(DataError, match="not a folder"):
+        harvest(tmp_path / "missing")
+
+
+def test_the_standard_library_has_enough() -> None:
+    functions = harvest(limit=100, seed=0)
+    assert len(functions) == 100 == functions["id"].nunique()
+    assert functions["code"].str.len().max() <= 600
+    prompts = [prompt for prompt, _ in code_documents(functions)]
+    assert all("\n" not in describe(f) for f in functions.to_dict("records"))
+    assert max(map(len, prompts)) < 250
+
+
+@pytest.mark.parametrize(
+    ("docstring", "expected"),
+    [
+        ("Return n, remembered. Second sentence.", "Return n, remembered."),
+        ("Read e.g. one\nline. Or two.", "Read e.g. one line."),
+        ("A title\n\nThe rest.", "A title"),
+        ("  \n", "Function f(x): returns y."),
+        ("...", "Function f(x): returns y."),
+    ],
+)
+def test_descriptions_from_docstrings(docstring: str, expected: str) -> None:
+    function = {"name": "f", "code": "def f(x):\n    y = x\n    return y"}
+    assert describe({**function, "docstring": docstring}) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "fetch",
+            "Async function fetch(reader, limit, options): loops over reader, yields line.",
+        ),
+        (
+            "Stack.pop",
+            "Method pop(self) of Stack: raises IndexError, returns self.items.pop().",
+        ),
+        (
+            "Stack.Node.link",
+            "Method link(self, other) of Stack.Node: sets self.next or other.previous.",
+        ),
+        ("outer", "Function outer(values): returns map(inner, values)."),
+        ("fallback", "Function fallback(a, b, rest): calls print."),
+    ],
+)
+def test_descriptions_written_from_code(
+    odd: pd.DataFrame, name: str, expected: str
+) -> None:
+    assert describe(row(odd, name)) == expected
+
+
+def test_long_descriptions_are_cut_at_a_word() -> None:
+    text = describe({"name": "f", "code": "", "docstring": "word " * 60})
+    assert len(text) <= 120
+    assert text.endswith("word ...")
+
+
+def test_the_prompt_to_the_letter() -> None:
+    assert code_prompt("Return the sum.") == (
+        "### Instruction: Write the Python function that is described.\n"
+        "### Description: Return the sum.\n"
+        "### Response:\n"
+    )
+
+
+def test_documents_are_prompt_and_code(odd: pd.DataFrame) -> None:
+    documents = code_documents(odd)
+    assert documents[0] == (
+        code_prompt("Return n, remembered."),
+        row(odd, "cached")["code"],
+    )
+    assert len(documents) == len(odd)
+
+
+def test_pairs_and_what_is_dropped(odd: pd.DataFrame) -> None:
+    functions = odd.head(4)
+    strong = ["def a():\n    pass\n", "same", "  \n", "x"]
+    weak = ["def b(", "same \n", "text", ""]
+    pairs, drops = build_pairs(functions, strong, weak)
+    assert list(pairs.columns) == list(PAIR_COLUMNS)
+    (pair,) = pairs.to_dict("records")
+    assert pair["id"] == functions["id"].iloc[0]
+    assert pair["prompt"] == code_prompt("Return n, remembered.")
+    assert (pair["chosen"], pair["rejected"]) == ("def a():\n    pass", "def b(")
+    counts = dict(zip(drops["reason"], drops["count"]))
+    assert counts == {"empty reply": 2, "identical replies": 1}
+
+
+def test_replies_must_match_the_functions(odd: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        build_pairs(odd, ["x"], ["y"])
+
+
+def test_shuffled_labels_are_a_fair_coin_by_id() -> None:
+    pairs = pd.DataFrame({"id": [f"id{i}" for i in range(1000)]}).assign(
+        prompt="p", chosen="good", rejected="bad"
+    )
+    shuffled = shuffle_labels(pairs, seed=0)
+    assert 0.45 < (shuffled["chosen"] == "bad").mean() < 0.55
+    assert (shuffled["chosen"] != shuffled["rejected"]).all()
+    reordered = shuffle_labels(pairs.sample(frac=1, random_state=0), seed=0)
+    pd.testing.assert_frame_equal(reordered.sort_index(), shuffled)
+    assert not shuffled.equals(shuffle_labels(pairs, seed=1))
+    assert (pairs["chosen"] == "good").all()

@@ -1,0 +1,198 @@
+"""Judges on look-alikes: tiny random models of the real architectures, saved to disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import Unigram
+from transformers import (
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    OPTForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from helpers import embedded, models
+from helpers.generate import encode
+from helpers.judge import (
+    PairTextJudge,
+    RewardModelJudge,
+    Thresholds,
+    TrueReward,
+    median_thresholds,
+    reward_scores,
+)
+
+PROMPTS = [
+    "\n\nHuman: How do I keep basil fresh?\n\nAssistant:",
+    "\n\nHuman: Hi\n\nAssistant:",
+    "\n\nHuman: Name a river.\n\nAssistant: The Rhine.\n\nHuman: Another?\n\nAssistant:",
+]
+REPLIES = [" Put the stems in water.", " Hello! How can I help you today?", ""]
+
+
+@pytest.fixture(scope="module")
+def reward_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reward model of the project's own kind."""
+    folder = tmp_path_factory.mktemp("reward")
+    tokenizer = models.build_tokenizer(PROMPTS + REPLIES, 300)
+    shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 128}
+    language_model = models.build_opt(tokenizer, seed=0, **shape)
+    models.save(language_model, tokenizer, folder / "language_model")
+    scorer = models.load_scorer(folder / "language_model", seed=0)
+    models.save(scorer, tokenizer, folder / "reward_model")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def deberta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `reward-model-deberta-v3-large-v2` looks like, a thousand times smaller."""
+    folder = tmp_path_factory.mktemp("deberta")
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+    letters = sorted(set("▁" + "".join(PROMPTS + REPLIES)) - {" ", "\n"})
+    pieces = [(token, 0.0) for token in special] + [(x, -3.0) for x in letters]
+    backend = Tokenizer(Unigram(pieces, unk_id=3))
+    backend.normalizer = normalizers.Replace("\n", " ")
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        unk_token="[UNK]",
+        mask_token="[MASK]",
+    )
+    torch.manual_seed(0)
+    config = DebertaV2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        relative_attention=True,
+        position_buckets=8,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        pos_att_type=["p2c", "c2p"],
+        position_biased_input=False,
+        type_vocab_size=0,
+        max_position_embeddings=64,
+        num_labels=1,
+        initializer_range=0.5,  # so that replies score visibly apart
+    )
+    DebertaV2ForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_true_reward_is_that_of_the_corpus() -> None:
+    judge = TrueReward()
+    scores = judge.score(PROMPTS, REPLIES)
+    expected = [embedded.true_reward(p, r) for p, r in zip(PROMPTS, REPLIES)]
+    assert scores.tolist() == expected
+    with pytest.raises(ValueError, match="zip"):
+        judge.score(PROMPTS, REPLIES[:1])
+
+
+def test_reward_scores_are_the_models_own_logits(reward_folder: Path) -> None:
+    model = models.load_scorer(reward_folder / "reward_model")
+    tokenizer = models.load_tokenizer(reward_folder / "reward_model")
+    assert isinstance(model, OPTForSequenceClassification)
+    model.train()
+    scores = reward_scores(
+        model, tokenizer, PROMPTS, REPLIES, batch_size=2, max_length=64
+    )
+    assert model.training  # left as it was found
+    model.eval()
+    for score, prompt, reply in zip(scores, PROMPTS, REPLIES):
+        prompt_ids, reply_ids = encode(tokenizer, prompt, reply, 64)
+        with torch.inference_mode():
+            ids = torch.tensor([prompt_ids + reply_ids], device=model.device)
+            alone = model(ids).logits.item()
+        assert score == pytest.approx(alone, abs=1e-5)
+
+
+def test_reward_scores_do_not_depend_on_the_batch(reward_folder: Path) -> None:
+    small, large = (
+        RewardModelJudge(
+            reward_folder / "reward_model", max_length=64, batch_size=batch_size
+        ).score(PROMPTS, REPLIES)
+        for batch_size in (1, 3)
+    )
+    assert small == pytest.approx(large, abs=1e-5)
+    assert len(set(small.round(6))) == 3
+
+
+def test_no_replies_give_no_scores(reward_folder: Path) -> None:
+    judge = RewardModelJudge(reward_folder / "reward_model", max_length=64)
+    assert judge.name == "held-out RM"
+    assert judge.score([], []).shape == (0,)
+
+
+def test_a_language_model_is_no_judge(reward_folder: Path) -> None:
+    with pytest.raises(models.ModelError, match="lacks score.weight"):
+        RewardModelJudge(reward_folder / "language_model", max_length=64)
+
+
+def test_only_safetensors_are_read(reward_folder: Path, tmp_path: Path) -> None:
+    model = models.load_scorer(reward_folder / "reward_model")
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(models.ModelError, match="safetensors"):
+        RewardModelJudge(tmp_path, max_length=64)
+
+
+def test_pair_text_judge_reads_prompt_and_reply(deberta_folder: Path) -> None:
+    judge = PairTextJudge(deberta_folder, batch_size=2)
+    assert judge.name == deberta_folder.name
+    assert judge.thresholds == Thresholds(harmless=-3.0, helpful=-2.0)
+    scores = judge.score(PROMPTS, REPLIES)
+    for score, prompt, reply in zip(scores, PROMPTS, REPLIES):
+        inputs = judge.tokenizer(prompt, reply, return_tensors="pt")
+        with torch.inference_mode():
+            alone = judge.model(**inputs.to(judge.model.device)).logits.item()
+        assert score == pytest.approx(alone, abs=1e-4)
+    assert len(set(scores.round(4))) == 3
+
+
+def test_pair_text_judge_keeps_the_end_of_a_long_prompt(deberta_folder: Path) -> None:
+    judge = PairTextJudge(deberta_folder, max_length=40)
+    ends = [prompt + " " + PROMPTS[0] for prompt in ("one" * 30, "two" * 30)]
+    first, second = judge.score(ends, [REPLIES[0]] * 2)
+    assert first == pytest.approx(second)
+    first, second = judge.score(PROMPTS[:1] * 2, [" Tea.", " Hat."])
+    assert first != pytest.approx(second)
+
+
+def test_a_judge_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(models.ModelError, match="cannot be loaded as a scorer"):
+        PairTextJudge(tmp_path / "missing")
+
+
+class Length:
+    """A judge whose scores can be told by looking."""
+
+    name = "length"
+    thresholds = None
+
+    def score(self, prompts: list[str], replies: list[str]) -> np.ndarray:
+        return np.array([len(reply) for reply in replies], float)
+
+
+def test_thresholds_are_the_medians_of_rejected_replies() -> None:
+    pairs = pd.DataFrame(
+        [("harmless", "a"), ("harmless", "aaa"), ("helpful", "aaaaa")],
+        columns=["subset", "rejected"],
+    ).assign(prompt="")
+    assert median_thresholds(Length(), pairs) == Thresholds(harmless=2, helpful=5)
+    with pytest.raises(ValueError, match="no helpful pair"):
+        median_thresholds(Length(), pairs[pairs["subset"] == "harmless"])

@@ -1,0 +1,250 @@
+"""Losses: fp64 gradients, closed forms, and masks that hide their padding."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.autograd import gradcheck
+
+from helpers import losses
+
+B, T, V = 3, 5, 7
+CLIP = 0.2
+
+
+def doubles(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+def ragged_mask(side: str = "right") -> Tensor:
+    mask = torch.arange(T) < torch.tensor([[5], [2], [4]])
+    return mask if side == "right" else mask.flip(1)
+
+
+def check_gradient(function: Callable[..., Tensor], *inputs: Tensor) -> None:
+    assert gradcheck(function, tuple(x.clone().requires_grad_() for x in inputs))
+
+
+# --- gradients in double precision ---------------------------------------------------
+
+
+def test_gradients_of_preference_losses() -> None:
+    chosen, rejected = doubles(B, seed=1), doubles(B, seed=2)
+    logprobs, mask = doubles(B, T, seed=3), ragged_mask()
+    check_gradient(losses.bradley_terry, chosen, rejected)
+    check_gradient(
+        lambda *x: losses.pmp(*x, mask, rm_coef=0.7, lm_coef=1.3),
+        chosen,
+        rejected,
+        logprobs,
+    )
+    check_gradient(
+        lambda *x: losses.dpo_implicit_reward(*x, beta=0.3).sum(), chosen, rejected
+    )
+
+
+def test_gradients_of_token_functions() -> None:
+    logits, ids = doubles(B, T, V), torch.arange(B * T).view(B, T) % V
+    check_gradient(lambda x: losses.token_logprobs(x, ids), logits)
+    check_gradient(losses.token_entropy, logits)
+    for function in (losses.masked_mean, losses.masked_variance, losses.masked_whiten):
+        check_gradient(lambda x, f=function: f(x, ragged_mask()), doubles(B, T))
+
+
+@pytest.mark.parametrize("kind", ["k1", "k2", "k3"])
+def test_gradients_of_kl_estimates(kind: str) -> None:
+    reference = doubles(B, T, seed=2)
+    check_gradient(lambda x: losses.kl_estimate(x, reference, kind), doubles(B, T))
+
+
+def test_gradients_of_clipped_losses() -> None:
+    # spread wide enough that some tokens are inside and some outside the clip range
+    old, mask = doubles(B, T, seed=4), ragged_mask()
+    new, target = old + doubles(B, T, seed=5, scale=0.4), doubles(B, T, seed=6)
+    outside = ((new - old).exp() - 1).abs()[mask] > CLIP
+    assert outside.any() and not outside.all()
+    check_gradient(lambda x: losses.ppo_policy_loss(x, old, target, mask, CLIP), new)
+    check_gradient(lambda x: losses.value_loss(x, old, target, mask, CLIP), new)
+
+
+# --- closed forms --------------------------------------------------------------------
+
+
+def test_bradley_terry_is_minus_log_of_the_win_probability() -> None:
+    chosen, rejected = torch.tensor([0.0, math.log(3)]), torch.zeros(2)
+    expected = -(math.log(1 / 2) + math.log(3 / 4)) / 2
+    assert losses.bradley_terry(chosen, rejected).item() == pytest.approx(expected)
+
+
+def test_bradley_terry_is_finite_for_hopeless_pairs() -> None:
+    loss = losses.bradley_terry(torch.tensor([-500.0]), torch.tensor([500.0]))
+    assert loss.item() == pytest.approx(1000.0)
+
+
+def test_pmp_adds_reward_and_reply_loss_with_their_weights() -> None:
+    rewards = torch.zeros(2), torch.zeros(2)
+    logprobs = torch.tensor([[-1.0, -3.0], [-5.0, -99.0]])
+    mask = torch.tensor([[True, True], [True, False]])
+    loss = losses.pmp(*rewards, logprobs, mask, rm_coef=2.0, lm_coef=10.0)
+    assert loss.item() == pytest.approx(2 * math.log(2) + 10 * 3.0)
+
+
+def test_dpo_implicit_reward_scales_the_log_ratio() -> None:
+    reward = losses.dpo_implicit_reward(torch.tensor([-2.0]), torch.tensor([-5.0]), 0.1)
+    assert reward.item() == pytest.approx(0.3)
+
+
+def test_token_logprobs_and_entropy_of_known_distributions() -> None:
+    logits = torch.tensor([[0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3]]).log() + 7.0
+    logprobs = losses.token_logprobs(logits, torch.tensor([1, 2]))
+    assert logprobs.tolist() == pytest.approx([math.log(0.25), math.log(1 / 3)])
+    entropies = losses.token_entropy(logits).tolist()
+    assert entropies == pytest.approx([1.5 * math.log(2), math.log(3)])
+
+
+def test_policy_loss_stops_paying_beyond_the_clip_range() -> None:
+    ratio = torch.tensor([[0.5, 1.0, 2.0]])
+    mask, old = torch.ones(1, 3, dtype=torch.bool), torch.zeros(1, 3)
+    good = losses.ppo_policy_loss(ratio.log(), old, torch.ones(1, 3), mask, CLIP)
+    bad = losses.ppo_policy_loss(ratio.log(), old, -torch.ones(1, 3), mask, CLIP)
+    assert good.item() == pytest.approx(-(0.5 + 1.0 + 1.2) / 3)
+    assert bad.item() == pytest.approx((0.8 + 1.0 + 2.0) / 3)
+
+
+def test_value_loss_takes_the_worse_of_plain_and_clipped() -> None:
+    values, old = torch.tensor([[1.0, 0.1]]), torch.zeros(1, 2)
+    returns, mask = torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool)
+    loss = losses.value_loss(values, old, returns, mask, CLIP)
+    assert loss.item() == pytest.approx((0.8**2 + 0.9**2) / 2 / 2)
+    plain = losses.value_loss(values, old, returns, mask, math.inf)
+    assert plain.item() == pytest.approx((0.0 + 0.9**2) / 2 / 2)
+
+
+def test_explained_variance_of_perfect_constant_and_unvarying() -> None:
+    returns, mask = doubles(B, T), ragged_mask()
+    perfect = losses.explained_variance(returns, returns + 3, mask)
+    constant = losses.explained_variance(returns, torch.full_like(returns, 9.0), mask)
+    nothing = losses.explained_variance(torch.ones_like(returns), returns, mask)
+    assert perfect.item() == pytest.approx(1.0)
+    assert constant.item() == pytest.approx(0.0)
+    assert nothing.isnan()
+
+
+# --- padding -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_statistics_ignore_padding_on_either_side(side: str) -> None:
+    mask, values = ragged_mask(side), doubles(B, T)
+    kept = values[mask]
+    padded = torch.where(mask, values, torch.nan)
+    assert torch.allclose(losses.masked_mean(padded, mask), kept.mean())
+    variance = losses.masked_variance(padded, mask)
+    assert torch.allclose(variance, kept.var(correction=0))
+    white = losses.masked_whiten(padded, mask)
+    assert abs(white[mask].mean()) < 1e-12
+    assert white[mask].var(correction=0).item() == pytest.approx(1.0)
+    assert (white[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_losses_ignore_padding_on_either_side(side: str) -> None:
+    mask = ragged_mask(side)
+    inputs = [doubles(B, T, seed=seed, scale=0.3) for seed in range(3)]
+    spoiled = [torch.where(mask, x, torch.nan) for x in inputs]
+    for loss in (losses.ppo_policy_loss, losses.value_loss):
+        flat = [x[mask].unsqueeze(0) for x in inputs]
+        everything = torch.ones_like(flat[0], dtype=torch.bool)
+        expected = loss(*flat, everything, CLIP)
+        assert torch.allclose(loss(*spoiled, mask, CLIP), expected)
+
+
+def test_padding_gets_no_gradient() -> None:
+    mask = ragged_mask()
+    inputs = [doubles(B, T, seed=seed) for seed in range(3)]
+    inputs[0].requires_grad_()
+    losses.ppo_policy_loss(*inputs, mask, CLIP).backward()
+    assert (inputs[0].grad[~mask] == 0).all()
+    assert (inputs[0].grad[mask] != 0).any()
+
+
+# --- advantages ----------------------------------------------------------------------
+
+
+def naive_gae(rewards: list, values: list, gamma: float, lam: float) -> list[float]:
+    """Eq. 16 of Schulman et al. 2016 as its double sum, one episode, no padding."""
+    ahead = [*values[1:], 0.0]
+    deltas = [r + gamma * v for r, v in zip(rewards, ahead)]
+    deltas = [d - v for d, v in zip(deltas, values)]
+    return [
+        sum((gamma * lam) ** (k - t) * deltas[k] for k in range(t, len(deltas)))
+        for t in range(len(deltas))
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 8), min_size=1, max_size=4),
+    gamma=st.floats(0, 1),
+    lam=st.floats(0, 1),
+    left=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_gae_equals_the_double_sum(
+    lengths: list[int], gamma: float, lam: float, left: bool, seed: int
+) -> None:
+    width = max(lengths) + 1
+    mask = torch.arange(width) < torch.tensor(lengths).unsqueeze(1)
+    mask = mask.flip(1) if left else mask
+    rewards, values = doubles(2, len(lengths), width, seed=seed)
+    spoiled = [torch.where(mask, x, torch.nan) for x in (rewards, values)]
+    advantages, returns = losses.gae(*spoiled, mask, gamma, lam)
+    for row, kept in enumerate(mask):
+        episode = rewards[row, kept].tolist(), values[row, kept].tolist()
+        expected = torch.tensor(naive_gae(*episode, gamma, lam), dtype=torch.float64)
+        assert torch.allclose(advantages[row, kept], expected)
+        assert torch.allclose(returns[row, kept], expected + values[row, kept])
+    assert (advantages[~mask] == 0).all()
+
+
+def test_gae_without_discount_is_reward_to_go_minus_value() -> None:
+    rewards, values, mask = doubles(B, T), doubles(B, T, seed=1), ragged_mask()
+    rewards = rewards * mask
+    advantages, returns = losses.gae(rewards, values, mask, gamma=1.0, lam=1.0)
+    to_go = rewards.flip(1).cumsum(1).flip(1)
+    assert torch.allclose(advantages[mask], (to_go - values)[mask])
+    assert torch.allclose(returns[mask], to_go[mask])
+
+
+# --- divergence ----------------------------------------------------------------------
+
+
+def test_kl_estimates_in_expectation_over_the_policy() -> None:
+    policy = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
+    reference = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+    exact = (policy * (policy / reference).log()).sum().item()
+
+    def expected(kind: str) -> Tensor:
+        estimate = losses.kl_estimate(policy.log(), reference.log(), kind)
+        return (policy * estimate).sum().item()
+
+    assert expected("k1") == pytest.approx(exact)
+    assert expected("k3") == pytest.approx(exact)
+    assert expected("k2") != pytest.approx(exact, rel=0.01)
+
+
+def test_k2_and_k3_are_never_negative_where_k1_is() -> None:
+    policy, reference = torch.tensor([-3.0, -1.0]), torch.tensor([-1.0, -3.0])
+    assert losses.kl_estimate(policy, reference, "k1").tolist() == [-2.0, 2.0]
+    for kind in ("k2", "k3"):
+        assert (losses.kl_estimate(policy, reference, kind) > 0).all()
+
+
+def test_unknown_kl_estimator_is_refused() -> None:
+    with pytest.raises(ValueError, match="k4.*expected k1, k2 or k3"):
+        losses.kl_estimate(torch.zeros(1), torch.zeros(1), "k4")

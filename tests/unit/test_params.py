@@ -1,0 +1,176 @@
+"""The parameters cell as schema: what is read from it, and what is refused by it."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import write_notebook
+
+from helpers.params import (
+    Parameter,
+    ParameterError,
+    check,
+    parse_text,
+    read_schema,
+    resolve,
+)
+
+CELL = """name: str = "a b"  # what it is called
+steps: int = 10  # how long; in [1, 20]
+beta: float = 0.1  # temperature, eq. 7; in (0, inf)
+rate: float = 1.0e-3  # without a range
+fast: bool = True  # a switch
+sizes: list[int] = [250, 1000]  # how many; in [2, 4000)
+inits: list[str] = ["base"]  # starts; one of: base, codepmp
+"""
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> dict[str, Parameter]:
+    return read_schema(write_notebook(tmp_path / "06_dpo.ipynb", CELL))
+
+
+def test_everything_is_read(schema: dict[str, Parameter]) -> None:
+    assert list(schema) == "name steps beta rate fast sizes inits".split()
+    beta, sizes, inits = schema["beta"], schema["sizes"], schema["inits"]
+    assert (beta.type, beta.default, beta.help) == ("float", 0.1, "temperature, eq. 7")
+    assert (beta.low, beta.high, beta.low_open, beta.high_open) == (
+        0,
+        math.inf,
+        True,
+        True,
+    )
+    assert (sizes.default, sizes.kind, sizes.is_list) == ([250, 1000], int, True)
+    assert inits.choices == ("base", "codepmp")
+    assert beta.allowed() == "in (0, inf)"
+    assert sizes.allowed() == "in [2, 4000)"
+    assert inits.allowed() == "one of base, codepmp"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("x = 1  # a number", "no type"),
+        ("x: int = 1", "comment"),
+        ("x: int = 1  # ; in [0, 2]", "comment"),
+        ("x: dict = {}  # a table", "got dict"),
+        ("x: int = 1  # zero = none; in [0, 2]", "`=` in its comment"),
+        ("x: int = 1  # in a [0, 2", None),
+        ("x: int = 1  # a number; in [0, 2], see eq. 1", "comment"),
+        ("x: int = 1  # a number; in [0, two]", "does not fit"),
+        ("x: str = 'a'  # a word; in [0, 2]", "does not fit"),
+        ("x: int = 3  # a number; in [0, 2]", "got 3, expected int in [0, 2]"),
+        ("x: int = 1.0  # a number", "got 1.0, expected int"),
+        ("x: float = float('inf')  # a number", "plain value"),
+    ],
+)
+def test_declarations(tmp_path: Path, line: str, reason: str | None) -> None:
+    notebook = write_notebook(tmp_path / "a.ipynb", line)
+    if reason is None:
+        assert read_schema(notebook)["x"].allowed() == ""
+        return
+    with pytest.raises(ParameterError) as error:
+        read_schema(notebook)
+    assert reason in str(error.value)
+    assert str(error.value).startswith("a: x: ") and "\n" not in str(error.value)
+
+
+def test_notebook_without_the_cell(tmp_path: Path) -> None:
+    notebook = write_notebook(tmp_path / "a.ipynb", "")
+    text = notebook.read_text().replace('"parameters"', '"other"')
+    notebook.write_text(text)
+    with pytest.raises(ParameterError, match="no cell is tagged"):
+        read_schema(notebook)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("steps", "7", 7),
+        ("beta", "1e-3", 0.001),
+        ("beta", "2", 2.0),
+        ("name", "1e-3", "1e-3"),
+        ("name", "Anthropic/hh-rlhf", "Anthropic/hh-rlhf"),
+        ("fast", "false", False),
+        ("sizes", "10,20,30", [10, 20, 30]),
+        ("sizes", "[10, 20]", [10, 20]),
+        ("sizes", "10", [10]),
+        ("inits", "base, codepmp", ["base", "codepmp"]),
+        ("inits", "['base', \"codepmp\"]", ["base", "codepmp"]),
+    ],
+)
+def test_text(
+    schema: dict[str, Parameter], name: str, text: str, value: object
+) -> None:
+    parsed = parse_text(schema[name], text)
+    assert parsed == value and type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("steps", "ten"),
+        ("steps", "1.5"),
+        ("steps", "21"),
+        ("steps", "0"),
+        ("beta", "0"),
+        ("beta", "inf"),
+        ("beta", "nan"),
+        ("rate", "inf"),
+        ("fast", "yes"),
+        ("sizes", "10,x"),
+        ("sizes", "10,4000"),
+        ("sizes", "[]"),
+        ("inits", "base,other"),
+    ],
+)
+def test_text_refused(schema: dict[str, Parameter], name: str, text: str) -> None:
+    with pytest.raises(ParameterError) as error:
+        parse_text(schema[name], text)
+    assert str(error.value).startswith(f"06_dpo: {name}: got ")
+    assert "expected" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", True),
+        ("steps", 3.0),
+        ("steps", "3"),
+        ("steps", None),
+        ("beta", True),
+        ("fast", 1),
+        ("name", 3),
+        ("sizes", 3),
+        ("sizes", [3, "4"]),
+        ("sizes", (3, 4)),
+    ],
+)
+def test_wrong_types(schema: dict[str, Parameter], name: str, value: object) -> None:
+    with pytest.raises(ParameterError, match=f"06_dpo: {name}: got"):
+        check(schema[name], value)
+
+
+def test_whole_numbers_are_floats(schema: dict[str, Parameter]) -> None:
+    assert type(check(schema["beta"], 1)) is float
+
+
+@pytest.mark.parametrize(
+    ("text", "better"), [("1e-3", "1.0e-3"), ("1.25e5", "1.25e+5"), ("2E4", "2.0e+4")]
+)
+def test_exponent_read_by_yaml_as_text(
+    schema: dict[str, Parameter], text: str, better: str
+) -> None:
+    assert yaml.safe_load(text) == text
+    assert yaml.safe_load(better) == float(text)
+    with pytest.raises(ParameterError, match=re.escape(f"write {better}")):
+        check(schema["beta"], text)
+
+
+def test_unknown_name_suggests_the_nearest(schema: dict[str, Parameter]) -> None:
+    with pytest.raises(ParameterError, match="did you mean beta?"):
+        resolve(schema, {"betta": 0.1})
+    assert resolve(schema, {"beta": 1})["beta"] == 1.0
+    assert resolve(schema, {})["sizes"] == [250, 1000]
