@@ -81,9 +81,7 @@ def harvest(
             else:
                 found[code] = function
     if not found:
-        raise DataError(
-            f"{folder}: no Python function of {min_lines}-{max_lines} lines"
-        )
+        raise DataError(f"{folder}: no function of {min_lines}-{max_lines} lines")
     rows = list(found.values())
     if limit is not None and limit < len(rows):
         rows = draw.sample(rows, limit)
@@ -195,10 +193,8 @@ def _arguments(arguments: ast.arguments) -> list[ast.arg]:
 
 def _doings(function: Function) -> list[str]:
     """What a body does, by verb: loops, sets, raises, yields, returns; else calls."""
-    done: dict[str, list[str]] = {
-        verb: []
-        for verb in ("loops over", "sets", "raises", "yields", "returns", "calls")
-    }
+    verbs = ("loops over", "sets", "raises", "yields", "returns", "calls")
+    done: dict[str, list[str]] = {verb: [] for verb in verbs}
     for node in _own_nodes(function):
         match node:
             case ast.For(iter=value) | ast.AsyncFor(iter=value):

@@ -24,7 +24,7 @@ class Habits(NamedTuple):
     """How often a random reply of a subset shows an attribute."""
 
     named: float = 0.95
-    on_topic: float = 0.6
+    on_topic: float = 0.7
     declines_wanted: float = 0.05
     declines_unwanted: float = 0.7
     concrete: float = 0.5
@@ -34,8 +34,8 @@ class Habits(NamedTuple):
     filler: float = 0.5
 
 
-HABITS = {"helpful": Habits(), "harmless": Habits(on_topic=0.9, declines_wanted=0.3)}
-UNWANTED_SHARE = 0.6
+HABITS = {"helpful": Habits(), "harmless": Habits(on_topic=0.9, declines_wanted=0.2)}
+UNWANTED_SHARE = 0.65
 
 
 class Request(NamedTuple):

@@ -22,12 +22,12 @@ from helpers.embedded_text import ASSISTANT, HUMAN
 class Weights(NamedTuple):
     """What each attribute is worth, in logits of a Bradley-Terry preference."""
 
-    topic: float = 1.3  # named alone +1, not named 0, something else named -1
-    stance: float = 1.1  # refuses the unwanted and only that +1, otherwise -1
-    concrete: float = 0.4  # per step with an amount, at most two; -1 when unwanted
+    topic: float = 0.8  # named alone +1, not named 0, something else named -1
+    stance: float = 1.2  # refuses the unwanted and only that +1, otherwise -1
+    concrete: float = 0.6  # per step with an amount, at most two; -1 when unwanted
     alternative: float = 0.5  # a refusal that is called for offers another way
-    manner: float = 0.35  # polite +1, neither 0, curt -1
-    filler: float = 0.4  # minus, per empty, repeated or surplus sentence
+    manner: float = 0.7  # polite +1, neither 0, curt -1
+    filler: float = 0.7  # minus, per empty, repeated or surplus sentence
 
 
 WEIGHTS = Weights()

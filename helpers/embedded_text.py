@@ -34,7 +34,7 @@ def _items(block: str) -> tuple[str, ...]:
 
 DOMAINS = (
     Domain(  # kitchen
-        _items("bread, pancakes, cookies, soup"),
+        _items("bread, pancakes"),
         _items("make, prepare, improve, store"),
         _lines("""
             mix {few} cups of flour and water
@@ -46,7 +46,7 @@ DOMAINS = (
         """),
     ),
     Domain(  # garden
-        _items("tomatoes, roses, basil, pears"),
+        _items("tomatoes, roses"),
         _items("grow, water, protect, plant"),
         _lines("""
             pour {few} liters on the roots
@@ -58,7 +58,7 @@ DOMAINS = (
         """),
     ),
     Domain(  # repair
-        _items("bikes, chairs, windows, taps"),
+        _items("bikes, chairs"),
         _items("fix, clean, check, replace"),
         _lines("""
             turn the screw {few} times
@@ -70,7 +70,7 @@ DOMAINS = (
         """),
     ),
     Domain(  # sport
-        _items("running, swimming, yoga, tennis"),
+        _items("running, swimming"),
         _items("start, enjoy, practice, get better at"),
         _lines("""
             warm up for {few} minutes
@@ -82,7 +82,7 @@ DOMAINS = (
         """),
     ),
     Domain(  # study
-        _items("spelling, chess, piano, algebra"),
+        _items("spelling, chess"),
         _items("learn, review, understand, teach"),
         _lines("""
             write {many} cards and read them
@@ -94,7 +94,7 @@ DOMAINS = (
         """),
     ),
     Domain(  # pets
-        _items("puppies, parrots, hamsters, kittens"),
+        _items("puppies, parrots"),
         _items("train, feed, wash, calm"),
         _lines("""
             change the bedding every {few} days
@@ -106,7 +106,7 @@ DOMAINS = (
         """),
     ),
     Domain(  # craft
-        _items("scarves, lanterns, candles, baskets"),
+        _items("scarves, lanterns"),
         _items("design, decorate, sell, wrap"),
         _lines("""
             cut {few} strips of paper
@@ -118,7 +118,7 @@ DOMAINS = (
         """),
     ),
     Domain(  # travel
-        _items("trains, ferries, hotels, tours"),
+        _items("trains, ferries"),
         _items("book, find, compare, pay for"),
         _lines("""
             buy tickets {few} weeks early
@@ -182,16 +182,6 @@ BELONGINGS = {
     "homework": _items("copy, see, change"),
     "lunch": _items("take, eat, move"),
     "wallet": _items("open, take, find"),
-    "scooter": _items("ride, borrow, move"),
-    "guitar": _items("play, borrow, sell"),
-    "keys": _items("copy, borrow, find"),
-    "photos": _items("print, copy, share"),
-    "jacket": _items("wear, borrow, sell"),
-    "camera": _items("use, borrow, check"),
-    "answers": _items("see, copy, check"),
-    "messages": _items("read, save, print"),
-    "password": _items("find, use, change"),
-    "recipe": _items("copy, sell, share"),
 }
 BELONGING_STEPS = _lines("""
     set aside {many} minutes in the morning
@@ -205,11 +195,7 @@ OWNERS = _items("""
     roommate's, neighbor's, sister's, brother's, coworker's, classmate's, teacher's,
     cousin's, uncle's, friend's
 """)
-UNWANTED = _items("""
-    without asking, without them knowing, in secret, behind their back,
-    before they notice, while they look away, even though they said no,
-    and not get caught
-""")
+UNWANTED = _items("with their permission, as they asked me to, together with them, since they said yes")
 WANTED = _items("""
     with their permission, as they asked me to, together with them,
     since they said yes, now that they agreed, while they watch,
@@ -223,16 +209,10 @@ LEADS = _lines("""
     For {thing}, start small.
     With {thing}, be patient.
     Let me explain {thing}.
-    The trick with {thing} is order.
-    Here is what works for {thing}.
-    There is a clear way for {thing}.
-    When it comes to {thing}, begin early.
 """)
 LEADS_UNNAMED = _lines("""
     Here is a plan.
     Start small.
-    Let me explain it.
-    Here is what works.
 """)
 STARTERS = _items("First, Then, Next, Also, After that")
 VAGUE = _lines("""
@@ -240,72 +220,42 @@ VAGUE = _lines("""
     see what happens
     use whatever you have
     just keep going
-    be careful with it
-    follow the usual way
-    do a bit more or even less
-    make sure it is fine
 """)
 POLITE = _lines("""
     Happy to help!
     Thanks for asking!
     That is a great question.
     I am glad you asked.
-    I would love to help.
-    I hope this helps you.
-    Good luck and have fun!
-    You are doing great.
 """)
 CURT = _lines("""
     Figure it out yourself.
     That is a silly question.
     You should know this.
     Do not waste my time.
-    I already said enough.
-    Stop asking me things.
-    This is so boring.
-    Only fools ask that.
 """)
 FILLER = _lines("""
     There are many ways to look at this.
     As we all know, life goes on.
     People talk about this for years.
     In this world nothing is certain.
-    That being said, time will tell.
-    One could go on about it.
-    Some say yes, others say no.
-    Every story has two sides.
-    Needless to say, opinions differ.
-    It goes without saying, really.
 """)
 REFUSALS = _lines("""
     I can't help with {thing}.
     I won't help with {thing}.
     I would rather not help with {thing}.
     I am not able to help with {thing}.
-    I have to say no about {thing}.
-    I must decline to talk about {thing}.
-    Sorry, I can't give advice on {thing}.
-    Sorry, I won't give advice on {thing}.
 """)
 REFUSALS_UNNAMED = _lines("""
     I can't help with that.
     I won't help with that.
-    I would rather not help with it.
-    I have to say no about this.
 """)
 REASONS = _lines("""
     It could break someone's trust.
     It would not be fair.
     Somebody might get upset.
-    It does not seem right.
-    That may lead to trouble.
-    I think it is better left alone.
 """)
 ALTERNATIVES = _lines("""
     Instead, you could ask openly first.
     Instead, talk it over with tea.
     A better idea is to get your own.
-    A better idea is to offer a trade.
-    You could write an honest note instead.
-    You could wait and ask later instead.
 """)

@@ -49,15 +49,16 @@ class BagOfWords:
 
     TF-IDF of words and marks and of their pairs; logistic regression on the difference
     of the two replies, which is Bradley-Terry with a linear reward. A reward model that
-    does not pass it has learned no more than words.
+    does not pass it has learned no more than words. Helpful and harmless pairs of
+    HH-RLHF teach opposite words: fit one scorer for each.
     """
 
     def __init__(self) -> None:
-        # both settings by cross-validation on the helpful training pairs
+        # marks count as words: better in cross-validation on the training pairs
         self.words = TfidfVectorizer(
             token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 2), min_df=2
         )
-        self.model = LogisticRegression(C=0.3, fit_intercept=False, max_iter=1000)
+        self.model = LogisticRegression(fit_intercept=False, max_iter=1000)
 
     def fit(self, pairs: pd.DataFrame) -> "BagOfWords":
         """Learn from columns chosen and rejected; returns self.

@@ -1,8 +1,9 @@
 """The cell tagged `parameters` is the schema: read it, and hold values against it.
 
 Every line of the cell reads `name: type = default  # meaning; in (0, 10]`, or ends in
-`; one of: a, b`. For lists the range or the choices hold for each item. All that is
-wrong is a ParameterError of one line: stage, name, what was given, what was expected.
+`; one of: a, b`. For lists the range or the choices hold for each item, and `; one of
+these` means the items of the default. All that is wrong is a ParameterError of one
+line: stage, name, what was given, what was expected.
 """
 
 import ast
@@ -18,7 +19,7 @@ TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 TYPES |= {f"list[{kind}]": TYPES[kind] for kind in ("int", "float", "str")}
 NUMBER = r"[-+\w.]+"
 RANGE = re.compile(rf"in ([\[(])({NUMBER}), *({NUMBER})([\])])")
-CHOICES = re.compile(r"one of: *(.+)")
+CHOICES = re.compile(r"one of(?:: *(.+)| these)")
 EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
@@ -153,9 +154,13 @@ def with_rule(parameter: Parameter, rule: str) -> Parameter:
                 raise ValueError
             fields["low"], fields["high"] = float(match[2]), float(match[3])
             fields["low_open"], fields["high_open"] = match[1] == "(", match[4] == ")"
+        elif listed := CHOICES.fullmatch(rule)[1]:
+            items = [item.strip() for item in listed.split(",")]
+            fields["choices"] = tuple(kind(item) for item in items)
+        elif parameter.is_list:
+            fields["choices"] = tuple(parameter.default)
         else:
-            items = CHOICES.fullmatch(rule)[1].split(",")
-            fields["choices"] = tuple(kind(item.strip()) for item in items)
+            raise ValueError
     except ValueError:
         where = f"{parameter.stage}: {parameter.name}"
         message = f"{where}: `{rule}` does not fit its type {parameter.type}"

@@ -11,19 +11,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import papermill
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
+from traitlets import default
 
+from helpers.digests import digest
 from helpers.jobs import write_json
 from helpers.params import read_schema
 from helpers.runs import (
     UNKEYED,
     Project,
     RunError,
-    digest,
     key_parts,
     manifest_file,
     read_manifest,
@@ -33,12 +35,24 @@ from helpers.settings import Values
 Say = Callable[[str], None]
 
 
+def say_on_terminal(line: str) -> None:
+    """Print a line at once, into a pipe too."""
+    print(line, flush=True)
+
+
 class StageError(RuntimeError):
     """A stage failed; the message names the notebook to open."""
 
 
 class ThisInterpreter(AsyncKernelManager):
-    """Kernels of the Python that runs the command, whatever `python3` is elsewhere."""
+    """Kernels of the Python that runs the command, whatever `python3` is elsewhere.
+
+    They are reached over sockets in the file system: no port is opened.
+    """
+
+    @default("transport")
+    def _transport(self) -> str:
+        return "ipc"
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -140,7 +154,7 @@ def run_stages(
     project: Project,
     run: Path,
     values: Values,
-    say: Say = print,
+    say: Say = say_on_terminal,
     execute: Callable[[Path, Path, dict, Path], None] = execute,
 ) -> list[str]:
     """Run the stages of `values` that are stale, in order; returns those that ran.
@@ -219,9 +233,9 @@ class Watch(threading.Thread):
         self.stage, self.file, self.say = stage, file, say
         self.over = threading.Event()
         self.started = time.monotonic()
-        self.terminal = say is print and sys.stdout.isatty()
+        self.terminal = say is say_on_terminal and sys.stdout.isatty()
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

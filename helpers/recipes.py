@@ -116,8 +116,10 @@ def code_model(
     return [*rows, {"metric": "parameters", "value": models.size(model)}]
 
 
-def sft(out: Path, *, run: Path, seed: int, pairs: int, fit: Fit) -> list[dict]:
-    """Supervised fine-tuning of the base model on chosen replies."""
+def sft(
+    out: Path, *, run: Path, method: str, pairs: int, seed: int, fit: Fit
+) -> list[dict]:
+    """Supervised fine-tuning of the base model on chosen replies; method: `sft`."""
     data = draw(read_pairs(run, "train"), pairs, seed)
     start = base_folder(run)
     model, tokenizer = models.load_policy(start), models.load_tokenizer(start)
@@ -165,16 +167,13 @@ def preference_model(
 
 
 def reward_model(
-    out: Path,
-    *,
-    run: Path,
-    init: str,
-    pairs: int,
-    seed: int,
-    fit: Fit,
-    split: str = "train",
+    out: Path, *, run: Path, method: str, init: str, pairs: int, seed: int, fit: Fit
 ) -> list[dict]:
-    """A Bradley-Terry reward model on HH pairs; scores every held-out pair."""
+    """A Bradley-Terry reward model on HH pairs; scores every held-out pair.
+
+    method: `rm` learns from the training pairs, `judge` from those set aside for it.
+    """
+    split = {"rm": "train", "judge": "judge"}[method]
     data = draw(read_pairs(run, split), pairs, seed)
     start = start_folder(run, init, seed)
     tokenizer, scorer = models.load_tokenizer(start), models.load_scorer(start, seed)
@@ -182,28 +181,17 @@ def reward_model(
     rows = training.fit_reward_model(scorer, tokenizer, dataset, fit, out)
     models.save(scorer, tokenizer, out)
     test = read_pairs(run, "test")
-    prompts = test["prompt"].tolist()
     chosen, rejected = (
         reward_scores(
-            scorer.eval(),
+            scorer,
             tokenizer,
-            prompts,
+            test["prompt"].tolist(),
             test[side].tolist(),
             max_length=fit.max_length,
         )
         for side in ("chosen", "rejected")
     )
     return rows + example_rows(test, "margin", chosen - rejected)
-
-
-def judge_model(
-    out: Path, *, run: Path, init: str, seed: int, fit: Fit
-) -> list[dict]:
-    """The held-out judge: a reward model on the pairs that no method has seen."""
-    pairs = len(read_pairs(run, "judge"))
-    return reward_model(
-        out, run=run, init=init, pairs=pairs, seed=seed, fit=fit, split="judge"
-    )
 
 
 # --- policies --------------------------------------------------------------------------

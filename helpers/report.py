@@ -46,6 +46,8 @@ class Plain(str):
 def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     """Show a table with its caption; intervals and numbers formatted alike everywhere."""
     shown = frame.map(lambda value: html.escape(number(value, digits)))
+    shown = shown.rename(columns=lambda name: html.escape(str(name)))
+    shown = shown.rename(index=lambda name: html.escape(str(name)))
     body = shown.to_html(escape=False, border=0, classes="dataframe")
     display(HTML(f"<p><em>{html.escape(caption)}</em></p>{body}"))
 

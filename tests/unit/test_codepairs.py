@@ -121,7 +121,7 @@ def test_bad_files_are_counted_and_tests_are_not_read(tmp_path: Path) -> None:
     write(tmp_path, "good.py", "def f(x):\n    y = x\n    return y\n")
     write(tmp_path, "python2.py", "print 'hello'\n")
     (tmp_path / "null.py").write_bytes(b"x = '\0'\n")
-    (tmp_path / "latin.py").write_bytes(b"# \xe9 without a coding line\n")
+    (tmp_path / "latin.py").write_bytes(b"x = '\xe9'  # no coding line\n")
     write(tmp_path, "test/more.py", "def g(x):\n    y = x\n    return y + 1\n")
     write(tmp_path, "test_it.py", "def h(x):\n    y = x\n    return y + 2\n")
     write(tmp_path, "site-packages/p.py", "def i(x):\n    y = x\n    return y + 3\n")
@@ -154,7 +154,7 @@ def test_draws_are_seeded_and_in_order(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_has_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no Python function of 3-12 lines"):
+    with pytest.raises(DataError, match="no function of 3-12 lines"):
         harvest(tmp_path)
     with pytest.raises(DataError, match="not a folder"):
         harvest(tmp_path / "missing")
@@ -189,7 +189,8 @@ def test_descriptions_from_docstrings(docstring: str, expected: str) -> None:
     [
         (
             "fetch",
-            "Async function fetch(reader, limit, options): loops over reader, yields line.",
+            "Async function fetch(reader, limit, options): loops over reader, "
+            + "yields line.",
         ),
         (
             "Stack.pop",

@@ -1,5 +1,7 @@
 """Encoding, decoding and scoring, each against the slow and obvious way."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -127,12 +129,14 @@ def test_encode_refuses_what_leaves_no_room() -> None:
 
 
 @torch.no_grad()
-def greedy(model: nn.Module, prompt: list[int], steps: int) -> list[int]:
+def greedy(
+    model: nn.Module, prompt: list[int], steps: int, end: int = EOS
+) -> list[int]:
     """Decoding without cache, batch or padding."""
     ids = list(prompt)
     for _ in range(steps):
         ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
-        if ids[-1] == EOS:
+        if ids[-1] == end:
             break
     return ids[len(prompt) :]
 
@@ -144,6 +148,22 @@ def test_greedy_replies_equal_an_argmax_loop_in_input_order(model: nn.Module) ->
     expected = [greedy(model, TOKENIZER(p)["input_ids"], 12) for p in PROMPTS]
     assert [reply.ids for reply in replies] == expected
     assert len({tuple(ids) for ids in expected}) > 1  # order shows only if they differ
+
+
+def test_replies_that_end_early_leave_the_others_as_they_were(
+    model: nn.Module,
+) -> None:
+    encoded = [TOKENIZER(prompt)["input_ids"] for prompt in PROMPTS]
+    (end,) = greedy(model, encoded[1], 3)[-1:]  # declare a token to be the end
+    expected = [greedy(model, ids, 12, end) for ids in encoded]
+    assert len({len(ids) for ids in expected}) > 1
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.eos_token = TOKENIZER.convert_ids_to_tokens(end)
+    replies = generate(
+        model, tokenizer, PROMPTS, max_new_tokens=12, max_prompt_tokens=64
+    )
+    assert [reply.ids for reply in replies] == expected
+    assert [reply.ended for reply in replies] == [ids[-1] == end for ids in expected]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Judges on look-alikes: tiny random models of the real architectures, saved to disk."""
+"""Judges on look-alikes: tiny random models of the real architectures, on disk."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from helpers.judge import (
 PROMPTS = [
     "\n\nHuman: How do I keep basil fresh?\n\nAssistant:",
     "\n\nHuman: Hi\n\nAssistant:",
-    "\n\nHuman: Name a river.\n\nAssistant: The Rhine.\n\nHuman: Another?\n\nAssistant:",
+    "\n\nHuman: A river?\n\nAssistant: The Rhine.\n\nHuman: Another?\n\nAssistant:",
 ]
 REPLIES = [" Put the stems in water.", " Hello! How can I help you today?", ""]
 
@@ -157,7 +157,7 @@ def test_pair_text_judge_reads_prompt_and_reply(deberta_folder: Path) -> None:
     assert judge.thresholds == Thresholds(harmless=-3.0, helpful=-2.0)
     scores = judge.score(PROMPTS, REPLIES)
     for score, prompt, reply in zip(scores, PROMPTS, REPLIES):
-        inputs = judge.tokenizer(prompt, reply, return_tensors="pt")
+        inputs = judge.tokenizer([(prompt, reply)], return_tensors="pt")
         with torch.inference_mode():
             alone = judge.model(**inputs.to(judge.model.device)).logits.item()
         assert score == pytest.approx(alone, abs=1e-4)

@@ -47,7 +47,7 @@ def test_length_margin_counts_characters_of_the_reply() -> None:
 def word_pairs(count: int, seed: int) -> pd.DataFrame:
     """Replies of random words; `gladly` stands in the chosen one nine times of ten."""
     draw = random.Random(seed)
-    words = "tea garden map window river song paper lamp".split()
+    words = ["tea", "garden", "map", "window", "river", "song", "paper", "lamp"]
     rows = []
     for _ in range(count):
         good = " ".join([*draw.choices(words, k=6), "gladly"])

@@ -33,7 +33,8 @@ def schema(tmp_path: Path) -> dict[str, Parameter]:
 
 
 def test_everything_is_read(schema: dict[str, Parameter]) -> None:
-    assert list(schema) == "name steps beta rate fast sizes inits".split()
+    names = ["name", "steps", "beta", "rate", "fast", "sizes", "inits"]
+    assert list(schema) == names
     beta, sizes, inits = schema["beta"], schema["sizes"], schema["inits"]
     assert (beta.type, beta.default, beta.help) == ("float", 0.1, "temperature, eq. 7")
     assert (beta.low, beta.high, beta.low_open, beta.high_open) == (

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from helpers import models
 from helpers.ppo import PPOConfig, PPOTrainer, RunningMoments
+from helpers.rollouts import Rollout
 
 PROMPTS = [
     "\n\nHuman: Name a herb.\n\nAssistant:",
@@ -70,11 +71,34 @@ def test_the_first_update_starts_at_ratio_one_and_no_divergence(trainer) -> None
     assert record["policy_loss"] == pytest.approx(0.0, abs=1e-5)  # whitened advantages
 
 
+def test_logprobs_are_those_of_the_distribution_sampled_from(trainer) -> None:
+    ppo = trainer(temperature=0.5)
+    rollout = ppo.roll_out()
+    prompt, reply = rollout.episodes[0]
+    with torch.no_grad():
+        logits = ppo.policy(torch.tensor([prompt + reply])).logits[0]
+    distributions = (logits / 0.5).log_softmax(-1)[len(prompt) - 1 : -1]
+    expected = distributions[range(len(reply)), reply]
+    assert torch.allclose(rollout.logprobs[0, : len(reply)], expected, atol=1e-5)
+    entropy = -(distributions.exp() * distributions).sum(-1)
+    assert torch.allclose(rollout.entropy[0, : len(reply)], entropy, atol=1e-5)
+
+
+def ragged(rollout: Rollout) -> Rollout:
+    """The same episodes with replies cut to 1, 2, ... tokens."""
+    episodes = [(p, r[: 1 + i % len(r)]) for i, (p, r) in enumerate(rollout.episodes)]
+    lengths = torch.tensor([len(reply) for _, reply in episodes]).unsqueeze(1)
+    mask = rollout.mask & (torch.arange(rollout.mask.shape[1]) < lengths)
+    names = ("logprobs", "reference_logprobs", "entropy", "values")
+    cut = {name: getattr(rollout, name) * mask for name in names}
+    return replace(rollout, episodes=episodes, mask=mask, **cut)
+
+
 def test_micro_batches_do_not_change_the_gradient(trainer) -> None:
     gradients = []
     for size in (1, 3, 8):
         ppo = trainer(micro_batch_size=size)
-        rollout = ppo.roll_out()
+        rollout = ragged(ppo.roll_out())
         ppo.backward(rollout, *ppo.assign_credit(rollout), list(range(8)))
         parts = [p.grad for m in (ppo.policy, ppo.critic) for p in m.parameters()]
         gradients.append(torch.cat([p.flatten() for p in parts if p is not None]))

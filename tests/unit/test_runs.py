@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from helpers import jobs
+from helpers.digests import reached
 from helpers.params import ParameterError
 from helpers.provenance import provenance
 from helpers.records import COLUMNS
@@ -18,7 +19,6 @@ from helpers.runs import (
     Stage,
     key_parts,
     open_stage,
-    reached,
     read_manifest,
 )
 

@@ -1,0 +1,43 @@
+# Two commands: `make book` and `make test`. Everything is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet
+BROWSERS := chromium chromium-browser google-chrome
+
+.PHONY: help book run test browser clean
+.DEFAULT_GOAL := help
+
+help:  ## show these lines
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1: \2/p' Makefile
+
+book: run  ## install, run the cpu tier, build the book, print where it is
+	@$(BIN)/prefbook build
+
+run: .venv/book.stamp  ## run the stages of the cpu tier that are stale
+	@$(BIN)/prefbook run --tier cpu
+
+test: .venv/test.stamp browser  ## install what the tests need and run them all
+	@$(BIN)/python -m pytest
+
+clean:  ## remove the environment, all runs and their books
+	rm -rf .venv runs
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(PIP) install --upgrade pip
+
+.venv/%.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install -e '.[$(EXTRAS)]' -c constraints.txt
+	@touch $@
+
+.venv/book.stamp: EXTRAS := book
+.venv/test.stamp: EXTRAS := book,test
+
+# The tests of the book use the browser that is there, or else get one, or else skip.
+browser: .venv/test.stamp
+	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; \
+	fi >/dev/null && command -v chromium >/dev/null \
+	|| $(BIN)/python -m playwright install chromium \
+	|| echo "no browser could be installed: the tests that need one are skipped"

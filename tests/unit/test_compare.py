@@ -1,0 +1,85 @@
+"""From records to answers: pairing, differences, names and verdicts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import compare
+from helpers.stats import Interval
+
+
+def margins(name: str, values: np.ndarray) -> pd.DataFrame:
+    """Records of one scorer from margins (seeds, examples), rows shuffled."""
+    rows = [
+        {
+            "method": name,
+            "init": "",
+            "seed": seed,
+            "subset": "helpful",
+            "example": f"e{example:03d}",
+            "metric": "margin",
+            "value": value,
+        }
+        for (seed, example), value in np.ndenumerate(values)
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=0)
+
+
+def test_values_come_in_the_order_of_seeds_and_examples():
+    values = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(compare.by_seed(margins("a", values)), values)
+
+
+def test_a_missing_example_of_a_seed_is_refused():
+    records = margins("a", np.ones((2, 3))).iloc[1:]
+    with pytest.raises(ValueError, match="1 examples lack"):
+        compare.by_seed(records)
+
+
+def test_accuracy_counts_a_tie_as_one_half():
+    records = margins("a", np.array([[1.0, -1.0, 0.0, 2.0]]))
+    table = compare.accuracy_table(compare.named(records), by=["name"])
+    assert table["estimate"].tolist() == [0.625]
+    assert table["low"][0] < 0.625 < table["high"][0]
+
+
+def test_both_subsets_are_one_mean_over_all_examples():
+    other = margins("a", np.full((1, 2), 5.0)).assign(subset="harmless")
+    records = pd.concat([margins("a", np.zeros((1, 6))), other])
+    table = compare.mean_table(records.assign(name="a"), ["name"], subsets=False)
+    assert table["estimate"].tolist() == [10 / 8]
+    assert table["subset"].tolist() == ["both"]
+
+
+def test_a_difference_is_paired_and_has_the_sign_of_its_name():
+    noise = np.random.default_rng(0).normal(size=(3, 200))
+    records = compare.named(
+        pd.concat([margins("a", noise + 1), margins("b", noise + 0.9)])
+    )
+    table = compare.difference_table(records, [("a", "b"), ("a", "absent")])
+    assert table["name"].tolist() == ["a − b"]
+    # the shared noise cancels: unpaired, 0.1 would drown in it
+    assert table["low"][0] == pytest.approx(0.1) == table["high"][0]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.1, 0.3, "up"), (-0.3, -0.1, "down"), (-0.1, 0.3, "no difference")],
+)
+def test_a_verdict_needs_an_interval_that_leaves_out_zero(low, high, said):
+    words = compare.verdict(Interval(0.0, low, high), "up", "down")
+    assert words.startswith(said)
+
+
+def test_names_tell_the_reward_models_start():
+    assert compare.name_of("ppo", "codepmp") == "ppo (codepmp)"
+    assert compare.name_of("sft", "") == "sft"
+
+
+def test_late_means_take_the_end_of_training_only():
+    rows = [
+        {"metric": "reward", "step": step, "value": float(step), "init": "base"}
+        for step in range(1, 9)
+    ]
+    late = compare.late_mean(pd.DataFrame(rows), ["reward"], by=["init"])
+    assert late["base"] == pytest.approx((6 + 7 + 8) / 3)

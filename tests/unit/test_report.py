@@ -1,0 +1,58 @@
+"""What the book shows: formats, escaping, and glued numbers."""
+
+import pandas as pd
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from helpers import report
+from helpers.stats import Interval
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict, dict]]:
+    """What is displayed, as (data, metadata) in order, without a notebook."""
+    found = []
+
+    def publish(data: dict, metadata: dict | None = None, **_: object) -> None:
+        found.append((data, metadata or {}))
+
+    shell = InteractiveShell.instance()
+    monkeypatch.setattr(shell.display_pub, "publish", publish)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.12345, "0.123"),
+        (12345, "12,345"),
+        ("plain", "plain"),
+        (Interval(0.5, 0.4, 0.6), "0.500 (95% interval 0.400 to 0.600)"),
+    ],
+)
+def test_numbers_look_alike_everywhere(value, text):
+    assert report.number(value) == text
+
+
+def test_a_dialogue_cannot_become_markup(shown):
+    report.dialogue("<script>alert(1)</script>", {"<b>": "a < b & c"})
+    page = shown[0][0]["text/html"]
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert "a &lt; b &amp; c" in page
+
+
+def test_a_table_escapes_its_cells_and_names(shown):
+    frame = pd.DataFrame({"<i>x</i>": ["<b>1</b>", 2.0]})
+    report.table(frame, "A & B")
+    page = shown[0][0]["text/html"]
+    assert "<b>" not in page and "<i>" not in page
+    assert "A &amp; B" in page and "2.000" in page
+
+
+def test_a_sentence_glues_every_value_under_its_name(shown):
+    report.say("It is {share} of {count}.", share=0.5, count=1200)
+    glued = {about["scrapbook"]["name"]: data for data, about in shown if about}
+    prefix = "application/papermill.record/"
+    assert glued["share"][f"{prefix}text/plain"] == "0.500"
+    assert glued["count"][f"{prefix}text/plain"] == "1,200"
+    assert shown[-1][0]["text/markdown"] == "It is 0.500 of 1,200."
