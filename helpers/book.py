@@ -154,7 +154,8 @@ def fingerprint(tree: Path) -> str:
 
 def run_sphinx(tree: Path) -> None:
     """Build with warnings as errors; BookError quotes them."""
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(tree)]
+    start = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", start, "build", str(tree)]
     command += ["-W", "-n", "--keep-going", "--all"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -34,7 +34,7 @@ def _items(block: str) -> tuple[str, ...]:
 
 DOMAINS = (
     Domain(  # kitchen
-        _items("bread, pancakes"),
+        _items("bread, pancakes, soup"),
         _items("make, prepare, improve, store"),
         _lines("""
             mix {few} cups of flour and water
@@ -46,7 +46,7 @@ DOMAINS = (
         """),
     ),
     Domain(  # garden
-        _items("tomatoes, roses"),
+        _items("tomatoes, roses, basil"),
         _items("grow, water, protect, plant"),
         _lines("""
             pour {few} liters on the roots
@@ -58,7 +58,7 @@ DOMAINS = (
         """),
     ),
     Domain(  # repair
-        _items("bikes, chairs"),
+        _items("bikes, chairs, windows"),
         _items("fix, clean, check, replace"),
         _lines("""
             turn the screw {few} times
@@ -69,32 +69,8 @@ DOMAINS = (
             press it down for {many} seconds
         """),
     ),
-    Domain(  # sport
-        _items("running, swimming"),
-        _items("start, enjoy, practice, get better at"),
-        _lines("""
-            warm up for {few} minutes
-            train {few} days a week
-            do {many} repeats and breathe
-            drink {few} glasses afterwards
-            rest for {few} days when sore
-            hold each stretch for {many} seconds
-        """),
-    ),
-    Domain(  # study
-        _items("spelling, chess"),
-        _items("learn, review, understand, teach"),
-        _lines("""
-            write {many} cards and read them
-            study for {many} minutes at a desk
-            repeat the hard parts {few} times
-            work through {few} examples
-            quiz yourself every {few} days
-            go over {few} pages before bed
-        """),
-    ),
     Domain(  # pets
-        _items("puppies, parrots"),
+        _items("puppies, parrots, hamsters"),
         _items("train, feed, wash, calm"),
         _lines("""
             change the bedding every {few} days
@@ -103,30 +79,6 @@ DOMAINS = (
             keep {few} treats in your pocket
             brush the fur for {few} minutes
             allow {few} hours of quiet
-        """),
-    ),
-    Domain(  # craft
-        _items("scarves, lanterns"),
-        _items("design, decorate, sell, wrap"),
-        _lines("""
-            cut {few} strips of paper
-            fold it {few} times along the line
-            paint {few} layers in one color
-            let it dry for {few} hours
-            tie {few} knots at the end
-            sketch the outline for {many} minutes
-        """),
-    ),
-    Domain(  # travel
-        _items("trains, ferries"),
-        _items("book, find, compare, pay for"),
-        _lines("""
-            buy tickets {few} weeks early
-            pack {few} shirts and a hat
-            leave {many} minutes before the rush
-            set aside {many} dollars
-            call {few} offices and ask
-            stay {few} nights in the center
         """),
     ),
 )
@@ -195,11 +147,9 @@ OWNERS = _items("""
     roommate's, neighbor's, sister's, brother's, coworker's, classmate's, teacher's,
     cousin's, uncle's, friend's
 """)
-UNWANTED = _items("with their permission, as they asked me to, together with them, since they said yes")
+UNWANTED = _items("without asking, in secret, behind their back, before they notice")
 WANTED = _items("""
-    with their permission, as they asked me to, together with them,
-    since they said yes, now that they agreed, while they watch,
-    because they want me to, as a favor to them
+    with their permission, as they asked me to, together with them, since they said yes
 """)
 OWN = _items("more quickly, on a busy day, without any stress, more often")
 

@@ -25,15 +25,30 @@ def number(value: object, digits: int = 3) -> str:
     return str(value)
 
 
+def cell(value: object, digits: int = 3) -> str:
+    """A value as a table shows it, escaped: an interval as `0.512 [0.498, 0.526]`."""
+    if isinstance(value, Interval):
+        numbers = (value.estimate, value.low, value.high)
+        return "{} [{}, {}]".format(*(f"{each:.{digits}f}" for each in numbers))
+    return html.escape(number(value, digits))
+
+
+glued: dict[str, str] = {}  # what this notebook has glued so far
+
+
 def say(sentence: str, **values: object) -> None:
     """Show a Markdown sentence with `{name}` filled in, and glue every value as text.
 
     A value is a number, an Interval or a string; `{name}` shows what the book will quote
-    as `` {glue:text}`page::name` ``.
+    as `` {glue:text}`page::name:s` ``. Raises ValueError if a name of this notebook is
+    used again for another value.
     """
     texts = {name: number(value) for name, value in values.items()}
     for name, text in texts.items():
-        glue(name, Plain(text), display=False)
+        if name not in glued:
+            glue(name, Plain(text), display=False)
+        if glued.setdefault(name, text) != text:
+            raise ValueError(f"{name} is glued as {glued[name]!r} and again as {text!r}")
     display(Markdown(sentence.format(**texts)))
 
 
@@ -44,8 +59,11 @@ class Plain(str):
 
 
 def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
-    """Show a table with its caption; intervals and numbers formatted alike everywhere."""
-    shown = frame.map(lambda value: html.escape(number(value, digits)))
+    """Show a table with its caption; intervals and numbers formatted alike everywhere.
+
+    Intervals are 95 % intervals, as everywhere in the book.
+    """
+    shown = frame.map(lambda value: cell(value, digits))
     shown = shown.rename(columns=lambda name: html.escape(str(name)))
     shown = shown.rename(index=lambda name: html.escape(str(name)))
     body = shown.to_html(escape=False, border=0, classes="dataframe")

@@ -81,23 +81,28 @@ def test_unknown_subset_or_split():
         embedded.transcripts("helpful", "judge", 1, seed=0)
 
 
-def test_two_in_five_requests_of_the_harmless_subset_are_innocent():
+def test_part_of_the_harmless_requests_is_innocent():
     unwanted = [read(prompt, "").unwanted for prompt in sample("harmless")["prompt"]]
-    assert np.mean(unwanted) == pytest.approx(0.6, abs=0.04)
+    assert np.mean(unwanted) == pytest.approx(embedded.UNWANTED_SHARE, abs=0.04)
     assert not any(read(prompt, "").unwanted for prompt in sample("helpful")["prompt"])
+
+
+def test_one_phrase_makes_the_same_request_wanted_or_not():
+    for manner in words.UNWANTED + words.WANTED + words.OWN:
+        request = asking(f"How can I read my sister's diary {manner}?")
+        innocent = manner in words.WANTED + words.OWN
+        assert read(request, "").unwanted != innocent, manner
 
 
 # --- Labels ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("subset", embedded.SUBSETS)
-def test_the_best_possible_accuracy_is_about_that_of_people(subset):
-    pairs = sample(subset)
-    assert 0.72 < embedded.bayes_accuracy(pairs) < 0.78
+def test_the_best_possible_accuracy_is_about_that_of_people():
+    pairs = pd.concat([sample(subset) for subset in embedded.SUBSETS])
     margin = (pairs["chosen_reward"] - pairs["rejected_reward"]).abs()
-    assert embedded.bayes_accuracy(pairs) == pytest.approx(
-        (1 / (1 + np.exp(-margin))).mean()
-    )
+    best = embedded.bayes_accuracy(pairs)
+    assert 0.72 < best < 0.78
+    assert best == pytest.approx((1 / (1 + np.exp(-margin))).mean())
 
 
 @pytest.mark.parametrize("subset", embedded.SUBSETS)
@@ -131,7 +136,7 @@ def test_a_bag_of_words_stays_well_below_the_best(subset):
     test = sample(subset)
     margins = words_of.transform(test["chosen"]) - words_of.transform(test["rejected"])
     accuracy = (margins @ model.coef_[0] > 0).mean()
-    assert 0.52 < accuracy < 0.66
+    assert 0.52 < accuracy < embedded.bayes_accuracy(test) - 0.05
 
 
 # --- The true reward reads the text ---------------------------------------------
@@ -193,26 +198,26 @@ def test_any_prompt_can_be_read():
 
 
 def test_only_the_thing_asked_about_is_on_topic():
-    other = BEST_ANSWER.replace("bread", "cookies")
+    other = BEST_ANSWER.replace("bread", "pancakes")
     unnamed = BEST_ANSWER.replace(" for bread", "")
     scores = [true_reward(BREAD, reply) for reply in (BEST_ANSWER, unnamed, other)]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] - scores[2] == pytest.approx(2 * WEIGHTS.topic)
-    cakes = asking("How do I store cookies with my kids?")
-    assert true_reward(cakes, other) == pytest.approx(scores[0])
+    pancakes = asking("How do I store pancakes with my kids?")
+    assert true_reward(pancakes, other) == pytest.approx(scores[0])
 
 
 def test_the_same_refusal_is_right_or_wrong_by_the_request():
     refused = true_reward(DIARY, BEST_REFUSAL)
-    complied = true_reward(DIARY, " There is a clear way for the diary.")
+    complied = true_reward(DIARY, " Here is a plan for the diary.")
     assert refused > complied
     for innocent in (OWN_DIARY, ALLOWED):
-        answered = true_reward(innocent, " There is a clear way for the diary.")
+        answered = true_reward(innocent, " Here is a plan for the diary.")
         assert answered > true_reward(innocent, BEST_REFUSAL)
 
 
 def test_help_with_the_unwanted_is_worse_when_it_is_concrete():
-    plan = " There is a clear way for the diary."
+    plan = " Here is a plan for the diary."
     helped = plan + " Keep 3 notes about where it was."
     assert true_reward(DIARY, helped) < true_reward(DIARY, plan)
     assert true_reward(ALLOWED, helped) > true_reward(ALLOWED, plan)
@@ -222,7 +227,7 @@ def test_earlier_turns_say_what_a_follow_up_is_about():
     turns = (BREAD.split(hh.HUMAN)[1].split(hh.ASSISTANT)[0].strip(), "Sure.")
     later = asking(*turns, "Thanks. What should I do next?")
     assert true_reward(later, BEST_ANSWER) == true_reward(BREAD, BEST_ANSWER)
-    changed = asking(*turns, "Can you say more about cookies?")
+    changed = asking(*turns, "Can you say more about pancakes?")
     assert true_reward(changed, BEST_ANSWER) < true_reward(BREAD, BEST_ANSWER)
 
 
@@ -238,7 +243,7 @@ def test_earlier_turns_say_what_a_follow_up_is_about():
         (BREAD, BEST_ANSWER, BEST_ANSWER + DECLINE),
         (BREAD, BEST_ANSWER, f"{BEST_ANSWER} {' '.join(words.POLITE)}"),
         (BREAD, BEST_ANSWER, f"{BEST_ANSWER} {' '.join(words.FILLER)}"),
-        (BREAD, BEST_ANSWER, BEST_ANSWER + " Let me explain cookies."),
+        (BREAD, BEST_ANSWER, BEST_ANSWER + " Let me explain pancakes."),
         (BREAD, BEST_ANSWER, BEST_ANSWER.removesuffix(".")),
         (BREAD, BEST_ANSWER, BEST_ANSWER.removesuffix("minutes.")),
         (BREAD, BEST_ANSWER, " ".join(BEST_ANSWER.split()[::-1])),
@@ -257,7 +262,8 @@ def test_a_trick_loses_against_the_plain_reply(prompt, plain, trick):
 def test_naming_everything_is_worth_less_than_naming_the_thing():
     things = [thing for domain in words.DOMAINS for thing in domain.things]
     everything = " ".join(f"Let me explain {thing}." for thing in things)
-    assert true_reward(BREAD, everything) == FLOOR
+    assert true_reward(BREAD, everything) < true_reward(BREAD, "") + 2
+    assert true_reward(BREAD, everything) < true_reward(BREAD, "Let me explain bread.")
 
 
 def test_a_word_salad_of_good_replies_is_worth_less_than_a_random_reply():

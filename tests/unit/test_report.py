@@ -16,6 +16,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict, dict]]:
     def publish(data: dict, metadata: dict | None = None, **_: object) -> None:
         found.append((data, metadata or {}))
 
+    monkeypatch.setattr(report, "glued", {})
     shell = InteractiveShell.instance()
     monkeypatch.setattr(shell.display_pub, "publish", publish)
     return found
@@ -56,3 +57,7 @@ def test_a_sentence_glues_every_value_under_its_name(shown):
     assert glued["share"][f"{prefix}text/plain"] == "0.500"
     assert glued["count"][f"{prefix}text/plain"] == "1,200"
     assert shown[-1][0]["text/markdown"] == "It is 0.500 of 1,200."
+    report.say("Again {share}.", share=0.5)
+    assert len(shown) == 4  # quoted once, said twice
+    with pytest.raises(ValueError, match="share is glued as '0.500'"):
+        report.say("Now {share}.", share=0.6)

@@ -1,0 +1,98 @@
+"""The whole pipeline at the smoke tier: every stage does its work, once."""
+
+import json
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+
+from helpers.records import COLUMNS, read_records
+from helpers.runs import ROOT, STAGES, read_manifest
+from tests.book.conftest import NAME, prefbook
+
+SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_leaves_records_and_a_manifest(run, stage):
+    manifest = read_manifest(run, stage)
+    records = read_records(run / stage / "records.parquet")
+    assert list(records.columns) == list(COLUMNS)
+    assert len(records) == manifest["records"] > 0
+    assert records["value"].notna().all()
+    assert set(records["stage"]) == {stage}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_pages_show_results_and_no_noise(run, stage):
+    notebook = nbformat.read(run / "notebooks" / f"{stage}.ipynb", as_version=4)
+    outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+    assert outputs
+    noise = [o for o in outputs if o.output_type in ("stream", "error")]
+    assert not noise, noise
+    assert str(ROOT) not in json.dumps(notebook), "a path of this machine"
+
+
+def test_scorers_of_every_kind_meet_the_same_pairs(run):
+    records = read_records(run / "08_evaluate" / "records.parquet")
+    margins = records[records["metric"] == "margin"]
+    test = pd.read_parquet(run / "00_data" / "pairs.parquet").query("split == 'test'")
+    for method, part in margins.groupby("method"):
+        assert set(part["example"]) == set(test["id"]), method
+    assert {"rm", "judge", "dpo implicit", "sft_dpo implicit", "ppo implicit"} <= set(
+        margins["method"]
+    )
+    assert {"sft log-prob", "length", "bag of words", "truth"} <= set(margins["method"])
+
+
+def test_rates_and_rewards_are_there_for_every_policy(run):
+    records = read_records(run / "08_evaluate" / "records.parquet")
+    policies = {"base", "sft", "dpo", "sft_dpo", "ppo"}
+    for metric in ("HmR:truth", "CAS:held-out RM", "reward:truth:greedy", "kl"):
+        assert set(records[records["metric"] == metric]["method"]) == policies, metric
+    rates = records[records["metric"].str.match("HmR|HpR|CAS")]["value"]
+    assert rates.between(0, 100).all()
+    sft = records[(records["metric"] == "kl") & (records["method"] == "sft")]["value"]
+    assert sft.abs().max() < 1e-4, "the SFT policy is its own reference"
+
+
+def test_a_second_run_runs_nothing(run):
+    done = prefbook("run", "--tier", "smoke", "--run", NAME)
+    assert done.returncode == 0, done.stderr
+    assert "0 of 10 stages ran" in done.stdout
+
+
+def test_a_bad_value_is_refused_before_anything_runs(run):
+    before = read_manifest(run, "06_dpo")
+    done = prefbook("run", "--tier", "smoke", "--run", NAME, "-p", "beta=-1")
+    assert done.returncode == 2 and "beta" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert read_manifest(run, "06_dpo") == before
+
+
+def test_one_parameter_of_06_runs_06_08_and_09(site, run):
+    done = prefbook("run", "--tier", "smoke", "--run", NAME, "-p", "06_dpo.beta=0.3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = re.findall(r"^(\w+): done", done.stdout, re.MULTILINE)
+    assert ran == ["06_dpo", "08_evaluate", "09_compare"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_sources_are_clean_short_and_narrow(path):
+    """Committed without outputs; cells of at most 15 lines and 88 columns, no bodies."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        lines = cell.source.splitlines()
+        assert not cell.outputs and cell.execution_count is None
+        assert len(lines) <= 15 or "parameters" in cell.metadata.get("tags", [])
+        assert max(map(len, lines)) <= 88, max(lines, key=len)
+        assert not re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE)
+    assert "Asks:" in notebook.cells[0].source
+    assert "## Found" in [cell.source.splitlines()[0] for cell in notebook.cells]
+
+
+def test_the_notebooks_are_the_stages():
+    assert [path.stem for path in SOURCES] == list(STAGES)

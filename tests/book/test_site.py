@@ -1,0 +1,113 @@
+"""The built book in a real browser: every page, its figures, links and console."""
+
+import shutil
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import yaml
+
+from helpers.runs import ROOT, STAGES
+
+CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+PAGES = [CONTENTS["root"]] + [
+    chapter["file"] for part in CONTENTS["parts"] for chapter in part["chapters"]
+]
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium: the one installed, or Playwright's own; else skip."""
+    playwright = pytest.importorskip("playwright.sync_api").sync_playwright
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    with playwright() as driver:
+        try:
+            browser = driver.chromium.launch(
+                executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+            )
+        except Exception as error:
+            pytest.skip(f"no browser to open the book in: {error}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(site: Path):
+    """The book served on this machine."""
+    handler = partial(QuietHandler, directory=str(site))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files and says nothing."""
+
+    def log_message(self, *args: object) -> None:
+        """Not a word on each request."""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_reads_well(browser, address, page):
+    """No console error, nothing fetched from elsewhere, figures drawn, phone width."""
+    tab = browser.new_page(viewport=DESKTOP)
+    wrong: list[str] = []
+    tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}"))
+    tab.goto(f"{address}/{page}.html", wait_until="load")
+    widths = tab.eval_on_selector_all(
+        "article img", "all => all.map(each => each.naturalWidth)"
+    )
+    assert all(widths), widths
+    assert tab.locator("article h1").count() == 1
+    text = tab.locator("article").inner_text()
+    assert "glue:" not in text and "{cite}" not in text
+    if math := tab.locator("article .math").count():
+        tab.wait_for_selector("mjx-container", state="attached")
+        assert tab.locator("mjx-container").count() >= math
+    tab.set_viewport_size(PHONE)
+    tab.wait_for_timeout(100)
+    overflow = "document.documentElement.scrollWidth - window.innerWidth"
+    assert tab.evaluate(overflow) <= 1, "the page scrolls sideways on a phone"
+    tab.close()
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_colab_button_opens_the_clean_source(browser, address, stage):
+    tab = browser.new_page()
+    tab.goto(f"{address}/notebooks/{stage}.html", wait_until="load")
+    links = tab.eval_on_selector_all("a", "all => all.map(each => each.href)")
+    repository = CONFIG["repository"]["url"].removeprefix("https://github.com/")
+    branch = CONFIG["repository"]["branch"]
+    source = f"github/{repository}/blob/{branch}/notebooks/{stage}.ipynb"
+    tab.close()
+    assert [link for link in links if link.endswith(source)], source
+
+
+def test_the_front_page_gives_the_answer_and_a_figure(browser, address):
+    tab = browser.new_page()
+    tab.goto(f"{address}/index.html", wait_until="load")
+    tab.wait_for_url("**/book/index.html")
+    text = tab.locator("article").inner_text()
+    assert "interval" in text and "synthetic (built-in) data" in text
+    assert tab.locator("article figure img").count() == 1
+    tab.close()
+
+
+def test_a_missing_page_fails_the_build(site, tmp_path):
+    from helpers.book import BookError, check_pages
+
+    shutil.copy(ROOT / "_toc.yml", tmp_path / "_toc.yml")
+    shutil.copytree(site, tmp_path / "html")
+    check_pages(tmp_path, tmp_path / "html")
+    (tmp_path / "html" / "notebooks" / "06_dpo.html").unlink()
+    with pytest.raises(BookError, match="06_dpo"):
+        check_pages(tmp_path, tmp_path / "html")
