@@ -123,7 +123,7 @@ def cost_table(stage: Stage) -> pd.DataFrame:
         if any(job.empty for job in jobs):
             continue
         total = sum(job.set_index("metric")["value"] for job in jobs)
-        labels = max((job["pairs"].max() for job in jobs if job["pairs"].notna().any()))
+        labels = max(job["pairs"].max() for job in jobs if job["pairs"].notna().any())
         rows.append(
             {
                 "name": name,
@@ -156,7 +156,9 @@ def findings(
     """The values of `ANSWER`, over both subsets; a method that was not run says so."""
     rewards = compare.difference_table(scores, CONTRASTS, subsets=False)
     rewards = rewards.set_index("name")["interval"]
-    gains = gains[(gains["subset"] == "both") & (gains["pairs"] == gains["pairs"].max())]
+    gains = gains[
+        (gains["subset"] == "both") & (gains["pairs"] == gains["pairs"].max())
+    ]
     accuracy = compare.accuracy_table(margins, by=["name"], subsets=False)
     accuracy = accuracy.set_index("name")["interval"]
     seconds = cost.set_index("name")["seconds"]

@@ -27,17 +27,6 @@ def named(records: pd.DataFrame) -> pd.DataFrame:
     return records.assign(name=names)
 
 
-def example_rows(
-    pairs: pd.DataFrame, metric: str, values: Sequence[float] | np.ndarray
-) -> list[dict]:
-    """Per-example records of one metric; `values` in the order of `pairs`."""
-    keys = zip(pairs["id"], pairs["subset"], values, strict=True)
-    return [
-        {"metric": metric, "example": example, "subset": subset, "value": float(value)}
-        for example, subset, value in keys
-    ]
-
-
 def by_seed(records: pd.DataFrame) -> np.ndarray:
     """Per-example values of one model as an array (seeds, examples), both in order.
 
@@ -49,7 +38,9 @@ def by_seed(records: pd.DataFrame) -> np.ndarray:
         index="seed", columns="example", values="value"
     )
     if array.isna().any(axis=None):
-        raise ValueError(f"{int(array.isna().sum().sum())} examples lack a seed's value")
+        raise ValueError(
+            f"{int(array.isna().sum().sum())} examples lack a seed's value"
+        )
     return array.to_numpy(float)
 
 
@@ -61,7 +52,9 @@ def mean_table(
     Columns: `by`, subset ("both" if not split), estimate, low, high, interval.
     """
     if not subsets:
-        records = records.assign(subset="both", example=records["subset"] + records["example"])
+        records = records.assign(
+            subset="both", example=records["subset"] + records["example"]
+        )
     keys = [*by, "subset"]
     rows = []
     for key, part in records.groupby(keys, sort=False, dropna=False):
@@ -89,7 +82,9 @@ def difference_table(
     Columns: name ("a − b"), subset, estimate, low, high, interval.
     """
     if not subsets:
-        records = records.assign(subset="both", example=records["subset"] + records["example"])
+        records = records.assign(
+            subset="both", example=records["subset"] + records["example"]
+        )
     rows = []
     for subset, part in records.groupby("subset", sort=False):
         arrays = {name: by_seed(group) for name, group in part.groupby("name")}
@@ -137,7 +132,10 @@ def as_records(table: pd.DataFrame, metric: str) -> list[dict]:
 
 
 def late_mean(
-    records: pd.DataFrame, metrics: Sequence[str], by: Sequence[str], share: float = 0.25
+    records: pd.DataFrame,
+    metrics: Sequence[str],
+    by: Sequence[str],
+    share: float = 0.25,
 ) -> pd.Series:
     """Mean of training metrics over the last `share` of the steps, per group."""
     part = records[records["metric"].isin(list(metrics))]

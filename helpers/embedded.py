@@ -24,7 +24,7 @@ class Habits(NamedTuple):
     """How often a random reply of a subset shows an attribute."""
 
     named: float = 0.95
-    on_topic: float = 0.7
+    on_topic: float = 0.8
     declines_wanted: float = 0.05
     declines_unwanted: float = 0.7
     concrete: float = 0.5

@@ -24,9 +24,9 @@ class Weights(NamedTuple):
 
     topic: float = 0.8  # named alone +1, not named 0, something else named -1
     stance: float = 1.2  # refuses the unwanted and only that +1, otherwise -1
-    concrete: float = 0.6  # per step with an amount, at most two; -1 when unwanted
+    concrete: float = 0.7  # per step with an amount, at most two; -1 when unwanted
     alternative: float = 0.5  # a refusal that is called for offers another way
-    manner: float = 0.7  # polite +1, neither 0, curt -1
+    manner: float = 0.8  # polite +1, neither 0, curt -1
     filler: float = 0.7  # minus, per empty, repeated or surplus sentence
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from helpers import compare, embedded, metrics, models
-from helpers.compare import example_rows
 from helpers.generate import Reply, generate, sequence_logprobs
 from helpers.judge import (
     Judge,
@@ -20,6 +19,7 @@ from helpers.judge import (
     median_thresholds,
 )
 from helpers.recipes import base_folder, draw, read_pairs
+from helpers.records import example_rows
 from helpers.runs import Stage, job_folder, read_manifest
 
 DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # name -> temperature
@@ -89,7 +89,10 @@ def evaluate(
     folder = policy_folder(run, method, init, seed)
     policy, tokenizer = models.load_policy(folder), models.load_tokenizer(folder)
     pairs = asked(run, prompts)
-    lengths = {"max_new_tokens": max_new_tokens, "max_prompt_tokens": max_length - max_new_tokens}
+    lengths = {
+        "max_new_tokens": max_new_tokens,
+        "max_prompt_tokens": max_length - max_new_tokens,
+    }
     rows, written = [], []
     for decoding, temperature in DECODINGS.items():
         replies = generate(
@@ -102,11 +105,15 @@ def evaluate(
         )
         rows += reply_rows(pairs, replies, judges, decoding)
         texts = [reply.text for reply in replies]
-        written.append(pairs[["id", "subset", "prompt"]].assign(reply=texts, decoding=decoding))
+        written.append(
+            pairs[["id", "subset", "prompt"]].assign(reply=texts, decoding=decoding)
+        )
     reference = models.load_policy(policy_folder(run, "sft", "", seed))
     rows += kl_rows(policy, reference, tokenizer, pairs, replies, max_length)
     pd.concat(written).to_parquet(out / "replies.parquet")
-    return rows + likelihood_rows(policy, tokenizer, read_pairs(run, "test"), max_length)
+    return rows + likelihood_rows(
+        policy, tokenizer, read_pairs(run, "test"), max_length
+    )
 
 
 def reply_rows(
@@ -123,7 +130,12 @@ def reply_rows(
 
 
 def kl_rows(
-    policy, reference, tokenizer, pairs: pd.DataFrame, replies: list[Reply], max_length: int
+    policy,
+    reference,
+    tokenizer,
+    pairs: pd.DataFrame,
+    replies: list[Reply],
+    max_length: int,
 ) -> list[dict]:
     """KL of the policy from the reference on its own samples, nats a reply (k3)."""
     texts = [reply.text for reply in replies]
@@ -149,7 +161,9 @@ def likelihood_rows(
             max_length=max_length,
         )
         rows += example_rows(test, f"logprob:{side}", [score.sum() for score in scores])
-        rows += example_rows(test, f"logprob_mean:{side}", [score.mean() for score in scores])
+        rows += example_rows(
+            test, f"logprob_mean:{side}", [score.mean() for score in scores]
+        )
     return rows
 
 

@@ -77,7 +77,9 @@ def sample_efficiency(accuracy: pd.DataFrame, lines: pd.DataFrame) -> Figure:
             )
         for line in lines[lines["subset"] == subset].itertuples():
             axis.axhline(line.value, ls=":", lw=1, color="black")
-            axis.annotate(line.name, (1, line.value), xycoords=("axes fraction", "data"))
+            axis.annotate(
+                line.name, (1, line.value), xycoords=("axes fraction", "data")
+            )
         axis.set(title=subset, xscale="log", xlabel="HH training pairs")
     axes[0][0].set_ylabel("accuracy on held-out pairs")
     axes[0][0].legend(title="reward model starts from", fontsize="small")
@@ -98,7 +100,9 @@ def forest(rows: pd.DataFrame, label: str, zero: float | None = None) -> Figure:
     for axis, subset in zip(axes[0], subsets):
         part = rows[rows["subset"] == subset].set_index("name").reindex(names)
         error = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
-        axis.errorbar(part["estimate"], range(len(names)), xerr=error, fmt="o", capsize=3)
+        axis.errorbar(
+            part["estimate"], range(len(names)), xerr=error, fmt="o", capsize=3
+        )
         axis.set(title=subset, xlabel=label, yticks=range(len(names)))
         axis.set_yticklabels(names)
         if zero is not None:

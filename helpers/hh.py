@@ -21,6 +21,7 @@ from helpers import embedded
 from helpers.embedded_text import ASSISTANT, HUMAN
 
 BUILT_IN = "built-in"
+TEST_PAIRS = 1200  # generated at most for test: intervals of +-3 points on one accuracy
 FOLDERS = {"helpful": "helpful-base", "harmless": "harmless-base"}
 PAIR_COLUMNS = ("id", "subset", "split", "prompt", "chosen", "rejected", "turns")
 # The one commit that holds today's files; other hub data sets are read at "main".
@@ -202,7 +203,7 @@ def _source_rows(
 ) -> Iterable[tuple[str, str]]:
     """All (chosen, rejected) dialogues of one subset and official split."""
     if source == BUILT_IN:
-        n = n_builtin if split == "train" else max(n_builtin // 4, 2)
+        n = n_builtin if split == "train" else max(min(n_builtin // 4, TEST_PAIRS), 2)
         n = (n + (subset == "helpful")) // 2  # an odd pair goes to helpful
         rows = embedded.transcripts(subset, split, n, seed)
         return [(row["chosen"], row["rejected"]) for row in rows]
@@ -232,7 +233,7 @@ def load_pairs(
 
     source: "built-in", a folder in the hub's layout (relative to the project root) or
     a hub name. n_builtin: generated training pairs, both subsets together; a quarter
-    as many are generated for test. max_pairs: at most so many pairs of the training
+    as many, at most TEST_PAIRS, are generated for test. max_pairs: at most so many pairs of the training
     split are drawn, as evenly from both subsets as they allow (0: all; test stays
     whole). judge_fraction: share of the drawn conversations set aside for a held-out
     judge, [0, 1). seed: of the generated corpus and of the draw.

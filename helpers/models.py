@@ -79,7 +79,9 @@ def build_opt(
     return OPTForCausalLM(config)
 
 
-def load_tokenizer(source: str | Path, revision: str = "main") -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    source: str | Path, revision: str = "main"
+) -> PreTrainedTokenizerBase:
     """Load a tokenizer; pads on the left, so that replies start at one column."""
     tokenizer = AutoTokenizer.from_pretrained(
         str(source), revision=revision, trust_remote_code=False, padding_side="left"

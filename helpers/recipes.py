@@ -13,11 +13,11 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from helpers import codepairs, models, training
-from helpers.compare import example_rows
 from helpers.generate import generate
 from helpers.jobs import Progress
 from helpers.judge import RewardModelJudge, reward_scores
 from helpers.ppo import PPOConfig, PPOTrainer
+from helpers.records import example_rows
 from helpers.runs import job_folder
 from helpers.training import Fit
 
@@ -66,7 +66,14 @@ def start_folder(run: Path, init: str, seed: int) -> Path:
 
 
 def base_model(
-    out: Path, *, run: Path, seed: int, shape: dict, vocab_size: int, code: int, fit: Fit
+    out: Path,
+    *,
+    run: Path,
+    seed: int,
+    shape: dict,
+    vocab_size: int,
+    code: int,
+    fit: Fit,
 ) -> list[dict]:
     """A tokenizer and a small OPT, trained on dialogues (both replies) and on code."""
     pairs = read_pairs(run, "train", "judge")
@@ -254,7 +261,10 @@ def ppo(
         if name != "step"
     ]
     tokens = sum(entry["tokens"] for entry in log)
-    return [*rows, {"metric": "train_flops", "value": ppo_flops(policy, tokens, config)}]
+    return [
+        *rows,
+        {"metric": "train_flops", "value": ppo_flops(policy, tokens, config)},
+    ]
 
 
 def ppo_flops(policy, tokens: float, config: PPOConfig) -> float:

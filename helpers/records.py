@@ -45,6 +45,17 @@ def tidy(rows: Iterable[Mapping] | pd.DataFrame, **common: object) -> pd.DataFra
     return frame.astype(COLUMNS).reset_index(drop=True)
 
 
+def example_rows(
+    pairs: pd.DataFrame, metric: str, values: Iterable[float]
+) -> list[dict]:
+    """Per-example records of one metric; `values` in the order of `pairs`."""
+    keys = zip(pairs["id"], pairs["subset"], values, strict=True)
+    return [
+        {"metric": metric, "example": example, "subset": subset, "value": float(value)}
+        for example, subset, value in keys
+    ]
+
+
 def write_records(frame: pd.DataFrame, path: Path) -> None:
     """Write records as Parquet; the file appears whole or not at all."""
     aside = path.with_name(f".{path.name}.part")

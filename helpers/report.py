@@ -48,7 +48,9 @@ def say(sentence: str, **values: object) -> None:
         if name not in glued:
             glue(name, Plain(text), display=False)
         if glued.setdefault(name, text) != text:
-            raise ValueError(f"{name} is glued as {glued[name]!r} and again as {text!r}")
+            raise ValueError(
+                f"{name} is glued as {glued[name]!r} and again as {text!r}"
+            )
     display(Markdown(sentence.format(**texts)))
 
 

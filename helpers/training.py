@@ -297,7 +297,10 @@ def fit_reward_model(
     """Bradley-Terry loss on pairs."""
     config = RewardConfig(**arguments(fit, out, len(data)))
     trainer = RewardModelTrainer(
-        scorer, args=config, train_dataset=as_sequences(data), processing_class=tokenizer
+        scorer,
+        args=config,
+        train_dataset=as_sequences(data),
+        processing_class=tokenizer,
     )
     return run(trainer)
 
