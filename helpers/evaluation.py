@@ -47,11 +47,11 @@ def policy_folder(run: Path, method: str, init: str, seed: int) -> Path:
     """Where a policy's weights lie."""
     if method == "base":
         return base_folder(run)
-    job = dict(seed=seed)
+    job = {"method": method, "seed": seed}
     if method == "ppo":
-        return job_folder(run, "07_ppo", method=method, init=init, **job)
+        return job_folder(run, "07_ppo", init=init, **job)
     pairs = read_manifest(run, STAGE_OF[method])["parameters"]["pairs"]
-    return job_folder(run, STAGE_OF[method], method=method, pairs=pairs, **job)
+    return job_folder(run, STAGE_OF[method], pairs=pairs, **job)
 
 
 def judges(run: Path, further: str = "") -> list[Judge]:

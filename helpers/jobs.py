@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +113,7 @@ def run_grid(
     """Run `function(out, **job, **shared)` for each job of the grid; all their records.
 
     Jobs whose folder is there already are not run again. With one worker they run in
-    this process; otherwise in processes that share the cores evenly. The records come
+    this process; otherwise in processes of one thread each. The records come
     in the order of the grid, however the jobs were run. Raises JobError at the first
     job that fails; the finished ones stay.
     """
@@ -135,12 +136,13 @@ def _run_all(calls: list[tuple], workers: int, line: "Line") -> Iterable[None]:
         for call in calls:
             Progress.line = line
             try:
-                yield run_job(*call)
+                with one_thread():
+                    run_job(*call)
+                yield
             finally:
                 Progress.line = None
         return
-    threads = max(1, joblib.cpu_count() // workers)
-    with joblib.parallel_config("loky", inner_max_num_threads=threads):
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
         parallel = joblib.Parallel(
             workers, return_as="generator_unordered", max_nbytes=None
         )
@@ -149,6 +151,23 @@ def _run_all(calls: list[tuple], workers: int, line: "Line") -> Iterable[None]:
         except TerminatedWorkerError as error:
             hint = "often for want of memory: try fewer, `-p workers=1`"
             raise JobError(f"{calls[0][-1]}: a worker process died, {hint}") from error
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch on the CPU, here as in worker processes.
+
+    Sums depend on the number of threads: with one, records depend neither on `workers`
+    nor on the cores. Models that train on a CPU are too small to gain from more.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run_quietly(*call: object) -> None:

@@ -22,15 +22,15 @@ PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 900}
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium: the one installed, or Playwright's own; else skip."""
-    playwright = pytest.importorskip("playwright.sync_api").sync_playwright
+    api = pytest.importorskip("playwright.sync_api")
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)
-    with playwright() as driver:
+    with api.sync_playwright() as driver:
         try:
             browser = driver.chromium.launch(
                 executable_path=path, args=["--no-sandbox", "--disable-gpu"]
             )
-        except Exception as error:
+        except api.Error as error:
             pytest.skip(f"no browser to open the book in: {error}")
         yield browser
         browser.close()

@@ -262,7 +262,9 @@ def test_a_trick_loses_against_the_plain_reply(prompt, plain, trick):
 def test_naming_everything_is_worth_less_than_naming_the_thing():
     things = [thing for domain in words.DOMAINS for thing in domain.things]
     everything = " ".join(f"Let me explain {thing}." for thing in things)
-    assert true_reward(BREAD, everything) < true_reward(BREAD, "") + 2
+    assert (
+        true_reward(BREAD, everything) < true_reward(BREAD, "Let me explain bread.") - 2
+    )
     assert true_reward(BREAD, everything) < true_reward(BREAD, "Let me explain bread.")
 
 
