@@ -4,9 +4,12 @@ A notebook runs in a kernel of this very interpreter, aside, and is then renamed
 run holds whole notebooks, and a failed one up to its error.
 """
 
+import atexit
 import json
 import os
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,12 +50,19 @@ class StageError(RuntimeError):
 class ThisInterpreter(AsyncKernelManager):
     """Kernels of the Python that runs the command, whatever `python3` is elsewhere.
 
-    They are reached over sockets in the file system: no port is opened.
+    They are reached over sockets in a folder of their own: no port is opened, and
+    kernels of two runs do not meet.
     """
 
     @default("transport")
     def _transport(self) -> str:
         return "ipc"
+
+    @default("ip")
+    def _ip(self) -> str:
+        folder = tempfile.mkdtemp(prefix="prefbook-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return f"{folder}/kernel"
 
     @property
     def kernel_spec(self) -> KernelSpec:
