@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import write_notebook
 
 from helpers.params import (
     Parameter,
@@ -16,6 +15,7 @@ from helpers.params import (
     read_schema,
     resolve,
 )
+from tests.conftest import write_notebook
 
 CELL = """name: str = "a b"  # what it is called
 steps: int = 10  # how long; in [1, 20]
