@@ -114,7 +114,7 @@ def cost_table(stage: Stage) -> pd.DataFrame:
     """Seconds, FLOPs and labels of all a method needs beyond the base model.
 
     Means over seeds; reward models at the largest number of pairs. Columns: name,
-    labels, code pairs, seconds, exaflops.
+    HH pairs, code pairs, seconds, teraFLOPs.
     """
     code_pairs = len(pd.read_parquet(stage.input("02_code_pairs") / "pairs.parquet"))
     rows = []
@@ -130,7 +130,7 @@ def cost_table(stage: Stage) -> pd.DataFrame:
                 "HH pairs": int(labels),
                 "code pairs": code_pairs if CODE[-1] in steps else 0,
                 "seconds": total["seconds"],
-                "petaFLOPs": total["train_flops"] / 1e15,
+                "teraFLOPs": total["train_flops"] / 1e12,
             }
         )
     return pd.DataFrame(rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 ORDER = [
@@ -81,6 +82,7 @@ def sample_efficiency(accuracy: pd.DataFrame, lines: pd.DataFrame) -> Figure:
                 line.name, (1, line.value), xycoords=("axes fraction", "data")
             )
         axis.set(title=subset, xscale="log", xlabel="HH training pairs")
+        label_pairs(axis, accuracy["pairs"])
     axes[0][0].set_ylabel("accuracy on held-out pairs")
     axes[0][0].legend(title="reward model starts from", fontsize="small")
     return tidy(figure)
@@ -130,6 +132,7 @@ def gains(table: pd.DataFrame) -> Figure:
             axis.errorbar(x, part["estimate"], yerr=error, **style)
         axis.axhline(0, color="black", lw=1)
         axis.set(title=subset, xscale="log", xlabel="HH training pairs")
+        label_pairs(axis, table["pairs"])
     axes[0][0].set_ylabel("accuracy minus base start")
     axes[0][0].legend(fontsize="small")
     return tidy(figure)
@@ -154,9 +157,16 @@ def reward_against(rows: pd.DataFrame, x: str, xlabel: str, ylabel: str) -> Figu
             xytext=(7, 4),
             fontsize="small",
         )
-    axis.margins(x=0.18)
+    axis.margins(x=0.28)
     axis.set(xlabel=xlabel, ylabel=ylabel)
     return tidy(figure)
+
+
+def label_pairs(axis: Axes, pairs: pd.Series) -> None:
+    """Mark the numbers of pairs that were trained on, as numbers, on a log axis."""
+    ticks = sorted(pairs.unique())
+    axis.set_xticks(ticks, [f"{int(each):,}" for each in ticks])
+    axis.minorticks_off()
 
 
 def colours(names: pd.Series) -> dict:

@@ -30,7 +30,8 @@ def cell(value: object, digits: int = 3) -> str:
     if isinstance(value, Interval):
         numbers = (value.estimate, value.low, value.high)
         return "{} [{}, {}]".format(*(f"{each:.{digits}f}" for each in numbers))
-    return html.escape(number(value, digits))
+    missing = pd.api.types.is_scalar(value) and pd.isna(value)
+    return "–" if missing else html.escape(number(value, digits))
 
 
 glued: dict[str, str] = {}  # what this notebook has glued so far

@@ -43,11 +43,11 @@ def test_a_dialogue_cannot_become_markup(shown):
 
 
 def test_a_table_escapes_its_cells_and_names(shown):
-    frame = pd.DataFrame({"<i>x</i>": ["<b>1</b>", 2.0]})
+    frame = pd.DataFrame({"<i>x</i>": ["<b>1</b>", 2.0, None]})
     report.table(frame, "A & B")
     page = shown[0][0]["text/html"]
     assert "<b>" not in page and "<i>" not in page
-    assert "A &amp; B" in page and "2.000" in page
+    assert "A &amp; B" in page and "2.000" in page and "–" in page
 
 
 def test_a_sentence_glues_every_value_under_its_name(shown):
