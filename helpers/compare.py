@@ -13,8 +13,6 @@ import pandas as pd
 from helpers import stats
 from helpers.metrics import preference_accuracy
 
-IDENTITY = ["method", "init"]
-
 
 def name_of(method: str, init: str) -> str:
     """How a model is called in tables and figures: `sft_dpo`, `ppo (codepmp)`."""

@@ -24,7 +24,7 @@ class Habits(NamedTuple):
     """How often a random reply of a subset shows an attribute."""
 
     named: float = 0.95
-    on_topic: float = 0.8
+    on_topic: float = 0.75
     declines_wanted: float = 0.05
     declines_unwanted: float = 0.7
     concrete: float = 0.5
@@ -55,18 +55,16 @@ def _opening(rng: random.Random, subset: str) -> Request:
     """A first human turn; `prompt` holds its bare text."""
     ask = rng.choice(words.ASKS)
     context = rng.choice(words.CONTEXTS) if rng.random() < 0.4 else ""
+    domain = rng.choice(words.DOMAINS[subset])
+    task, thing = rng.choice(domain.tasks), rng.choice(domain.things)
     if subset == "helpful":
-        domain = rng.choice(words.DOMAINS)
-        thing = named = rng.choice(domain.things)
-        steps, unwanted = domain.steps, False
-        wish = f"{rng.choice(domain.tasks)} {thing} {rng.choice(words.CONSTRAINTS)}"
+        named, unwanted = thing, False
+        wish = f"{thing} {rng.choice(words.CONSTRAINTS)}"
     else:
-        thing = rng.choice(tuple(words.BELONGINGS))
-        named, steps = f"the {thing}", words.BELONGING_STEPS
-        unwanted = rng.random() < UNWANTED_SHARE
-        task = rng.choice(words.BELONGINGS[thing])
-        wish = f"{task} {_circumstance(rng, thing, unwanted)}"
-    return Request(f"{context} {ask} {wish}?".strip(), thing, named, steps, unwanted)
+        named, unwanted = f"the {thing}", rng.random() < UNWANTED_SHARE
+        wish = _circumstance(rng, thing, unwanted)
+    text = f"{context} {ask} {task} {wish}?".strip()
+    return Request(text, thing, named, domain.steps, unwanted)
 
 
 def _circumstance(rng: random.Random, thing: str, unwanted: bool) -> str:
@@ -130,11 +128,9 @@ def _reply(rng: random.Random, subset: str, request: Request) -> str:
 
 
 def _elsewhere(rng: random.Random, subset: str, request: Request) -> Request:
-    """A request about another thing, in the helpful subset one of another domain."""
+    """A request of the subset about something of another domain."""
     other = _opening(rng, subset)
-    while other.thing == request.thing or (
-        subset == "helpful" and other.steps == request.steps
-    ):
+    while other.steps == request.steps:
         other = _opening(rng, subset)
     return other
 

@@ -34,7 +34,8 @@ WEIGHTS = Weights()
 FLOOR = -6.0  # what an empty reply and pure noise score
 MAX_SENTENCES = 8  # more than any reply of the corpus has that is not padded
 
-_THINGS = [t for d in words.DOMAINS for t in d.things] + list(words.BELONGINGS)
+_DOMAINS = [domain for part in words.DOMAINS.values() for domain in part]
+_THINGS = [thing for domain in _DOMAINS for thing in domain.things]
 
 
 def _any_of(phrases: Iterable[str]) -> re.Pattern[str]:
@@ -77,10 +78,8 @@ def _neighbours(key: str) -> list[tuple[str, str]]:
 @lru_cache(maxsize=1)
 def _known_neighbours() -> frozenset[tuple[str, str]]:
     """Every pair of neighbouring words that a reply of the corpus can hold."""
-    named = [t for d in words.DOMAINS for t in d.things]
-    named += [f"the {thing}" for thing in words.BELONGINGS]
-    advice = [step for d in words.DOMAINS for step in d.steps]
-    advice += words.BELONGING_STEPS + words.VAGUE
+    named = [f"{article}{thing}" for thing in _THINGS for article in ("", "the ")]
+    advice = [step for domain in _DOMAINS for step in domain.steps] + list(words.VAGUE)
     sentences = [
         *(words.LEADS_UNNAMED + words.REFUSALS_UNNAMED + words.REASONS + words.CURT),
         *(words.POLITE + words.FILLER + words.ALTERNATIVES + words.QUESTIONS_BACK),

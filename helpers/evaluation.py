@@ -4,12 +4,12 @@
 judges that may score them, and the margins that turn policies into scorers of pairs.
 """
 
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from helpers import compare, embedded, metrics, models
+from helpers import compare, metrics, models
 from helpers.generate import Reply, generate, sequence_logprobs
 from helpers.judge import (
     Judge,
@@ -18,7 +18,7 @@ from helpers.judge import (
     TrueReward,
     median_thresholds,
 )
-from helpers.recipes import base_folder, draw, read_pairs
+from helpers.recipes import base_folder, both_sides, draw, read_pairs
 from helpers.records import example_rows
 from helpers.runs import Stage, job_folder, read_manifest
 
@@ -151,15 +151,9 @@ def likelihood_rows(
     policy, tokenizer, test: pd.DataFrame, max_length: int
 ) -> list[dict]:
     """Log-probability of both replies of every test pair, and its mean per token."""
+    score = partial(sequence_logprobs, policy, tokenizer, max_length=max_length)
     rows = []
-    for side in ("chosen", "rejected"):
-        scores = sequence_logprobs(
-            policy,
-            tokenizer,
-            test["prompt"].tolist(),
-            test[side].tolist(),
-            max_length=max_length,
-        )
+    for side, scores in zip(("chosen", "rejected"), both_sides(score, test)):
         rows += example_rows(test, f"logprob:{side}", [score.sum() for score in scores])
         rows += example_rows(
             test, f"logprob_mean:{side}", [score.mean() for score in scores]
@@ -218,10 +212,7 @@ def true_margins(run: Path) -> pd.DataFrame:
     if read_manifest(run, "00_data")["parameters"]["data_source"] != "built-in":
         return pd.DataFrame()
     test = read_pairs(run, "test")
-    chosen, rejected = (
-        np.array(list(map(embedded.true_reward, test["prompt"], test[side])))
-        for side in ("chosen", "rejected")
-    )
+    chosen, rejected = both_sides(TrueReward().score, test)
     return pd.DataFrame(example_rows(test, "margin", chosen - rejected)).assign(
         method="truth", init="", seed=0
     )

@@ -5,8 +5,11 @@ returns records. Seeds, initialisations and numbers of pairs are arguments, so a
 jobs is all that a notebook has to write down.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +24,7 @@ from helpers.records import example_rows
 from helpers.runs import job_folder
 from helpers.training import Fit
 
+T = TypeVar("T")
 # weights of the reward and the language loss; the paper's method and its two ablations
 PREFERENCE_LOSS = {
     "codepmp": (1.0, 1.0),
@@ -48,6 +52,14 @@ def draw(pairs: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     """The first `count` of a seeded shuffle: a smaller draw is a part of a larger one."""
     order = np.random.default_rng(seed).permutation(len(pairs))
     return pairs.iloc[order[:count]]
+
+
+def both_sides(
+    score: Callable[[list[str], list[str]], T], pairs: pd.DataFrame
+) -> list[T]:
+    """What `score(prompts, replies)` says of the chosen and of the rejected replies."""
+    prompts = pairs["prompt"].tolist()
+    return [score(prompts, pairs[side].tolist()) for side in ("chosen", "rejected")]
 
 
 def base_folder(run: Path) -> Path:
@@ -188,16 +200,8 @@ def reward_model(
     rows = training.fit_reward_model(scorer, tokenizer, dataset, fit, out)
     models.save(scorer, tokenizer, out)
     test = read_pairs(run, "test")
-    chosen, rejected = (
-        reward_scores(
-            scorer,
-            tokenizer,
-            test["prompt"].tolist(),
-            test[side].tolist(),
-            max_length=fit.max_length,
-        )
-        for side in ("chosen", "rejected")
-    )
+    score = partial(reward_scores, scorer, tokenizer, max_length=fit.max_length)
+    chosen, rejected = both_sides(score, test)
     return rows + example_rows(test, "margin", chosen - rejected)
 
 

@@ -1,35 +1,29 @@
-"""TRL's trainers, thin: pairs are tokenised once, by us, and only reply tokens scored.
+"""Training one model: pairs and replies as token ids, and a driver per kind of training.
 
-TRL keeps the loop, the optimiser, logging, checkpoints and devices. Ours is what HH
-needs: prompts cut from the left, one end-of-turn token per reply, the CodePMP loss, and
-a language head that looks at labelled positions only where TRL has no Triton kernel.
+Pairs are tokenised once, by us: prompts cut from the left, one end-of-turn token per
+reply. The trainers are TRL's, as `trainers` thins them.
 """
 
-import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from types import MethodType
 
 import pandas as pd
 import torch
 from datasets import Dataset
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
-from trl import (
-    DPOConfig,
-    DPOTrainer,
-    RewardConfig,
-    RewardTrainer,
-    SFTConfig,
-    SFTTrainer,
-)
-from trl.trainer.reward_trainer import DataCollatorForPreference
-from trl.trainer.utils import FusedCausalLMOutput
+from trl import DPOConfig, RewardConfig, SFTConfig
 
-from helpers import losses
-from helpers.generate import encode, token_scores
+from helpers.generate import encode
 from helpers.jobs import Progress
+from helpers.pairs import sharing_prompts
+from helpers.trainers import (
+    PreferenceModelTrainer,
+    PreferenceTrainer,
+    ReplyTrainer,
+    RewardModelTrainer,
+)
 
 
 @dataclass(frozen=True)
@@ -54,14 +48,15 @@ def pair_dataset(
 ) -> Dataset:
     """Token ids of each pair: `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`.
 
-    The prompt is cut to what the longer reply leaves, so both replies see the same one.
+    The prompt is cut to what the longer reply leaves, so both replies see the same one;
+    it is counted once in the length, because batches of pairs share it.
     """
     rows = []
     for pair in pairs.itertuples():
         prompt_c, chosen = encode(tokenizer, pair.prompt, pair.chosen, max_length)
         prompt_r, rejected = encode(tokenizer, pair.prompt, pair.rejected, max_length)
         prompt = min(prompt_c, prompt_r, key=len)
-        length = len(prompt) + max(len(chosen), len(rejected))
+        length = len(prompt) + len(chosen) + len(rejected)
         rows.append((prompt, chosen, rejected, length))
     names = ["prompt_ids", "chosen_ids", "rejected_ids", "length"]
     return Dataset.from_dict(dict(zip(names, map(list, zip(*rows)), strict=True)))
@@ -124,13 +119,19 @@ def arguments(fit: Fit, out: Path, rows: int) -> dict:
         remove_unused_columns=False,  # the sampler reads `length`
         use_cpu=not torch.accelerator.is_available(),
         bf16=native_bf16,
-        gradient_checkpointing=cuda,
+        activation_checkpointing=cuda,
         report_to="none",
         save_strategy="no",
         logging_steps=0.05,
         disable_tqdm=True,
         max_length=None,
     )
+
+
+def run_on_pairs(trainer) -> list[dict]:
+    """As `run`, for a trainer of pairs, whose prompts are encoded once."""
+    with sharing_prompts(trainer.model):
+        return run(trainer)
 
 
 def run(trainer) -> list[dict]:
@@ -148,133 +149,6 @@ def run(trainer) -> list[dict]:
                 rows.append(row)
     flops = trainer.state.total_flos
     return [*rows, {"metric": "train_flops", "value": float(flops)}]
-
-
-def score_labelled_positions(model: PreTrainedModel) -> None:
-    """Replace TRL's fused head, which off CUDA scores every position, in place.
-
-    The new one computes logits where there is a label, and the same outputs: shapes
-    (batch, length - 1), zero where the label is -100.
-    """
-    stock = type(model).forward
-
-    @functools.wraps(stock)
-    def forward(self, *args, fused_lm_head=False, labels=None, **kwargs):
-        if not fused_lm_head:
-            return stock(self, *args, labels=labels, **kwargs)
-        items = kwargs.pop("num_items_in_batch", None)
-        kwargs["use_cache"] = False
-        hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]
-        return labelled_output(self.get_output_embeddings(), hidden, labels, items)
-
-    model.forward = MethodType(forward, model)
-
-
-def labelled_output(
-    head: nn.Module, hidden: Tensor, labels: Tensor, items: Tensor | int | None
-) -> FusedCausalLMOutput:
-    """Log-probability and statistics of each labelled token from its hidden state."""
-    targets = labels[:, 1:]
-    mask = targets != -100
-    logits = head(hidden[mask]).float()
-    log_probs = logits.log_softmax(-1)
-    chosen = log_probs.gather(-1, targets[mask].unsqueeze(-1)).squeeze(-1)
-    with torch.no_grad():
-        entropy = -(log_probs.exp() * log_probs).sum(-1)
-        top1 = logits.argmax(-1) == targets[mask]
-        mean_logits = logits.mean(-1)
-
-    def spread(values: Tensor) -> Tensor:
-        return values.new_zeros(mask.shape).masked_scatter(mask, values)
-
-    return FusedCausalLMOutput(
-        loss=-chosen.sum() / (mask.sum().clamp(min=1) if items is None else items),
-        log_probs=spread(chosen),
-        entropy=spread(entropy),
-        mean_logits=spread(mean_logits),
-        is_top1=spread(top1),
-        label_mask=mask,
-    )
-
-
-class Prepared:
-    """Mix-in for TRL's trainers: the data set is tokenised already; keep it as it is."""
-
-    def _prepare_dataset(self, dataset: Dataset, *args, **kwargs) -> Dataset:
-        return dataset
-
-
-class ReplyTrainer(Prepared, SFTTrainer):
-    """TRL's SFT trainer on our token ids."""
-
-    def __init__(self, model: PreTrainedModel, **kwargs):
-        super().__init__(model, **kwargs)
-        if not torch.cuda.is_available():
-            score_labelled_positions(self.model)
-
-
-class PreferenceTrainer(Prepared, DPOTrainer):
-    """TRL's DPO trainer on our token ids; the reference is the model it starts from."""
-
-    def __init__(self, model: PreTrainedModel, **kwargs):
-        super().__init__(model, **kwargs)
-        if not torch.cuda.is_available():
-            score_labelled_positions(self.model)
-
-    def _precompute_ref_logps(self, dataset: Dataset, *args) -> Dataset:
-        """Reference log-probabilities of both replies, in batches of like length."""
-        for side in ("chosen", "rejected"):
-            pairs = list(zip(dataset["prompt_ids"], dataset[f"{side}_ids"]))
-            sums = [float(each.sum()) for each in token_scores(self.model, pairs)]
-            dataset = dataset.add_column(f"ref_{side}_logps", sums)
-        return dataset
-
-
-class RewardModelTrainer(Prepared, RewardTrainer):
-    """TRL's reward trainer on our token ids."""
-
-
-class PreferenceModelTrainer(RewardModelTrainer):
-    """CodePMP (arXiv 2410.02229): reward loss on the pair, language loss on the chosen.
-
-    `rm_coef` and `lm_coef` weigh the two; the paper sets both to 1, its controls set one
-    of them to 0. A plain reward model is the case (1, 0), which TRL computes itself.
-    """
-
-    def __init__(self, model, *, rm_coef: float, lm_coef: float, pad: int, **kwargs):
-        self.coefs = {"rm_coef": rm_coef, "lm_coef": lm_coef}
-        super().__init__(model, data_collator=LabelledPairs(pad), **kwargs)
-
-    def compute_loss(
-        self, model, inputs, return_outputs=False, num_items_in_batch=None
-    ):
-        labels = inputs.pop("labels")
-        hidden = model.base_model(**inputs).last_hidden_state
-        last = inputs["attention_mask"].sum(-1) - 1
-        rewards = model.score(hidden[torch.arange(len(last)), last]).squeeze(-1)
-        chosen, rejected = rewards.chunk(2)
-        head = model.lm_head
-        half = len(labels)
-        logps = labelled_output(head, hidden[:half, :-1], labels, None).log_probs
-        loss = losses.pmp(
-            chosen, rejected, logps, (labels[:, 1:] != -100), **self.coefs
-        )
-        accuracy = (chosen > rejected).float().mean().item()
-        self._metrics["train"]["accuracy"].append(accuracy)
-        return (loss, rewards) if return_outputs else loss
-
-
-@dataclass
-class LabelledPairs(DataCollatorForPreference):
-    """TRL's pair batches, and `labels`: the chosen replies' tokens, -100 elsewhere."""
-
-    def torch_call(self, examples: list[dict]) -> dict[str, Tensor]:
-        batch = super().torch_call(examples)
-        labels = batch["input_ids"][: len(examples)].clone()
-        labels[batch["attention_mask"][: len(examples)] == 0] = -100
-        for row, example in enumerate(examples):
-            labels[row, : example["reply_start"]] = -100
-        return {**batch, "labels": labels}
 
 
 # --- drivers: one per kind of training -------------------------------------------------
@@ -302,7 +176,7 @@ def fit_reward_model(
         train_dataset=as_sequences(data),
         processing_class=tokenizer,
     )
-    return run(trainer)
+    return run_on_pairs(trainer)
 
 
 def fit_preference_model(
@@ -330,7 +204,7 @@ def fit_preference_model(
         pad=tokenizer.pad_token_id,
         **coefs,
     )
-    rows = run(trainer)
+    rows = run_on_pairs(trainer)
     del scorer.lm_head
     return rows
 
@@ -344,4 +218,4 @@ def fit_dpo(
     trainer = PreferenceTrainer(
         policy, args=config, train_dataset=data, processing_class=tokenizer
     )
-    return run(trainer)
+    return run_on_pairs(trainer)

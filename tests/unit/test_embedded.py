@@ -28,6 +28,7 @@ DIARY = asking("How can I read my sister's diary without asking?")
 OWN_DIARY = asking("How can I read my own diary more quickly?")
 ALLOWED = asking("How can I read my sister's diary with their permission?")
 
+DOMAINS = [domain for part in words.DOMAINS.values() for domain in part]
 PLAN = " Happy to help! Here is a plan for bread."
 STEPS = " First, mix 3 cups of flour and water. Then, let it rest for 30 minutes."
 BEST_ANSWER = PLAN + STEPS
@@ -165,8 +166,7 @@ def test_every_phrase_is_read_as_what_it_is():
 
 
 def test_every_step_is_concrete_and_no_vague_advice_is():
-    steps = [step for domain in words.DOMAINS for step in domain.steps]
-    for step in [*steps, *words.BELONGING_STEPS]:
+    for step in [step for domain in DOMAINS for step in domain.steps]:
         assert read(BREAD, step.format(few=3, many=20) + ".").concrete == 1, step
     for advice in words.VAGUE:
         assert read(BREAD, f"Then, {advice}.").concrete == 0
@@ -260,7 +260,7 @@ def test_a_trick_loses_against_the_plain_reply(prompt, plain, trick):
 
 
 def test_naming_everything_is_worth_less_than_naming_the_thing():
-    things = [thing for domain in words.DOMAINS for thing in domain.things]
+    things = [thing for domain in DOMAINS for thing in domain.things]
     everything = " ".join(f"Let me explain {thing}." for thing in things)
     assert (
         true_reward(BREAD, everything) < true_reward(BREAD, "Let me explain bread.") - 2

@@ -296,7 +296,7 @@ def check_logprobs(model: nn.Module, replies: list[str], max_length: int) -> Non
             logits = model(torch.tensor([prompt_ids + reply_ids])).logits[0]
         logprobs = logits.log_softmax(-1)[len(prompt_ids) - 1 : -1]
         expected = logprobs[range(len(reply_ids)), reply_ids].numpy()
-        np.testing.assert_allclose(score, expected, atol=1e-5)
+        np.testing.assert_allclose(score, expected, rtol=1e-5, atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)

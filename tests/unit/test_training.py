@@ -7,9 +7,10 @@ import torch
 from datasets import Dataset
 from trl import DPOConfig
 
-from helpers import losses, models, training
+from helpers import losses, models, trainers, training
 from helpers.generate import token_scores
-from helpers.training import Fit, PreferenceTrainer
+from helpers.trainers import PreferenceTrainer
+from helpers.training import Fit
 
 PAIRS = pd.DataFrame(
     {
@@ -42,7 +43,8 @@ def test_both_replies_of_a_pair_see_the_same_prompt(tokenizer):
     data = training.pair_dataset(PAIRS, tokenizer, max_length=40)
     for row, pair in zip(data, PAIRS.itertuples()):
         assert tokenizer.decode(row["chosen_ids"]).startswith(pair.chosen[:2])
-        assert row["length"] <= 40
+        longest = max(row["chosen_ids"], row["rejected_ids"], key=len)
+        assert len(row["prompt_ids"] + longest) <= 40
         # cut from the left: the end of the prompt, where the reply follows, is kept
         assert tokenizer.decode(row["prompt_ids"]).endswith("Assistant:")
 
@@ -62,7 +64,7 @@ def test_scoring_labelled_positions_only_changes_no_number(policy, tokenizer):
     plain = policy(input_ids=ids, labels=labels)
     logprobs = plain.logits[:, :-1].log_softmax(-1)
     known = logprobs.gather(-1, labels[:, 1:].clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    training.score_labelled_positions(policy)
+    trainers.score_labelled_positions(policy)
     ours = policy(input_ids=ids, labels=labels, fused_lm_head=True)
     torch.testing.assert_close(ours.loss, plain.loss)
     mask = labels[:, 1:] != -100
@@ -124,7 +126,7 @@ def test_codepmp_loss_is_the_sum_of_its_two_terms(coefs, scorer, policy, tokeniz
 
 def preference_trainer(scorer, policy, tokenizer, data, coefs):
     scorer.lm_head = policy.get_output_embeddings()
-    return training.PreferenceModelTrainer(
+    return trainers.PreferenceModelTrainer(
         scorer,
         args=training.RewardConfig(**training.arguments(Fit(1e-3, 4), "unused", 4)),
         train_dataset=data,
@@ -137,7 +139,7 @@ def preference_trainer(scorer, policy, tokenizer, data, coefs):
 
 def test_language_labels_are_the_chosen_replies(tokenizer):
     data = training.as_sequences(training.pair_dataset(PAIRS, tokenizer, 96))
-    labels = training.LabelledPairs(tokenizer.pad_token_id)(list(data))["labels"]
+    labels = trainers.LabelledPairs(tokenizer.pad_token_id)(list(data))["labels"]
     texts = [tokenizer.decode(row[row >= 0]) for row in labels]
     assert texts == [f"{reply}</s>" for reply in PAIRS["chosen"]]
 

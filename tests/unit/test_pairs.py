@@ -1,0 +1,121 @@
+"""Shared prompts: the same states, losses and gradients as from two copies."""
+
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.pairs import Packing, can_share, shared_prefix, sharing_prompts
+
+SMALL = {
+    "vocab_size": 50,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "num_labels": 1,
+}
+WIDE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+GROUPED = {**WIDE, "num_key_value_heads": 2, "intermediate_size": 64}
+CONFIGS = {
+    "opt": transformers.OPTConfig(
+        **SMALL,
+        **WIDE,
+        ffn_dim=64,
+        max_position_embeddings=64,
+        word_embed_proj_dim=16,  # as OPT-350M: projected, and normed after the block
+        do_layer_norm_before=False,
+    ),
+    "gpt2": transformers.GPT2Config(
+        **SMALL, n_embd=32, n_layer=2, n_head=4, n_positions=64
+    ),
+    "gpt_neox": transformers.GPTNeoXConfig(**SMALL, **WIDE, intermediate_size=64),
+    "llama": transformers.LlamaConfig(**SMALL, **GROUPED),
+    "qwen2": transformers.Qwen2Config(**SMALL, **GROUPED),
+    "qwen3": transformers.Qwen3Config(**SMALL, **GROUPED, head_dim=8),
+}
+MODELS = {
+    "language": transformers.AutoModelForCausalLM,
+    "reward": transformers.AutoModelForSequenceClassification,
+}
+
+tokens = st.lists(st.integers(3, 49), min_size=1, max_size=9)
+batches = st.lists(st.tuples(tokens, tokens, tokens), min_size=1, max_size=4)
+
+
+def batch_of(pairs: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask (2B, L) of (prompt, chosen, rejected), padded on the right."""
+    rows = [[*prompt, *chosen] for prompt, chosen, _ in pairs]
+    rows += [[*prompt, *rejected] for prompt, _, rejected in pairs]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows]).unsqueeze(1)
+    return ids, (torch.arange(width) < lengths).long()
+
+
+def outputs(model, ids, mask) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits where there is a token, and the gradient of a loss on all of them."""
+    model.zero_grad()
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    if logits.dim() == 3:
+        logits = logits[mask.bool()]
+    (logits.square().mean() + logits.flatten()[0]).backward()
+    gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    return logits.detach(), torch.cat(gradients)
+
+
+@pytest.mark.parametrize("head", MODELS)
+@pytest.mark.parametrize("family", CONFIGS)
+@settings(max_examples=8, deadline=None)
+@given(pairs=batches)
+def test_shared_prompts_change_no_output_and_no_gradient(family, head, pairs):
+    torch.manual_seed(0)
+    model = MODELS[head].from_config(CONFIGS[family]).eval()
+    plain = outputs(model, *batch_of(pairs))
+    with sharing_prompts(model) as shared:
+        packed = outputs(model, *batch_of(pairs))
+    assert shared
+    for one, other in zip(plain, packed):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_the_prompt_is_there_once():
+    prompt, chosen, rejected = list(range(3, 23)), [30, 31, 32], [40, 41]
+    ids, mask = batch_of([(prompt, chosen, rejected)])
+    packing = Packing(ids, mask)
+    assert packing.ids.tolist() == [[*prompt, *chosen, *rejected]]
+    assert packing.positions.tolist() == [[*range(23), 20, 21]]
+    seen = packing.mask[0, 0]
+    assert not seen[23:, 20:23].any()  # the rejected reply does not see the chosen one
+    assert seen[23:, :20].all() and not seen.triu(1).any()
+
+
+def test_what_replies_have_in_common_is_shared_too():
+    ids, mask = batch_of([([3, 4], [5, 6], [5, 7]), ([8], [9], [9, 9])])
+    assert shared_prefix(ids, mask).tolist() == [[3], [2]]
+
+
+def test_outside_of_it_the_model_reads_as_before():
+    model = transformers.AutoModelForCausalLM.from_config(CONFIGS["opt"])
+    with sharing_prompts(model):
+        pass
+    single = torch.tensor([[3, 4, 5]])
+    assert model(input_ids=single).logits.shape == (1, 3, 50)
+
+
+def test_other_families_read_their_copies():
+    config = transformers.BloomConfig(**SMALL, hidden_size=32, n_layer=1, n_head=4)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    assert not can_share(model)
+    with sharing_prompts(model) as shared:
+        assert not shared
+        assert model(input_ids=torch.tensor([[3, 4, 5]])).logits.shape == (1, 3, 50)
+
+
+@pytest.mark.parametrize(
+    ("ids", "mask"),
+    [([[3, 4]], [[1, 1]]), ([[0, 4], [3, 5]], [[0, 1], [1, 1]])],
+)
+def test_a_batch_that_is_no_pairs_is_refused(ids, mask):
+    with pytest.raises(ValueError, match="padded on the right"):
+        Packing(torch.tensor(ids), torch.tensor(mask))
