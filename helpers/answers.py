@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import compare
-from helpers.runs import Stage, read_manifest
+from helpers.project import read_manifest
+from helpers.runs import Stage
 from helpers.stats import Interval
 
 CONTRASTS = [

@@ -16,13 +16,14 @@ import pandas as pd
 import yaml
 
 from helpers.params import read_schema
-from helpers.runs import ROOT, STAGES, read_manifest
+from helpers.project import ROOT, STAGES, read_manifest
 
 KEYS = """
-The key of a stage is a digest of its notebook's code, the helper modules it reaches, its
-parameters and the keys of the stages it reads. The same key on the same machine gives the
-same records; another processor may differ in the last digits, and training carries such
-differences on.
+The key of a stage is a digest of its notebook's code, of the code of `helpers` that it
+reaches, of its parameters and of what the stages it reads have given. A job in it (one
+model trained) has a key of its own, without what only draws or writes pages: a figure can
+change without training. The same key on the same machine gives the same records; another
+processor may differ in the last digits, and training carries such differences on.
 """
 
 

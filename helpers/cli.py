@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from helpers.runs import Project
+    from helpers.project import Project
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -136,7 +136,7 @@ def clean(context: typer.Context, run: Run = "cpu") -> None:
 
 def project_of(context: typer.Context) -> "Project":
     """The project that the command works on: this one, unless a test gives another."""
-    from helpers.runs import PROJECT
+    from helpers.project import PROJECT
 
     return context.obj or PROJECT
 
@@ -178,7 +178,7 @@ def exit_code(error: Exception) -> int | None:
     from helpers.book import BookError
     from helpers.params import ParameterError
     from helpers.pipeline import StageError
-    from helpers.runs import RunError
+    from helpers.project import RunError
 
     if isinstance(error, ParameterError | RunError):
         return 2

@@ -1,10 +1,18 @@
-"""Digests of what results depend on: the code that is reached, and the data folders."""
+"""Digests of what results depend on: the code that is reached, and the files read.
+
+Code is followed name by name from where it starts: a function, the names it uses, those
+they use, across the modules of `helpers`. So an edit makes stale what can reach it and
+nothing else; comments, docstrings and layout do not count.
+"""
 
 import ast
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+
+Name = tuple[str, str]  # a module of helpers and a name in it; "" is all of the module
 
 
 def digest(content: object) -> str:
@@ -13,40 +21,7 @@ def digest(content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def code_cells(notebook: Path) -> list[str]:
-    """Sources of the code cells but the parameters: values count, not how they look."""
-    cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    return [
-        "".join(cell["source"])
-        for cell in cells
-        if cell["cell_type"] == "code"
-        and "parameters" not in cell["metadata"].get("tags", [])
-    ]
-
-
-def imported(source: str) -> set[str]:
-    """Names of the modules of `helpers` that a piece of source may import."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name.split(".")[1] for name in names if name.startswith("helpers.")}
-
-
-def reached(sources: Iterable[str], package: Path) -> dict[str, str]:
-    """Digests of the helper modules that some sources import, directly or not."""
-    found: dict[str, str] = {}
-    waiting = set().union(*map(imported, sources))
-    while waiting:
-        name = waiting.pop()
-        path = package / f"{name}.py"
-        if name not in found and path.is_file():
-            source = path.read_text("utf-8")
-            found[name] = digest(source)
-            waiting |= imported(source)
-    return dict(sorted(found.items()))
+# --- files ----------------------------------------------------------------------------
 
 
 def folder_digest(folder: Path) -> str:
@@ -58,3 +33,158 @@ def folder_digest(folder: Path) -> str:
         for path, stat in facts
     ]
     return digest(listed)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- code -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Code:
+    """The top level of a module, or of a notebook's cells."""
+
+    definitions: dict[str, list[ast.stmt]]  # what each name is made by
+    imports: dict[str, Name]  # names that come from helpers
+    effects: list[ast.stmt]  # what runs and makes no name: it may change any of them
+
+    def behind(self, name: str) -> list[ast.stmt]:
+        """The statements that a name, or with "" all names, depend on directly."""
+        made = [self.definitions.get(name, [])] if name else self.definitions.values()
+        return [*(statement for each in made for statement in each), *self.effects]
+
+
+def code_cells(notebook: Path) -> list[str]:
+    """Code cells but the parameters, normalised: values count, not how they look."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    return [
+        ast.unparse(ast.parse("".join(cell["source"])))
+        for cell in cells
+        if cell["cell_type"] == "code"
+        and "parameters" not in cell["metadata"].get("tags", [])
+    ]
+
+
+def reached_from_cells(cells: Iterable[str], package: Path) -> dict[str, str]:
+    """Digest, for each module of helpers, of what some cells reach in it."""
+    code = read("\n".join(cells))
+    return follow(used(code.behind(""), code, ""), package)
+
+
+def reached_from_function(function: Callable, package: Path) -> dict[str, str]:
+    """The same from a function on; empty if it is not one of the package."""
+    module = function.__module__.rpartition(".")[2]
+    ours = (package / f"{module}.py").is_file() and function.__module__ != module
+    return follow({(module, function.__name__)}, package) if ours else {}
+
+
+def follow(start: set[Name], package: Path) -> dict[str, str]:
+    """Digest, for each module, of the statements that some names lead to."""
+    modules: dict[str, Code] = {}
+    texts: dict[Name, list[str]] = {}
+    waiting = set(start)
+    while waiting:
+        name = waiting.pop()
+        path = package / f"{name[0]}.py"
+        if name in texts or not path.is_file():
+            continue
+        if name[0] not in modules:
+            modules[name[0]] = read(path.read_text("utf-8"))
+        code = modules[name[0]]
+        statements = code.behind(name[1])
+        texts[name] = [ast.unparse(statement) for statement in statements]
+        waiting |= used(statements, code, name[0])
+        if name[1] in code.imports:  # passed on from another module
+            waiting.add(code.imports[name[1]])
+    return {
+        module: digest(sorted((n, t) for (m, n), t in texts.items() if m == module))
+        for module in sorted(modules)
+    }
+
+
+def read(source: str) -> Code:
+    """Take the top level of some source apart."""
+    tree = ast.parse(source)
+    drop_docstrings(tree)
+    definitions: dict[str, list[ast.stmt]] = {}
+    imports = {
+        name: place for node in ast.walk(tree) for name, place in from_helpers(node)
+    }
+    effects = []
+    for statement in tree.body:
+        names = made_by(statement)
+        for name in names:
+            definitions.setdefault(name, []).append(statement)
+        if not names and not any(from_helpers(statement)):
+            effects.append(statement)
+    return Code(definitions, imports, effects)
+
+
+def made_by(statement: ast.stmt) -> set[str]:
+    """The names that a statement of the top level makes or changes."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        ours = {name for name, _ in from_helpers(statement)}
+        names = {(alias.asname or alias.name) for alias in statement.names}
+        return {name.split(".")[0] for name in names - ours}
+    targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        nodes = [node for target in targets for node in ast.walk(target)]
+        return {node.id for node in nodes if isinstance(node, ast.Name)}
+    return set()
+
+
+def from_helpers(node: ast.AST) -> Iterable[tuple[str, Name]]:
+    """The names that an import takes from helpers, and what they are there."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            if alias.name.startswith("helpers."):
+                yield alias.asname or alias.name, (alias.name.split(".")[1], "")
+    if isinstance(node, ast.ImportFrom):
+        source = ".".join(filter(None, ["helpers" * bool(node.level), node.module]))
+        for alias in node.names:
+            name = alias.asname or alias.name
+            if source == "helpers":
+                yield name, (alias.name, "")
+            elif source.startswith("helpers."):
+                yield name, (source.split(".")[1], alias.name)
+
+
+def used(statements: Iterable[ast.stmt], code: Code, module: str) -> set[Name]:
+    """The names of helpers that some statements of a module mention."""
+    nodes = [node for statement in statements for node in ast.walk(statement)]
+    found, read_through = set(), set()
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            place = code.imports.get(dotted(node.value), ("", "-"))
+            if place[1] == "":  # an attribute of a module
+                found.add((place[0], node.attr))
+                read_through.add(node.value)
+    for node in nodes:
+        if isinstance(node, ast.Name) and node not in read_through:
+            if node.id in code.definitions:
+                found.add((module, node.id))
+            if node.id in code.imports:
+                found.add(code.imports[node.id])
+    return found
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b` for names joined by dots, "" for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    before = dotted(node.value) if isinstance(node, ast.Attribute) else ""
+    return f"{before}.{node.attr}" if before else ""
+
+
+def drop_docstrings(tree: ast.Module) -> None:
+    """Take the docstrings out of a tree, in place."""
+    kinds = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in ast.walk(tree):
+        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]

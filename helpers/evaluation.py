@@ -4,7 +4,7 @@
 judges that may score them, and the margins that turn policies into scorers of pairs.
 """
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +18,10 @@ from helpers.judge import (
     TrueReward,
     median_thresholds,
 )
+from helpers.project import job_folder, read_manifest
 from helpers.recipes import base_folder, both_sides, draw, read_pairs
 from helpers.records import example_rows
-from helpers.runs import Stage, job_folder, read_manifest
+from helpers.runs import Stage
 
 DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # name -> temperature
 STAGE_OF = {"sft": "05_sft", "dpo": "06_dpo", "sft_dpo": "06_dpo", "ppo": "07_ppo"}
@@ -54,6 +55,7 @@ def policy_folder(run: Path, method: str, init: str, seed: int) -> Path:
     return job_folder(run, STAGE_OF[method], pairs=pairs, **job)
 
 
+@cache  # by every worker: once
 def judges(run: Path, further: str = "") -> list[Judge]:
     """Who scores replies: the truth where it is known, the held-out RM, one more."""
     source = read_manifest(run, "00_data")["parameters"]["data_source"]
@@ -80,7 +82,7 @@ def evaluate(
     method: str,
     init: str,
     seed: int,
-    judges: list[Judge],
+    judge_model: str,
     prompts: int,
     max_new_tokens: int,
     max_length: int,
@@ -103,7 +105,7 @@ def evaluate(
             seed=seed,
             **lengths,
         )
-        rows += reply_rows(pairs, replies, judges, decoding)
+        rows += reply_rows(pairs, replies, judges(run, judge_model), decoding)
         texts = [reply.text for reply in replies]
         written.append(
             pairs[["id", "subset", "prompt"]].assign(reply=texts, decoding=decoding)

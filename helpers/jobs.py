@@ -61,13 +61,20 @@ def finished_jobs(folder: Path) -> list[tuple[dict, Path]]:
     return [(json.loads(file.read_text("utf-8"))["job"], file.parent) for file in files]
 
 
+def is_done(folder: Path, key: str) -> bool:
+    """Whether a job's folder is there and was made under this key."""
+    file = folder / "job.json"
+    return file.exists() and json.loads(file.read_text("utf-8"))["key"] == key
+
+
 def run_job(
-    function: JobFunction, job: dict, shared: dict, folder: Path, stage: str
+    function: JobFunction, job: dict, shared: dict, folder: Path, stage: str, key: str
 ) -> None:
     """Run one job and leave its folder, with `records.parquet` and `job.json`.
 
     The record columns among the job's arguments are filled into its rows; one more row
-    says how many seconds it took. Raises JobError, from the cause, when it fails.
+    says how many seconds it took. What was there under another key is replaced. Raises
+    JobError, from the cause, when it fails.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".job-", dir=folder.parent))
@@ -79,8 +86,10 @@ def run_job(
         common["stage"] = stage
         rows = [*rows, {"metric": "seconds", "value": seconds}]
         write_records(tidy(rows, **common), aside / "records.parquet")
-        write_json({"job": job, "seconds": round(seconds, 2)}, aside / "job.json")
+        about = {"job": job, "key": key, "seconds": round(seconds, 2)}
+        write_json(about, aside / "job.json")
         aside.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
         os.replace(aside, folder)
     except Exception as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -106,21 +115,22 @@ def run_grid(
     folder: Path,
     *,
     stage: str,
+    key: str = "",
     workers: int = 0,
     shared: dict | None = None,
     line: "Line | None" = None,
 ) -> pd.DataFrame:
     """Run `function(out, **job, **shared)` for each job of the grid; all their records.
 
-    Jobs whose folder is there already are not run again. With one worker they run in
+    Jobs that are done under this `key` are not run again. With one worker they run in
     this process; otherwise in processes of one thread each. The records come
     in the order of the grid, however the jobs were run. Raises JobError at the first
     job that fails; the finished ones stay.
     """
     grid = list(grid)
     places = [folder / slug(job) for job in grid]
-    todo = [at for at, place in enumerate(places) if not place.exists()]
-    calls = [(function, grid[at], shared or {}, places[at], stage) for at in todo]
+    todo = [at for at, place in enumerate(places) if not is_done(place, key)]
+    calls = [(function, grid[at], shared or {}, places[at], stage, key) for at in todo]
     line = line or Line(stage)
     line.begin(len(grid), len(grid) - len(todo))
     for _ in _run_all(calls, worker_count(workers, len(grid)), line):
@@ -150,7 +160,7 @@ def _run_all(calls: list[tuple], workers: int, line: "Line") -> Iterable[None]:
             yield from parallel(joblib.delayed(_run_quietly)(*call) for call in calls)
         except TerminatedWorkerError as error:
             hint = "often for want of memory: try fewer, `-p workers=1`"
-            raise JobError(f"{calls[0][-1]}: a worker process died, {hint}") from error
+            raise JobError(f"{calls[0][-2]}: a worker process died, {hint}") from error
 
 
 @contextmanager

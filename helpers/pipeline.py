@@ -25,14 +25,8 @@ from traitlets import default
 from helpers.digests import digest
 from helpers.jobs import write_json
 from helpers.params import read_schema
-from helpers.runs import (
-    UNKEYED,
-    Project,
-    RunError,
-    key_parts,
-    manifest_file,
-    read_manifest,
-)
+from helpers.project import Project, RunError, manifest_file, read_manifest
+from helpers.runs import UNKEYED, key_parts
 from helpers.settings import Values
 
 Say = Callable[[str], None]
@@ -117,7 +111,8 @@ def changes(old: Mapping, parts: Mapping) -> list[str]:
         before, now = old.get(part, {}), parts[part]
         names = [name for name in [*now, *before] if name not in UNKEYED]
         differing = [name for name in names if before.get(name) != now.get(name)]
-        found += [sentence.format(name) for name in dict.fromkeys(differing)]
+        said = [sentence.format(name) for name in dict.fromkeys(differing)]
+        found += said[:3] + [f"and {len(said) - 3} more"] * (len(said) > 3)
     if old.get("notebook") != parts["notebook"]:
         found.append("its code changed")
     return found

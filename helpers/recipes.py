@@ -20,8 +20,8 @@ from helpers.generate import generate
 from helpers.jobs import Progress
 from helpers.judge import RewardModelJudge, reward_scores
 from helpers.ppo import PPOConfig, PPOTrainer
+from helpers.project import job_folder
 from helpers.records import example_rows
-from helpers.runs import job_folder
 from helpers.training import Fit
 
 T = TypeVar("T")

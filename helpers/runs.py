@@ -1,19 +1,14 @@
-"""A run is a folder; a stage is one notebook in it; its manifest says that it is done.
+"""A stage at work: its key, its jobs, its records, and the manifest that closes it.
 
-    run/notebooks/06_dpo.ipynb     the executed notebook
-    run/06_dpo/records.parquet     what it measured, as tidy records
-    run/06_dpo/jobs/KEY/...        what it trained, one folder a job
-    run/06_dpo/manifest.json       written last: key, parameters, versions, cost
-
-A stage's key is a digest of all that its results depend on: the notebook's code, the
-helper modules it reaches, its parameters, the data folder and the keys of its inputs.
+A stage's key is a digest of all that its page depends on: the notebook's code, the code
+of helpers it reaches, its parameters, the data folder and what its inputs gave. A job's
+key holds only what its own results depend on, so a figure can change without training.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,69 +16,28 @@ from types import SimpleNamespace
 import pandas as pd
 
 from helpers import jobs
-from helpers.digests import code_cells, digest, folder_digest, reached
+from helpers.digests import (
+    code_cells,
+    digest,
+    file_digest,
+    folder_digest,
+    reached_from_cells,
+    reached_from_function,
+)
 from helpers.params import ParameterError, read_schema, resolve
+from helpers.project import (
+    PROJECT,
+    Project,
+    RunError,
+    find_job,
+    job_folder,
+    manifest_file,
+    read_manifest,
+)
 from helpers.provenance import peak_memory_mib, provenance
 from helpers.records import read_records, tidy, write_records
 
-ROOT = Path(__file__).resolve().parent.parent
-
-# stage -> the stages whose results it reads
-STAGES: dict[str, tuple[str, ...]] = {
-    "00_data": (),
-    "01_base_model": ("00_data",),
-    "02_code_pairs": ("01_base_model",),
-    "03_codepmp": ("01_base_model", "02_code_pairs"),
-    "04_reward_model": ("00_data", "01_base_model", "03_codepmp"),
-    "05_sft": ("00_data", "01_base_model"),
-    "06_dpo": ("00_data", "01_base_model", "05_sft"),
-    "07_ppo": ("00_data", "04_reward_model", "05_sft"),
-    "08_evaluate": (
-        "00_data",
-        "01_base_model",
-        "04_reward_model",
-        "05_sft",
-        "06_dpo",
-        "07_ppo",
-    ),
-}
-STAGES["09_compare"] = tuple(STAGES)
-
 UNKEYED = ("run_dir", "workers")  # parameters that do not change results
-
-
-class RunError(RuntimeError):
-    """A run folder lacks something; the message says which command makes it."""
-
-
-@dataclass(frozen=True)
-class Project:
-    """Where the sources are, and the graph of stages."""
-
-    root: Path = ROOT
-    stages: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: STAGES)
-    package: Path = ROOT / "helpers"
-
-    def notebook(self, stage: str) -> Path:
-        """The source notebook of a stage."""
-        return self.root / "notebooks" / f"{stage}.ipynb"
-
-    @property
-    def tiers(self) -> Path:
-        """The folder of the tiers, one YAML each."""
-        return self.root / "notebooks" / "tiers"
-
-    def run(self, name: str) -> Path:
-        """The folder of the run with this name."""
-        return self.root / "runs" / name
-
-    def shown(self, path: Path) -> str:
-        """A path as it is typed at the project root."""
-        inside = path.is_relative_to(self.root)
-        return (path.relative_to(self.root) if inside else path).as_posix()
-
-
-PROJECT = Project()
 
 
 # --- the key --------------------------------------------------------------------------
@@ -104,7 +58,7 @@ def key_parts(project: Project, run: Path, stage: str, values: Mapping) -> dict:
     return {
         "parameters": keyed,
         "inputs": {
-            name: read_manifest(run, name, project)["key"]
+            name: read_manifest(run, name, project).get("results", {})
             for name in project.stages[stage]
         },
         "data": {
@@ -113,53 +67,44 @@ def key_parts(project: Project, run: Path, stage: str, values: Mapping) -> dict:
             if folder.is_dir()
         },
         "notebook": digest(cells),
-        "helpers": reached(cells, project.package),
+        "helpers": reached_from_cells(cells, project.package),
     }
 
 
-# --- manifests and jobs of finished stages --------------------------------------------
+def plain(value: object) -> object:
+    """A setting of jobs as JSON; TypeError for what has no content of its own."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if is_dataclass(value):
+        return asdict(value)
+    if value is None or isinstance(value, str | bool | int | float | Path):
+        return str(value) if isinstance(value, Path) else value
+    raise TypeError(f"{type(value).__name__}: cannot be told from another of its kind")
 
 
-def manifest_file(run: Path, stage: str) -> Path:
-    """Where a stage's manifest lies; it is there exactly when the stage is done."""
-    return run / stage / "manifest.json"
+def results(folder: Path, records: pd.DataFrame) -> dict[str, str]:
+    """What a stage gives, as digests: its content, and apart from it the seconds.
 
-
-def read_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
-    """The manifest of a finished stage.
-
-    Keys: stage, key, parameters, inputs, data, notebook, helpers, commit, dirty,
-    versions, python, platform, cpu_count, device, started, seconds, peak_memory_mib,
-    records.
-    Raises RunError with the command that makes it.
+    A stage that was run again and gave the same leaves later ones as they are.
     """
-    try:
-        return json.loads(manifest_file(run, stage).read_text("utf-8"))
-    except FileNotFoundError:
-        command = f"prefbook run --run {run.name} --only {stage}"
-        where = project.shown(run)
-        raise RunError(f"{stage} is not done in {where}: `{command}`") from None
+    timed = records["metric"] == "seconds"
+    files = {
+        path.relative_to(folder).as_posix(): file_digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.name not in ("records.parquet", "job.json", "manifest.json")
+        and "figures" not in path.relative_to(folder).parts
+    }
+    content = [files, frame_digest(records[~timed])]
+    return {"content": digest(content), "seconds": frame_digest(records[timed])}
 
 
-def job_folder(run: Path, stage: str, **job: object) -> Path:
-    """The folder of the one job of a finished stage that has these arguments.
-
-    Raises RunError if there is none, or more than one.
-    """
-    key = read_manifest(run, stage)["key"]
-    return find_job(run / stage / "jobs" / key[:8], stage, job)
-
-
-def find_job(folder: Path, stage: str, job: Mapping[str, object]) -> Path:
-    """The folder of the one finished job in `folder` with these arguments."""
-    finished = jobs.finished_jobs(folder)
-    fits = [place for each, place in finished if job.items() <= each.items()]
-    if len(fits) == 1:
-        return fits[0]
-    asked = ", ".join(f"{name}={value}" for name, value in job.items()) or "any"
-    there = ", ".join(place.name for place in fits or [at for _, at in finished])
-    found = f"{len(fits)} jobs" if fits else "no job"
-    raise RunError(f"{stage}: {found} with {asked}; there is: {there or 'none'}")
+def frame_digest(frame: pd.DataFrame) -> str:
+    """SHA-256 of the values of a table, in their order."""
+    hashes = pd.util.hash_pandas_object(frame, index=False)
+    return digest(hashes.tolist())
 
 
 # --- an open stage --------------------------------------------------------------------
@@ -190,8 +135,8 @@ class Stage:
 
     @property
     def jobs_dir(self) -> Path:
-        """Where the jobs of this key are kept."""
-        return self.dir / "jobs" / self.key[:8]
+        """Where the jobs are kept, one folder each."""
+        return self.dir / "jobs"
 
     def input(self, stage: str) -> Path:
         """The folder of a finished stage that this one reads.
@@ -211,7 +156,9 @@ class Stage:
     def job(self, stage: str, **job: object) -> Path:
         """The folder of one finished job of another stage, or of this one."""
         if stage == self.name:
-            return find_job(self.jobs_dir, stage, job)
+            finished = jobs.finished_jobs(self.jobs_dir)
+            own = [each for each in finished if each[1].name in self.slugs]
+            return find_job(own, stage, job)
         self.input(stage)
         return job_folder(self.run, stage, **job)
 
@@ -228,7 +175,7 @@ class Stage:
     ) -> pd.DataFrame:
         """Run `function(out, **job, **shared)` over a grid; collect and return records.
 
-        Jobs that a broken run of the same key has finished are not run again. Raises
+        Jobs that are there, finished under the same key, are not run again. Raises
         RunError for a job that appears twice, JobError for one that fails.
         """
         grid = list(grid)
@@ -241,6 +188,7 @@ class Stage:
             grid,
             self.jobs_dir,
             stage=self.name,
+            key=self.job_key(function, shared),
             workers=self.params.workers,
             shared=shared,
             line=jobs.Line(self.name, self.dir / "progress.json"),
@@ -248,16 +196,31 @@ class Stage:
         self.add(records)
         return records
 
+    def job_key(self, function: jobs.JobFunction, shared: Mapping[str, object]) -> str:
+        """The digest of what jobs depend on beside their arguments.
+
+        A function that is not of the package counts with all of its notebook.
+        """
+        code = reached_from_function(function, self.project.package)
+        settings = {name: each for name, each in shared.items() if each != self.run}
+        inputs = self.parts["inputs"].items()
+        return digest(
+            {
+                "code": code or self.parts,
+                "settings": plain(settings),
+                "inputs": {name: given.get("content") for name, given in inputs},
+                "data": self.parts["data"],
+            }
+        )
+
     def close(self) -> None:
         """Write the records, then the manifest: only now the stage is done."""
         jobs.stop_workers()
         records = self.collected()
         write_records(records, self.dir / "records.parquet")
-        for folder in (self.dir / "jobs").glob("*"):
-            if folder != self.jobs_dir:
+        for folder in self.jobs_dir.glob("*"):  # left by other parameters or breaks
+            if folder.name not in self.slugs:
                 shutil.rmtree(folder)
-        for leftover in self.jobs_dir.glob(".job-*"):
-            shutil.rmtree(leftover)
         (self.dir / "progress.json").unlink(missing_ok=True)
         started = datetime.fromtimestamp(self.started, UTC)
         manifest = {
@@ -265,6 +228,7 @@ class Stage:
             "key": self.key,
             **self.parts,
             "parameters": vars(self.params),
+            "results": results(self.dir, records),
             **provenance(self.project.root),
             "started": started.isoformat("T", "seconds"),
             "seconds": round(time.time() - self.started, 2),

@@ -20,7 +20,7 @@ from helpers.params import (
     unknown,
     yaml_hint,
 )
-from helpers.runs import Project
+from helpers.project import Project
 
 Schemas = Mapping[str, Mapping[str, Parameter]]
 Values = dict[str, dict[str, object]]  # stage -> name -> value

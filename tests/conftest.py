@@ -7,13 +7,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.runs import ROOT, Project
+from helpers.project import ROOT, Project
 
 HEADER = """run_dir: str = "runs/cpu"  # folder of the run
 workers: int = 1  # processes; in [0, 8]
 """
 BODY = """from pathlib import Path
-from helpers.runs import Project, open_stage
+from helpers.project import Project
+from helpers.runs import open_stage
 project = Project(Path({root!r}), {stages!r}, Path({package!r}))
 stage = open_stage({name!r}, globals(), project)
 {work}

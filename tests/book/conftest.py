@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.runs import ROOT
+from helpers.project import ROOT
 
 NAME = "test-smoke"
 

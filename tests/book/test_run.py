@@ -7,8 +7,8 @@ import nbformat
 import pandas as pd
 import pytest
 
+from helpers.project import ROOT, STAGES, read_manifest
 from helpers.records import COLUMNS, read_records
-from helpers.runs import ROOT, STAGES, read_manifest
 from tests.book.conftest import NAME, prefbook
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))

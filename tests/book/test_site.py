@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 import yaml
 
-from helpers.runs import ROOT, STAGES
+from helpers.project import ROOT, STAGES
 
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
 PAGES = [CONTENTS["root"]] + [

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from helpers.cli import app
 from helpers.params import ParameterError
 from helpers.pipeline import StageError, changes, run_stages, status
-from helpers.runs import PROJECT, STAGES, Project, RunError
+from helpers.project import PROJECT, STAGES, Project, RunError
 from helpers.settings import all_values, select, stage_name
 
 GRAPH = {"00_a": (), "01_b": ("00_a",), "02_c": ("01_b",), "03_d": ("00_a",)}
@@ -72,12 +72,12 @@ def test_only_what_is_stale_runs(project: Project) -> None:
 
 
 def test_edited_helpers_count_where_they_are_reached(make_project: MakeProject) -> None:
-    reads = "if False:\n    from helpers import near\nstage.add([])"
+    reads = "if False:\n    from helpers import near\n    near.x\nstage.add([])"
     project = make_project({"00_a": (), "01_b": ()}, **{"01_b": reads})
     project.package.mkdir()
     for name in ("near", "far", "lonely"):
         (project.package / f"{name}.py").write_text("")
-    (project.package / "near.py").write_text("from helpers.far import x")
+    (project.package / "near.py").write_text("from helpers.far import x, y")
     assert run(project) == ["00_a", "01_b"]
     (project.package / "lonely.py").write_text("x = 1")
     assert run(project) == []

@@ -7,20 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import jobs
-from helpers.digests import reached
+from helpers import jobs, recipes
+from helpers.digests import reached_from_cells, reached_from_function
 from helpers.params import ParameterError
+from helpers.project import PROJECT, STAGES, Project, RunError, read_manifest
 from helpers.provenance import provenance
 from helpers.records import COLUMNS
-from helpers.runs import (
-    STAGES,
-    Project,
-    RunError,
-    Stage,
-    key_parts,
-    open_stage,
-    read_manifest,
-)
+from helpers.runs import Stage, key_parts, open_stage
 
 GRAPH = {"a": (), "b": ("a",)}
 MakeProject = Callable[..., Project]
@@ -51,10 +44,11 @@ def test_a_stage_is_done_when_it_is_closed(project: Project) -> None:
     assert manifest["key"] == stage.key and manifest["records"] == 1
     assert manifest["parameters"] == {"run_dir": "runs/cpu", "workers": 1, "x": 2.0}
     assert manifest["seconds"] >= 0 and manifest["peak_memory_mib"] > 10
+    assert manifest["results"].keys() == {"content", "seconds"}
     assert {"versions", "python", "platform", "cpu_count", "device"} <= set(manifest)
     reader = opened(project, "b")
     assert reader.records("a")["stage"].tolist() == ["a"]
-    assert reader.parts["inputs"] == {"a": stage.key}
+    assert reader.parts["inputs"] == {"a": manifest["results"]}
 
 
 def test_opening_again_forgets_what_was_there(project: Project) -> None:
@@ -105,17 +99,94 @@ def test_the_graph_is_in_order() -> None:
 # --- the key --------------------------------------------------------------------------
 
 
-def test_helpers_are_followed(tmp_path: Path) -> None:
-    files = {
-        "a": "from helpers import b",
-        "b": "def f():\n    from helpers.c import g",
-        "c": "import helpers.a",
-        "d": "",
-    }
-    for name, source in files.items():
+FILES = {
+    "a": """
+from helpers import b
+from helpers.c import LIMIT, unused
+import numpy as np
+
+def start(x):
+    return b.middle(x) + np.pi
+
+def other():
+    return LIMIT
+""",
+    "b": """
+import math
+
+SCALE = 2.0
+TABLE = {}
+TABLE["x"] = 1
+
+def middle(x):
+    '''Docs.'''
+    from helpers.d import end
+    return end(x) * SCALE
+
+def lonely():
+    return TABLE
+""",
+    "c": "LIMIT = 3\n\ndef unused(): pass\n",
+    "d": "def end(x):\n    return x\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "noticed"),
+    [
+        ("d", "return x", "return -x", True),  # two calls away, imported when called
+        ("b", "SCALE = 2.0", "SCALE = 3.0", True),
+        ("b", "import math", "import math as np", False),  # nobody asks for it
+        ("a", "import numpy as np", "import jax.numpy as np", True),
+        ("b", "TABLE = {}", "TABLE = {1: 1}\nprint()", True),  # runs at import
+        ("b", "return TABLE", "return {}", False),
+        ("b", "Docs.", "Other docs.", False),
+        ("b", "* SCALE", "*  SCALE  # as before", False),
+        ("c", "LIMIT = 3", "LIMIT = 4", False),
+    ],
+)
+def test_code_is_followed_name_by_name(
+    tmp_path: Path, file: str, old: str, new: str, noticed: bool
+) -> None:
+    for name, source in FILES.items():
         (tmp_path / f"{name}.py").write_text(source)
-    assert list(reached(["from helpers.a import x"], tmp_path)) == ["a", "b", "c"]
-    assert list(reached(["import pandas"], tmp_path)) == []
+    cells = ["from helpers.a import start", "start(1)"]
+    before = reached_from_cells(cells, tmp_path)
+    assert list(before) == ["a", "b", "d"]
+    assert old in FILES[file]
+    (tmp_path / f"{file}.py").write_text(FILES[file].replace(old, new))
+    assert (reached_from_cells(cells, tmp_path) != before) == noticed
+
+
+def test_what_cannot_be_told_apart_counts_whole(tmp_path: Path) -> None:
+    for name, source in FILES.items():
+        (tmp_path / f"{name}.py").write_text(source)
+
+    def digests(cell: str) -> dict[str, str]:
+        return reached_from_cells([cell], tmp_path)
+
+    assert digests("import pandas") == {}
+    assert digests("from helpers import c\nc.LIMIT").keys() == {"c"}
+    # a module as a value may be asked for anything
+    assert digests("from helpers import c\nprint(c)") != digests(
+        "from helpers import c\nc.LIMIT"
+    )
+    assert digests("import helpers.c\nhelpers.c.LIMIT") == digests(
+        "from helpers import c\nc.LIMIT"
+    )
+    # what a module passes on is followed to where it is made
+    assert digests("from helpers.a import LIMIT\nLIMIT").keys() == {"a", "c"}
+
+
+def test_jobs_of_the_package_know_their_code() -> None:
+    reward, ppo = (
+        reached_from_function(function, PROJECT.package)
+        for function in (recipes.reward_model, recipes.ppo)
+    )
+    assert {"recipes", "training", "trainers", "pairs"} <= set(reward)
+    assert "ppo" in ppo and "ppo" not in reward
+    assert not {"figures", "report", "answers"} & set(ppo)
+    assert reached_from_function(double, PROJECT.package) == {}
 
 
 def test_prose_does_not_change_the_key_but_code_does(project: Project) -> None:
@@ -207,7 +278,6 @@ def test_a_broken_grid_resumes(project: Project, tmp_path: Path) -> None:
     stage.run_jobs(break_once, grid, marks=tmp_path)
     assert [(tmp_path / str(seed)).read_text() for seed in range(3)] == ["1", "2", "1"]
     stage.close()
-    assert [path.name for path in stage.jobs_dir.parent.iterdir()] == [stage.key[:8]]
     assert sorted(path.name for path in stage.jobs_dir.iterdir()) == [
         "seed=0",
         "seed=1",
@@ -215,14 +285,54 @@ def test_a_broken_grid_resumes(project: Project, tmp_path: Path) -> None:
     ]
 
 
-def test_older_jobs_go_when_a_newer_stage_is_done(project: Project) -> None:
+def test_jobs_of_other_settings_are_replaced(project: Project) -> None:
     old = opened(project, "a")
     old.run_jobs(double, GRID, factor=2)
-    new = opened(project, "a", x=5.0)
-    assert old.jobs_dir.exists()
-    new.run_jobs(double, GRID, factor=2)
+    new = opened(project, "a", x=5.0)  # a function of the notebook counts with it
+    with pytest.raises(RunError, match="no job with seed=2"):
+        new.job("a", seed=2)
+    assert set(new.run_jobs(double, GRID[1:], factor=3)["value"]) >= {3.0, 6.0}
     new.close()
-    assert new.jobs_dir.exists() and not old.jobs_dir.exists()
+    assert [path.name for path in sorted(new.jobs_dir.iterdir())] == [
+        "method=m,seed=1",
+        "method=m,seed=2",
+    ]
+
+
+def test_a_page_can_change_without_its_jobs(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.package.mkdir()
+    source = "def work(out, *, seed, marks):\n    return []\n"
+    (project.package / "work.py").write_text(source)
+    monkeypatch.setattr(break_once, "__module__", "helpers.work")
+    monkeypatch.setattr(break_once, "__name__", "work")
+
+    def run(**values: object) -> Stage:
+        stage = opened(project, "a", **values)
+        stage.run_jobs(break_once, [{"seed": 0}], marks=tmp_path)
+        stage.close()
+        return stage
+
+    def runs() -> int:
+        return int((tmp_path / "0").read_text())
+
+    first = run()
+    given = read_manifest(first.run, "a", project)["results"]
+    again = run(x=3.0)
+    assert runs() == 1 and again.key != first.key
+    # so what reads it has nothing new to read, not even another time
+    assert read_manifest(first.run, "a", project)["results"] == given
+    (project.package / "work.py").write_text(source.replace("[]", "list()"))
+    run()
+    assert runs() == 2
+    after = read_manifest(first.run, "a", project)["results"]
+    assert after["content"] == given["content"]
+
+
+def test_settings_without_content_are_refused(project: Project) -> None:
+    with pytest.raises(TypeError, match="object: cannot be told from another"):
+        opened(project, "a").run_jobs(double, GRID, factor=object())
 
 
 def test_parallel_equals_serial(tmp_path: Path) -> None:
