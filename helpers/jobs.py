@@ -133,20 +133,23 @@ def run_grid(
     calls = [(function, grid[at], shared or {}, places[at], stage, key) for at in todo]
     line = line or Line(stage)
     line.begin(len(grid), len(grid) - len(todo))
-    for _ in _run_all(calls, worker_count(workers, len(grid)), line):
+    threads = 2 if len(grid) == 1 else 1
+    for _ in _run_all(calls, worker_count(workers, len(grid)), threads, line):
         line.one_done()
     line.end()
     frames = [read_records(place / "records.parquet") for place in places]
     return pd.concat(frames, ignore_index=True) if frames else tidy([])
 
 
-def _run_all(calls: list[tuple], workers: int, line: "Line") -> Iterable[None]:
+def _run_all(
+    calls: list[tuple], workers: int, threads: int, line: "Line"
+) -> Iterable[None]:
     """Run the calls of `run_job`, yielding whenever one of them is done."""
     if workers == 1 or not calls:
         for call in calls:
             Progress.line = line
             try:
-                with one_thread():
+                with limited(threads):
                     run_job(*call)
                 yield
             finally:
@@ -164,16 +167,16 @@ def _run_all(calls: list[tuple], workers: int, line: "Line") -> Iterable[None]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for torch on the CPU, here as in worker processes.
+def limited(threads: int) -> Iterator[None]:
+    """So many threads for torch on the CPU: one a job, as in worker processes.
 
-    Sums depend on the number of threads: with one, records depend neither on `workers`
-    nor on the cores. Models that train on a CPU are too small to gain from more.
+    Sums depend on the number of threads, so it must not depend on `workers` or on the
+    cores. A job that is alone in its grid gets two: no other could use the second core.
     """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
