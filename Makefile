@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet
 BROWSERS := chromium chromium-browser google-chrome
 
-.PHONY: help book run test browser clean
+.PHONY: help book run test bench browser clean
 .DEFAULT_GOAL := help
 
 help:  ## show these lines
@@ -18,6 +18,9 @@ run: .venv/book.stamp  ## run the stages of the cpu tier that are stale
 
 test: .venv/test.stamp browser  ## install what the tests need and run them all
 	@$(BIN)/python -m pytest
+
+bench: .venv/book.stamp  ## measure the trainers of pairs against stock ones
+	@$(BIN)/python benchmarks/pairs.py
 
 clean:  ## remove the environment, all runs and their books
 	rm -rf .venv runs

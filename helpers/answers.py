@@ -102,7 +102,7 @@ def win_rates(scores: pd.DataFrame, opponent: str) -> pd.DataFrame:
     rest = scores[scores["name"] != opponent]
     margins = rest["value"].to_numpy() - other.loc[pd.MultiIndex.from_frame(rest[keys])]
     won = compare.preference_accuracy(margins.to_numpy())
-    return compare.mean_table(rest.assign(value=won), by=["name"])
+    return compare.mean_table(rest.assign(value=won), by=["name"], within=(0, 1))
 
 
 def kl_table(records: pd.DataFrame) -> pd.DataFrame:

@@ -43,11 +43,14 @@ def by_seed(records: pd.DataFrame) -> np.ndarray:
 
 
 def mean_table(
-    records: pd.DataFrame, by: Sequence[str], subsets: bool = True
+    records: pd.DataFrame,
+    by: Sequence[str],
+    subsets: bool = True,
+    within: tuple[float, float] = (-np.inf, np.inf),
 ) -> pd.DataFrame:
     """The mean of per-example values, with its interval, for each group.
 
-    Columns: `by`, subset ("both" if not split), estimate, low, high, interval.
+    within: the least and the most that a value can be. Columns: `by`, subset ("both" if not split), estimate, low, high, interval.
     """
     if not subsets:
         records = records.assign(
@@ -56,7 +59,7 @@ def mean_table(
     keys = [*by, "subset"]
     rows = []
     for key, part in records.groupby(keys, sort=False, dropna=False):
-        interval = stats.mean_interval(by_seed(part))
+        interval = stats.mean_interval(by_seed(part)).within(*within)
         rows.append({**dict(zip(keys, key)), **bounds(interval)})
     return pd.DataFrame(rows)
 
@@ -67,7 +70,7 @@ def accuracy_table(
     """Preference accuracy of scorers from their per-pair margins, as `mean_table`."""
     margins = margins[margins["metric"] == "margin"]
     right = preference_accuracy(margins["value"].to_numpy())
-    return mean_table(margins.assign(value=right), by, subsets)
+    return mean_table(margins.assign(value=right), by, subsets, within=(0, 1))
 
 
 def difference_table(

@@ -11,8 +11,8 @@ import random
 from typing import NamedTuple
 
 from helpers import embedded_text as words
+from helpers.dialogues import ASSISTANT, HUMAN
 from helpers.embedded_reward import bayes_accuracy, sigmoid, true_reward
-from helpers.embedded_text import ASSISTANT, HUMAN
 
 __all__ = ["SUBSETS", "bayes_accuracy", "transcripts", "true_reward"]
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from helpers import embedded_text as words
-from helpers.embedded_text import ASSISTANT, HUMAN
+from helpers.dialogues import ASSISTANT, HUMAN
 
 
 class Weights(NamedTuple):

@@ -7,9 +7,6 @@ same lists. `{thing}` is what a request is about, `{few}` and `{many}` are numbe
 
 from typing import NamedTuple
 
-HUMAN = "\n\nHuman:"
-ASSISTANT = "\n\nAssistant:"
-
 FEW = (2, 3, 4, 5, 6)
 MANY = (10, 15, 20, 30, 40)
 

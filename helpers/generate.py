@@ -23,7 +23,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from helpers.hh import HUMAN
+from helpers.dialogues import HUMAN
 from helpers.losses import token_logprobs
 
 

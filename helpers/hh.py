@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import embedded
-from helpers.embedded_text import ASSISTANT, HUMAN
+from helpers.dialogues import FAULTS, compare, opening, spaced, turns
 
 BUILT_IN = "built-in"
 TEST_PAIRS = 1200  # generated at most for test: intervals of +-3 points on one accuracy
@@ -27,20 +27,13 @@ PAIR_COLUMNS = ("id", "subset", "split", "prompt", "chosen", "rejected", "turns"
 # The one commit that holds today's files; other hub data sets are read at "main".
 REVISIONS = {"Anthropic/hh-rlhf": "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa"}
 
-MALFORMED = "malformed dialogue"
-CONTEXTS = "contexts differ"
-EMPTY = "empty reply"
-MARKER = "reply holds a turn marker"
-IDENTICAL = "identical replies"
-ALIKE = "replies differ only in case or punctuation"
 DUPLICATE = "duplicate pair"
 SHARED = "conversation shared with test"
 NOT_DRAWN = "not drawn (max_pairs)"
 TRAIN_REASONS = (SHARED, NOT_DRAWN)
-REASONS = (MALFORMED, CONTEXTS, EMPTY, MARKER, IDENTICAL, ALIKE, DUPLICATE)
+REASONS = (*FAULTS, DUPLICATE)
 
 _ROOT = Path(__file__).resolve().parent.parent
-_TURN = re.compile(r"^\s*(?:Human|Assistant)\s*:", re.MULTILINE)
 _HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _EXPECTED = 'expected one object {"chosen": "...", "rejected": "..."} per line'
@@ -48,72 +41,6 @@ _EXPECTED = 'expected one object {"chosen": "...", "rejected": "..."} per line'
 
 class DataError(ValueError):
     """Input that cannot be read: says which file and line, and what was expected."""
-
-
-# --- One dialogue ---------------------------------------------------------------
-
-
-def cut(dialogue: str) -> tuple[str, str] | None:
-    """Cut a dialogue after its last `\\n\\nAssistant:` into (prompt, reply).
-
-    The prompt ends with the marker; the reply keeps its leading space and loses
-    trailing whitespace. None if the dialogue does not begin with a human turn or
-    the assistant never speaks.
-    """
-    text = dialogue.replace("\r\n", "\n").replace("\r", "\n")
-    end = text.rfind(ASSISTANT) + len(ASSISTANT)
-    if not text.startswith(HUMAN) or end < len(ASSISTANT):
-        return None
-    return text[:end], text[end:].rstrip()
-
-
-def opening(prompt: str) -> str:
-    """The first human turn without its marker, whitespace made single spaces."""
-    return _spaced(_first_turn(prompt))
-
-
-def turns(prompt: str) -> int:
-    """The number of human turns."""
-    return prompt.count(HUMAN)
-
-
-def compare(chosen: str, rejected: str) -> tuple[str, str, str] | str:
-    """Cut a pair of dialogues into (prompt, chosen, rejected), or say why not.
-
-    Each dialogue is cut at its own last marker. If a reply itself holds
-    `\\n\\nAssistant:`, the two cuts leave different contexts and the pair is refused;
-    cutting both at the same length would tear one of them in the middle.
-    """
-    first, second = cut(chosen), cut(rejected)
-    if first is None or second is None:
-        return MALFORMED
-    if first[0] != second[0]:
-        return CONTEXTS
-    replies = first[1], second[1]
-    if not all(reply.strip() for reply in replies):
-        return EMPTY
-    if any(_TURN.search(reply) for reply in replies):
-        return MARKER
-    if _spaced(replies[0]) == _spaced(replies[1]):
-        return IDENTICAL
-    if _letters(replies[0]) == _letters(replies[1]) != "":
-        return ALIKE
-    return first[0], *replies
-
-
-def _first_turn(prompt: str) -> str:
-    start = len(HUMAN)
-    ends = (prompt.find(marker, start) for marker in (HUMAN, ASSISTANT))
-    return prompt[start : min((end for end in ends if end >= 0), default=len(prompt))]
-
-
-def _spaced(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _letters(text: str) -> str:
-    """Letters and digits only, without case."""
-    return "".join(filter(str.isalnum, text.casefold()))
 
 
 # --- Files ----------------------------------------------------------------------
@@ -192,7 +119,7 @@ def _hub_rows(name: str, subset: str, split: str) -> Iterator[tuple[str, str]]:
         raise DataError(
             f"{name}: neither a folder nor a hub data set that could be loaded with "
             f"data_dir={FOLDERS[subset]!r}, split={split!r} "
-            f"({type(error).__name__}: {_spaced(str(error))[:200]})"
+            f"({type(error).__name__}: {spaced(str(error))[:200]})"
         ) from error
     where = f"{name}/{FOLDERS[subset]}/{split}"
     return (_row(row, f"{where}, line {n}") for n, row in enumerate(table, 1))

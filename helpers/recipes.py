@@ -17,9 +17,9 @@ from transformers import PreTrainedTokenizerBase
 
 from helpers import codepairs, models, training
 from helpers.generate import generate
-from helpers.jobs import Progress
 from helpers.judge import RewardModelJudge, reward_scores
 from helpers.ppo import PPOConfig, PPOTrainer
+from helpers.progress import Progress
 from helpers.project import job_folder
 from helpers.records import example_rows
 from helpers.training import Fit

@@ -25,6 +25,7 @@ from helpers.digests import (
     reached_from_function,
 )
 from helpers.params import ParameterError, read_schema, resolve
+from helpers.progress import Line, quiet, write_json
 from helpers.project import (
     PROJECT,
     Project,
@@ -191,7 +192,7 @@ class Stage:
             key=self.job_key(function, shared),
             workers=self.params.workers,
             shared=shared,
-            line=jobs.Line(self.name, self.dir / "progress.json"),
+            line=Line(self.name, self.dir / "progress.json"),
         )
         self.add(records)
         return records
@@ -235,7 +236,7 @@ class Stage:
             "peak_memory_mib": peak_memory_mib(),
             "records": len(records),
         }
-        jobs.write_json(manifest, manifest_file(self.run, self.name))
+        write_json(manifest, manifest_file(self.run, self.name))
 
 
 def open_stage(
@@ -248,7 +249,7 @@ def open_stage(
     stage is not done until it is closed. Raises ParameterError, or RunError if an input
     is missing.
     """
-    jobs.quiet()
+    quiet()
     schema = read_schema(project.notebook(name))
     for needed in ("run_dir", "workers"):
         if needed not in schema:

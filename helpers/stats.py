@@ -25,6 +25,11 @@ class Interval:
     high: float
     level: float = 0.95
 
+    def within(self, least: float, most: float) -> "Interval":
+        """The same without what the quantity cannot be, like a rate above 1."""
+        low, high = max(self.low, least), min(self.high, most)
+        return Interval(self.estimate, low, high, self.level)
+
 
 # --- means and differences ------------------------------------------------------------
 

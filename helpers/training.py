@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from trl import DPOConfig, RewardConfig, SFTConfig
 
 from helpers.generate import encode
-from helpers.jobs import Progress
 from helpers.pairs import sharing_prompts
+from helpers.progress import Progress
 from helpers.trainers import (
     PreferenceModelTrainer,
     PreferenceTrainer,

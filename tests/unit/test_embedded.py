@@ -10,7 +10,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from helpers import embedded, hh
+from helpers import dialogues, embedded
 from helpers import embedded_text as words
 from helpers.embedded import true_reward
 from helpers.embedded_reward import FLOOR, WEIGHTS, read
@@ -18,9 +18,9 @@ from helpers.embedded_reward import FLOOR, WEIGHTS, read
 
 def asking(*turns: str) -> str:
     """A prompt whose turns alternate, the human first and last."""
-    markers = (hh.HUMAN, hh.ASSISTANT)
+    markers = (dialogues.HUMAN, dialogues.ASSISTANT)
     told = "".join(f"{markers[i % 2]} {turn}" for i, turn in enumerate(turns))
-    return told + hh.ASSISTANT
+    return told + dialogues.ASSISTANT
 
 
 BREAD = asking("How do I make bread on a small budget?")
@@ -40,7 +40,7 @@ BEST_REFUSAL = f" I am glad you asked.{DECLINE} Instead, you could ask openly fi
 def sample(subset: str, n: int = 1500) -> pd.DataFrame:
     """Test pairs of one subset with both true rewards; do not change it."""
     rows = embedded.transcripts(subset, "test", n, seed=5)
-    pairs = pd.DataFrame([hh.compare(**row) for row in rows])
+    pairs = pd.DataFrame([dialogues.compare(**row) for row in rows])
     pairs.columns = ["prompt", "chosen", "rejected"]
     for side in ("chosen", "rejected"):
         rewards = map(true_reward, pairs["prompt"], pairs[side])
@@ -62,7 +62,7 @@ def test_the_seed_decides_and_a_longer_corpus_starts_with_a_shorter(subset):
 @pytest.mark.parametrize("subset", embedded.SUBSETS)
 def test_dialogues_have_one_to_three_human_turns_and_distinct_prompts(subset):
     pairs = sample(subset)
-    assert set(pairs["prompt"].map(hh.turns)) == {1, 2, 3}
+    assert set(pairs["prompt"].map(dialogues.turns)) == {1, 2, 3}
     assert pairs["prompt"].nunique() > 0.9 * len(pairs)
     assert pairs["chosen"].str.startswith(" ").all()
     assert (pairs["chosen"] != pairs["rejected"]).all()
@@ -71,8 +71,8 @@ def test_dialogues_have_one_to_three_human_turns_and_distinct_prompts(subset):
 @pytest.mark.parametrize("subset", embedded.SUBSETS)
 def test_train_and_test_share_no_opening(subset):
     train = embedded.transcripts(subset, "train", 3000, seed=5)
-    openings = {hh.opening(row["chosen"]) for row in train}
-    assert openings.isdisjoint(sample(subset)["prompt"].map(hh.opening))
+    openings = {dialogues.opening(row["chosen"]) for row in train}
+    assert openings.isdisjoint(sample(subset)["prompt"].map(dialogues.opening))
 
 
 def test_unknown_subset_or_split():
@@ -128,7 +128,7 @@ def test_the_length_rule_does_not_win(subset):
 @pytest.mark.parametrize("subset", embedded.SUBSETS)
 def test_a_bag_of_words_stays_well_below_the_best(subset):
     rows = embedded.transcripts(subset, "train", 2500, seed=5)
-    train = pd.DataFrame([hh.compare(**row)[1:] for row in rows])
+    train = pd.DataFrame([dialogues.compare(**row)[1:] for row in rows])
     words_of = TfidfVectorizer(ngram_range=(1, 2)).fit(train[0])
     signs = np.where(np.arange(len(train)) % 2, 1, -1)
     difference = words_of.transform(train[0]) - words_of.transform(train[1])
@@ -191,7 +191,7 @@ def test_noise_scores_at_the_floor(noise):
 
 
 def test_any_prompt_can_be_read():
-    for prompt in ("", "no marker at all", asking("¿Qué?"), hh.ASSISTANT):
+    for prompt in ("", "no marker at all", asking("¿Qué?"), dialogues.ASSISTANT):
         assert (
             FLOOR <= true_reward(prompt, BEST_ANSWER) < true_reward(BREAD, BEST_ANSWER)
         )
@@ -224,7 +224,10 @@ def test_help_with_the_unwanted_is_worse_when_it_is_concrete():
 
 
 def test_earlier_turns_say_what_a_follow_up_is_about():
-    turns = (BREAD.split(hh.HUMAN)[1].split(hh.ASSISTANT)[0].strip(), "Sure.")
+    turns = (
+        BREAD.split(dialogues.HUMAN)[1].split(dialogues.ASSISTANT)[0].strip(),
+        "Sure.",
+    )
     later = asking(*turns, "Thanks. What should I do next?")
     assert true_reward(later, BEST_ANSWER) == true_reward(BREAD, BEST_ANSWER)
     changed = asking(*turns, "Can you say more about pancakes?")

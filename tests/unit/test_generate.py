@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from helpers import models
+from helpers.dialogues import HUMAN
 from helpers.generate import (
     collate,
     encode,
@@ -21,7 +22,6 @@ from helpers.generate import (
     reply_values,
     sequence_logprobs,
 )
-from helpers.hh import HUMAN
 
 CORPUS = [
     "\n\nHuman: Which herbs grow well on a balcony?\n\nAssistant: Mint and chives do.",

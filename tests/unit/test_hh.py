@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import hh
+from helpers import dialogues, hh
 
 REAL = Path(hh.__file__).resolve().parent.parent / "../shared/hh-rlhf"
 SETTINGS = {"n_builtin": 40, "max_pairs": 0, "judge_fraction": 0.0, "seed": 0}
@@ -16,7 +16,7 @@ SETTINGS = {"n_builtin": 40, "max_pairs": 0, "judge_fraction": 0.0, "seed": 0}
 
 def talk(*turns: str) -> str:
     """A dialogue of turns that alternate, the human first."""
-    markers = (hh.HUMAN, hh.ASSISTANT)
+    markers = (dialogues.HUMAN, dialogues.ASSISTANT)
     return "".join(f"{markers[i % 2]} {turn}" for i, turn in enumerate(turns))
 
 
@@ -50,44 +50,52 @@ def count(drops: pd.DataFrame, reason: str) -> int:
 
 def test_cut_keeps_the_leading_space_and_strips_the_end():
     dialogue = talk("Hello", "Hi.", "Bread?", "Use flour. \n\n")
-    assert hh.cut(dialogue) == (
-        talk("Hello", "Hi.", "Bread?") + hh.ASSISTANT,
+    assert dialogues.cut(dialogue) == (
+        talk("Hello", "Hi.", "Bread?") + dialogues.ASSISTANT,
         " Use flour.",
     )
 
 
 def test_turns_and_opening_of_a_longer_dialogue():
-    prompt, _, _ = hh.compare(
+    prompt, _, _ = dialogues.compare(
         talk("Hello\n  there", "Hi.", "Bread?", "Use flour."),
         talk("Hello\n  there", "Hi.", "Bread?", "Wait."),
     )
-    assert (hh.turns(prompt), hh.opening(prompt)) == (2, "Hello there")
+    assert (dialogues.turns(prompt), dialogues.opening(prompt)) == (2, "Hello there")
 
 
 @pytest.mark.parametrize(
     ("chosen", "rejected", "reason"),
     [
-        ("Human: Hi\n\nAssistant: Hello", talk("Hi", "Yes."), hh.MALFORMED),
-        (talk("Hi"), talk("Hi"), hh.MALFORMED),
-        (hh.ASSISTANT + " Hello", hh.ASSISTANT + " Bye", hh.MALFORMED),
-        ("", "", hh.MALFORMED),
-        (talk("Bread?", "Flour."), talk("Cake?", "Sugar."), hh.CONTEXTS),
-        (talk("Hi", "A", "B", "C"), talk("Hi", "D", "B", "E"), hh.CONTEXTS),
+        ("Human: Hi\n\nAssistant: Hello", talk("Hi", "Yes."), dialogues.MALFORMED),
+        (talk("Hi"), talk("Hi"), dialogues.MALFORMED),
+        (
+            dialogues.ASSISTANT + " Hello",
+            dialogues.ASSISTANT + " Bye",
+            dialogues.MALFORMED,
+        ),
+        ("", "", dialogues.MALFORMED),
+        (talk("Bread?", "Flour."), talk("Cake?", "Sugar."), dialogues.CONTEXTS),
+        (talk("Hi", "A", "B", "C"), talk("Hi", "D", "B", "E"), dialogues.CONTEXTS),
         # One reply goes on with a turn of its own, so its last marker is elsewhere.
-        (talk("Hi", "A", "B", "C"), talk("Hi", "Other."), hh.CONTEXTS),
-        (talk("Hi", "A") + hh.ASSISTANT + " B", talk("Hi", "C"), hh.CONTEXTS),
-        (talk("Hi", ""), talk("Hi", "Yes."), hh.EMPTY),
-        (talk("Hi", "Yes."), talk("Hi", " \n\n "), hh.EMPTY),
-        (talk("Hi", "Yes.", "And then?"), talk("Hi", "No."), hh.MARKER),
-        (talk("Hi", "Human: I said hi."), talk("Hi", "No."), hh.MARKER),
-        (talk("Hi", "Yes.\nAssistant: Or no."), talk("Hi", "No."), hh.MARKER),
-        (talk("Hi", "Yes,  well."), talk("Hi", "Yes,\nwell."), hh.IDENTICAL),
-        (talk("Hi", "Yes, well"), talk("Hi", "yes well!"), hh.ALIKE),
+        (talk("Hi", "A", "B", "C"), talk("Hi", "Other."), dialogues.CONTEXTS),
+        (
+            talk("Hi", "A") + dialogues.ASSISTANT + " B",
+            talk("Hi", "C"),
+            dialogues.CONTEXTS,
+        ),
+        (talk("Hi", ""), talk("Hi", "Yes."), dialogues.EMPTY),
+        (talk("Hi", "Yes."), talk("Hi", " \n\n "), dialogues.EMPTY),
+        (talk("Hi", "Yes.", "And then?"), talk("Hi", "No."), dialogues.MARKER),
+        (talk("Hi", "Human: I said hi."), talk("Hi", "No."), dialogues.MARKER),
+        (talk("Hi", "Yes.\nAssistant: Or no."), talk("Hi", "No."), dialogues.MARKER),
+        (talk("Hi", "Yes,  well."), talk("Hi", "Yes,\nwell."), dialogues.IDENTICAL),
+        (talk("Hi", "Yes, well"), talk("Hi", "yes well!"), dialogues.ALIKE),
     ],
 )
 def test_pairs_that_cannot_be_compared(chosen, rejected, reason):
-    assert hh.compare(chosen, rejected) == reason
-    assert hh.compare(rejected, chosen) == reason
+    assert dialogues.compare(chosen, rejected) == reason
+    assert dialogues.compare(rejected, chosen) == reason
 
 
 @pytest.mark.parametrize(
@@ -100,13 +108,16 @@ def test_pairs_that_cannot_be_compared(chosen, rejected, reason):
     ],
 )
 def test_odd_but_comparable_replies_stay_as_they_are(good, bad):
-    assert hh.compare(talk("Hi", good), talk("Hi", bad))[1:] == (f" {good}", f" {bad}")
+    assert dialogues.compare(talk("Hi", good), talk("Hi", bad))[1:] == (
+        f" {good}",
+        f" {bad}",
+    )
 
 
 def test_carriage_returns_are_line_ends():
     windows = talk("Hi", "A\nB").replace("\n", "\r\n")
-    assert hh.compare(windows, talk("Hi", "C")) == (
-        talk("Hi") + hh.ASSISTANT,
+    assert dialogues.compare(windows, talk("Hi", "C")) == (
+        talk("Hi") + dialogues.ASSISTANT,
         " A\nB",
         " C",
     )
@@ -123,7 +134,7 @@ def test_a_folder_packed_or_not(tmp_path, packed):
         *(("harmless", "test"), ("harmless", "train")),
         *(("helpful", "test"), ("helpful", "train")),
     ]
-    assert pairs["prompt"].str.endswith(hh.ASSISTANT).all()
+    assert pairs["prompt"].str.endswith(dialogues.ASSISTANT).all()
     assert drops["count"].sum() == 0
 
 
@@ -232,9 +243,9 @@ def test_drops_are_counted_by_subset_split_and_reason(tmp_path):
     found = drops[drops["count"] > 0]
     assert set(found["subset"]) == {"helpful"} and set(found["split"]) == {"train"}
     assert dict(zip(found["reason"], found["count"], strict=True)) == {
-        hh.EMPTY: 1,
-        hh.IDENTICAL: 1,
-        hh.ALIKE: 1,
+        dialogues.EMPTY: 1,
+        dialogues.IDENTICAL: 1,
+        dialogues.ALIKE: 1,
         hh.DUPLICATE: 1,
         hh.SHARED: 2,
     }
@@ -262,7 +273,7 @@ def test_no_conversation_crosses_splits(tmp_path):
     write(tmp_path, helpful_train=rows, helpful_test=many(20, "Tested"))
     pairs, drops = load(tmp_path, judge_fraction=0.25)
     assert count(drops, hh.SHARED) == 20
-    splits = pairs.groupby(pairs["prompt"].map(hh.opening))["split"].nunique()
+    splits = pairs.groupby(pairs["prompt"].map(dialogues.opening))["split"].nunique()
     assert (splits == 1).all()
     share = pairs["split"].eq("judge").sum() / 400
     assert 0.15 < share < 0.35
@@ -318,11 +329,11 @@ def test_the_real_test_files():
     counts = {}
     for subset, folder in hh.FOLDERS.items():
         rows = list(hh.read_rows(REAL / folder / "test.jsonl.gz"))
-        found = [hh.compare(*row) for row in rows]
+        found = [dialogues.compare(*row) for row in rows]
         reasons = [reason for reason in found if isinstance(reason, str)]
         counts[subset] = (
             len(rows),
-            reasons.count(hh.CONTEXTS),
-            reasons.count(hh.EMPTY),
+            reasons.count(dialogues.CONTEXTS),
+            reasons.count(dialogues.EMPTY),
         )
     assert counts == {"helpful": (494, 2, 1), "harmless": (2312, 5, 4)}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import hh
+from helpers import dialogues, hh
 from helpers.metrics import (
     BagOfWords,
     expected_calibration_error,
@@ -74,7 +74,11 @@ def test_bag_of_words_reads_an_unknown_reply_as_a_tie() -> None:
 def test_bag_of_words_on_the_real_helpful_fold() -> None:
     train, test = (
         pd.DataFrame(
-            (pair for row in rows if not isinstance(pair := hh.compare(*row), str)),
+            (
+                pair
+                for row in rows
+                if not isinstance(pair := dialogues.compare(*row), str)
+            ),
             columns=["prompt", "chosen", "rejected"],
         )
         for rows in map(

@@ -10,6 +10,7 @@ import pytest
 from helpers import jobs, recipes
 from helpers.digests import reached_from_cells, reached_from_function
 from helpers.params import ParameterError
+from helpers.progress import Line, Progress
 from helpers.project import PROJECT, STAGES, Project, RunError, read_manifest
 from helpers.provenance import provenance
 from helpers.records import COLUMNS
@@ -222,7 +223,7 @@ def test_a_data_folder_is_part_of_the_key(project: Project, tmp_path: Path) -> N
 def double(out: Path, *, method: str, seed: int, factor: int) -> list[dict]:
     """A job: leaves a file and a record."""
     (out / "made.txt").write_text(method)
-    jobs.Progress("doubling")(1, 2)
+    Progress("doubling")(1, 2)
     return [{"metric": "double", "value": float(factor * seed)}]
 
 
@@ -377,7 +378,7 @@ def test_slugs_are_safe_and_distinct() -> None:
 
 
 def test_line_tells_how_far(tmp_path: Path) -> None:
-    line = jobs.Line("06_dpo", tmp_path / "progress.json")
+    line = Line("06_dpo", tmp_path / "progress.json")
     line.begin(total=6, done=3)
     line.step(40, 200, "training")
     assert line.text() == "06_dpo: 3/6 jobs, training 40/200, 0 s (3 already done)"

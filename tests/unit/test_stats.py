@@ -173,3 +173,9 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant() -> None:
 
 def test_holm_steps_down() -> None:
     assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_a_rate_stays_a_rate() -> None:
+    wide = Interval(0.9, 0.6, 1.2).within(0, 1)
+    assert wide == Interval(0.9, 0.6, 1.0)
+    assert wide.within(-np.inf, np.inf) == wide
