@@ -67,6 +67,7 @@ class ThisInterpreter(AsyncKernelManager):
             "ipykernel_launcher",
             "-f",
             "{connection_file}",
+            "--log-level=CRITICAL",  # ending a kernel interrupts it: no error to report
         ]
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
