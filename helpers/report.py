@@ -47,18 +47,12 @@ def say(sentence: str, **values: object) -> None:
     texts = {name: number(value) for name, value in values.items()}
     for name, text in texts.items():
         if name not in glued:
-            glue(name, Plain(text), display=False)
+            glue(name, text, display=False)
         if glued.setdefault(name, text) != text:
             raise ValueError(
                 f"{name} is glued as {glued[name]!r} and again as {text!r}"
             )
     display(Markdown(sentence.format(**texts)))
-
-
-class Plain(str):
-    """A string whose display has no quotation marks, as `glue:text` wants it."""
-
-    __repr__ = str.__str__
 
 
 def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:

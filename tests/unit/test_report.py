@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from myst_nb.core.variables import format_plain_text
 
 from helpers import report
 from helpers.stats import Interval
@@ -53,9 +54,12 @@ def test_a_table_escapes_its_cells_and_names(shown):
 def test_a_sentence_glues_every_value_under_its_name(shown):
     report.say("It is {share} of {count}.", share=0.5, count=1200)
     glued = {about["scrapbook"]["name"]: data for data, about in shown if about}
-    prefix = "application/papermill.record/"
-    assert glued["share"][f"{prefix}text/plain"] == "0.500"
-    assert glued["count"][f"{prefix}text/plain"] == "1,200"
+    quoted = {
+        name: format_plain_text(data["application/papermill.record/text/plain"], "s")
+        for name, data in glued.items()
+    }
+    # as the book quotes them: no digit lost, no comma taken for a tuple's
+    assert quoted == {"share": "0.500", "count": "1,200"}
     assert shown[-1][0]["text/markdown"] == "It is 0.500 of 1,200."
     report.say("Again {share}.", share=0.5)
     assert len(shown) == 4  # quoted once, said twice
