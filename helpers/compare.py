@@ -64,6 +64,18 @@ def mean_table(
     return pd.DataFrame(rows)
 
 
+def metric_means(records: pd.DataFrame, across: str) -> pd.DataFrame:
+    """Means of metrics called `kind:judge` or `kind:judge:decoding`.
+
+    Rows are models and judges; the columns tell `across` apart, "kind" or "decoding".
+    """
+    parts = records["metric"].str.split(":", expand=True)
+    parts.columns = ["kind", "judge", "decoding"][: parts.shape[1]]
+    keys = ["name", "judge", across]
+    means = named(records).join(parts).groupby(keys, sort=False)["value"].mean()
+    return means.unstack()
+
+
 def accuracy_table(
     margins: pd.DataFrame, by: Sequence[str], subsets: bool = True
 ) -> pd.DataFrame:

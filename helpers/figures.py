@@ -24,6 +24,7 @@ ORDER = [
     "ppo (base)",
     "ppo (codepmp)",
 ]
+MARKERS = "os^DvPX*<>"  # colour alone does not tell them apart for everyone
 PALETTE = dict(zip(ORDER, sns.color_palette("colorblind", len(ORDER)), strict=True))
 
 
@@ -84,8 +85,7 @@ def sample_efficiency(accuracy: pd.DataFrame, lines: pd.DataFrame) -> Figure:
         axis.set(title=subset, xscale="log", xlabel="HH training pairs")
         label_pairs(axis, accuracy["pairs"])
     axes[0][0].set_ylabel("accuracy on held-out pairs")
-    axes[0][0].legend(title="reward model starts from", fontsize="small")
-    return tidy(figure)
+    return legend_below(tidy(figure), axes[0][0], "reward model starts from")
 
 
 def forest(rows: pd.DataFrame, label: str, zero: float | None = None) -> Figure:
@@ -134,8 +134,7 @@ def gains(table: pd.DataFrame) -> Figure:
         axis.set(title=subset, xscale="log", xlabel="HH training pairs")
         label_pairs(axis, table["pairs"])
     axes[0][0].set_ylabel("accuracy minus base start")
-    axes[0][0].legend(fontsize="small")
-    return tidy(figure)
+    return legend_below(tidy(figure), axes[0][0], "reward model starts from")
 
 
 def reward_against(rows: pd.DataFrame, x: str, xlabel: str, ylabel: str) -> Figure:
@@ -144,22 +143,31 @@ def reward_against(rows: pd.DataFrame, x: str, xlabel: str, ylabel: str) -> Figu
     rows: columns name, estimate, low, high, and `x`.
     """
     figure, axis = plt.subplots(figsize=(6.4, 4))
-    for row in rows.to_dict("records"):
+    for place, row in enumerate(rows.to_dict("records")):
         error = [[row["estimate"] - row["low"]], [row["high"] - row["estimate"]]]
-        colour = PALETTE.get(row["name"], "black")
+        look = {"color": PALETTE.get(row["name"], "black"), "label": row["name"]}
+        marker = MARKERS[place % len(MARKERS)]
         axis.errorbar(
-            row[x], row["estimate"], yerr=error, fmt="o", capsize=3, color=colour
+            row[x], row["estimate"], yerr=error, fmt=marker, capsize=3, ms=8, **look
         )
-        axis.annotate(
-            row["name"],
-            (row[x], row["estimate"]),
-            textcoords="offset points",
-            xytext=(7, 4),
-            fontsize="small",
-        )
-    axis.margins(x=0.28)
+    axis.margins(x=0.08)
     axis.set(xlabel=xlabel, ylabel=ylabel)
-    return tidy(figure)
+    return legend_below(tidy(figure), axis, "policy")
+
+
+def legend_below(figure: Figure, axis: Axes, title: str) -> Figure:
+    """One legend for all panels, under them, where it hides nothing."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        title=title,
+        ncol=min(len(labels), 3),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        fontsize="small",
+    )
+    return figure
 
 
 def label_pairs(axis: Axes, pairs: pd.Series) -> None:

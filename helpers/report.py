@@ -61,8 +61,7 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     Intervals are 95 % intervals, as everywhere in the book.
     """
     shown = frame.map(lambda value: cell(value, digits))
-    shown = shown.rename(columns=lambda name: html.escape(str(name)))
-    shown = shown.rename(index=lambda name: html.escape(str(name)))
+    shown = shown.rename(columns=cell, index=cell)
     body = shown.to_html(escape=False, border=0, classes="dataframe")
     display(HTML(f"<p><em>{html.escape(caption)}</em></p>{body}"))
 

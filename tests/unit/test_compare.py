@@ -83,3 +83,18 @@ def test_late_means_take_the_end_of_training_only():
     ]
     late = compare.late_mean(pd.DataFrame(rows), ["reward"], by=["init"])
     assert late["base"] == pytest.approx((6 + 7 + 8) / 3)
+
+
+def test_metrics_of_judges_become_a_table() -> None:
+    rows = [
+        ("ppo", "base", "reward:truth:greedy", 1.0),
+        ("ppo", "base", "reward:truth:greedy", 2.0),
+        ("ppo", "base", "reward:truth:sampled", 5.0),
+        ("sft", "", "reward:held-out RM:greedy", 3.0),
+    ]
+    records = pd.DataFrame(rows, columns=["method", "init", "metric", "value"])
+    table = compare.metric_means(records, across="decoding")
+    assert table.loc[("ppo (base)", "truth")].to_dict() == {"greedy": 1.5, "sampled": 5}
+    assert table.loc[("sft", "held-out RM"), "greedy"] == 3.0
+    rates = records.assign(metric="HmR:truth")
+    assert compare.metric_means(rates, across="kind").loc[("sft", "truth"), "HmR"] == 3
