@@ -20,7 +20,7 @@ test: .venv/test.stamp browser  ## install what the tests need and run them all
 	@$(BIN)/python -m pytest
 
 bench: .venv/book.stamp  ## measure the trainers of pairs against stock ones
-	@$(BIN)/python benchmarks/pairs.py
+	@$(BIN)/python benchmarks/pairs.py compare
 
 clean:  ## remove the environment, all runs and their books
 	rm -rf .venv runs

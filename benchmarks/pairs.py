@@ -1,6 +1,6 @@
 """Pairs a second: the trainers of this project against TRL's own, on the same pairs.
 
-    python benchmarks/pairs.py --data ../shared/hh-rlhf
+    python benchmarks/pairs.py compare --data ../shared/hh-rlhf
 
 The model is a small OPT with random weights, the pairs are test pairs of the data, both
 read up to 384 tokens. Ours and stock take turns, each in a process of its own, so that
@@ -40,6 +40,7 @@ def compare(
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
 ) -> None:
     """Measure in turn and print a table."""
+    quiet()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), data, subset, pairs)
         rows = [
