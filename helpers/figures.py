@@ -12,15 +12,15 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-ORDER = [
+ORDER = [  # of colours: what is shown together lies far apart
     "base",
     "codepmp",
     "rm_only",
-    "lm_only",
+    "sft_dpo",
     "shuffled",
     "sft",
     "dpo",
-    "sft_dpo",
+    "lm_only",
     "ppo (base)",
     "ppo (codepmp)",
 ]
@@ -56,7 +56,8 @@ def training_curves(records: pd.DataFrame, metric: str, label: str, hue: str) ->
         ax=axis,
     )
     axis.set(xlabel="training step", ylabel=label)
-    return tidy(figure)
+    axis.get_legend().remove()
+    return legend_below(tidy(figure), axis, hue)
 
 
 def sample_efficiency(accuracy: pd.DataFrame, lines: pd.DataFrame) -> Figure:

@@ -84,7 +84,7 @@ def read_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
 
     Keys: stage, key, parameters, inputs, data, notebook, helpers, results, commit,
     dirty, versions, python, platform, cpu_count, device, started, seconds,
-    peak_memory_mib, records.
+    job_seconds, peak_memory_mib, records.
     Raises RunError with the command that makes it.
     """
     try:

@@ -234,6 +234,7 @@ class Stage:
             "started": started.isoformat("T", "seconds"),
             "seconds": round(time.time() - self.started, 2),
             "peak_memory_mib": peak_memory_mib(),
+            "job_seconds": float(records.query("metric == 'seconds'")["value"].sum()),
             "records": len(records),
         }
         write_json(manifest, manifest_file(self.run, self.name))
