@@ -18,6 +18,11 @@ import yaml
 from helpers.params import read_schema
 from helpers.project import ROOT, STAGES, read_manifest
 
+TIMES = """
+Together {last_run:.0f} s, and {trained:.0f} s of jobs, one model each. Jobs run side by
+side, and one that is there already is not run again: a stage can be run anew in less time
+than its jobs took.
+"""
 KEYS = """
 The key of a stage is a digest of its notebook's code, of the code of `helpers` that it
 reaches, of its parameters and of what the stages it reads have given. A job in it (one
@@ -139,9 +144,7 @@ def reproducibility_page(manifests: dict[str, dict]) -> str:
         "Made from the manifests that the stages of this run wrote.\n",
         "## Time per stage\n",
         pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True),
-        f"\nTogether {last_run:.0f} s, and {trained:.0f} s of jobs, one model each. "
-        "Jobs run side by side, and one that is there already is not run again: a "
-        "stage can be run anew in less time than its jobs took.\n",
+        TIMES.format(last_run=last_run, trained=trained),
         "## Machine and versions\n",
         facts.to_markdown(index=False, disable_numparse=True),
         KEYS,
