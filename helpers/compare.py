@@ -50,7 +50,8 @@ def mean_table(
 ) -> pd.DataFrame:
     """The mean of per-example values, with its interval, for each group.
 
-    within: the least and the most that a value can be. Columns: `by`, subset ("both" if not split), estimate, low, high, interval.
+    within: the least and the most that a value can be. Columns: `by`, subset ("both" if
+    not split), estimate, low, high, interval.
     """
     if not subsets:
         records = records.assign(
