@@ -2,6 +2,9 @@
 
 import copy
 import dataclasses
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -14,7 +17,9 @@ from helpers.credit import RunningMoments, adapted, assign_credit
 from helpers.generate import encode
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
+from helpers.project import ROOT
 from helpers.rollouts import Rollout, as_text, prompt_rows
+from tests.unit import launched_ppo
 
 PROMPTS = [
     "\n\nHuman: Name a herb.\n\nAssistant:",
@@ -389,3 +394,20 @@ def test_the_values_come_from_the_score_head_of_the_critic(trainer) -> None:
     with torch.no_grad():
         ppo.model.critic.score.weight.zero_()
     assert (ppo.roll_out(0).values == 0).all()
+
+
+def test_two_processes_give_the_records_of_one(folder, tmp_path) -> None:
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    launched_ppo.main(str(folder), str(one))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2", "-m", launched_ppo.__name__]
+    command += [str(folder), str(two)]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (json.loads(file.read_text("utf-8")) for file in (one, two))
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert len(one["records"]) == len(two["records"]) == 3
+    for single, shared in zip(one["records"], two["records"]):
+        assert shared == pytest.approx(single, rel=1e-4, abs=1e-5)
