@@ -5,6 +5,7 @@ and leave the same records. A further judge may watch: it scores the replies tha
 trained on and teaches nothing.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,10 +157,12 @@ def fit_grouped(
         num_generations=settings.generations,
         beta=settings.kl_coef,
         logging_steps=updates,
-        gradient_checkpointing=False,
+        activation_checkpointing=torch.cuda.is_available(),
     )
     limit = settings.max_prompt_length
     cut = [tokenizer.decode(encode_prompt(tokenizer, each, limit)) for each in prompts]
+    # TRL passes over a batch that is not full, so few prompts would train nothing
+    cut *= math.ceil(settings.episodes / len(cut))
     fitted = trainer(
         model=policy,
         reward_funcs=payment,
@@ -173,7 +176,11 @@ def fit_grouped(
 
 
 def in_our_words(entry: dict, tokens: float) -> dict:
-    """A log entry of TRL under the names of PPO's records; KL in nats per reply."""
+    """A log entry of TRL under the names of PPO's records; KL in nats per reply.
+
+    RLOO's KL is k1 of the policy that sampled, as PPO's; GRPO's is the mean of k3 over
+    the updates of the rollout.
+    """
     length = entry["completions/mean_length"]
     return {
         "kl": entry["kl"] * length,  # TRL has it per token
