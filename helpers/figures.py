@@ -208,7 +208,7 @@ def colours(names: pd.Series) -> dict:
     """The colour of each known name; others get further ones, in their order."""
     others = [name for name in names.unique() if name not in PALETTE]
     known = {name: PALETTE[name] for name in names.unique() if name in PALETTE}
-    return known | dict(zip(others, sns.color_palette("dark", len(others))))
+    return known | dict(zip(others, sns.color_palette("Set1", len(others))))
 
 
 def tidy(figure: Figure) -> Figure:
