@@ -13,8 +13,10 @@ class PPOConfig(TrainingArguments):
 
     "Xu" is arXiv 2404.10719, appendix A, or its code, ReaLHF. Steps of the trainer
     (`save_steps`, the scheduler's) are updates: `num_ppo_epochs * num_mini_batches` a
-    rollout. `max_steps` follows from `num_rollouts`. `max_grad_norm` holds for policy
-    and critic, each by itself. Raises ValueError for values that cannot be trained with.
+    rollout. `max_steps` follows from `num_rollouts`. `per_device_train_batch_size` is how
+    many rows a forward takes: it changes memory and speed, not results. `max_grad_norm`
+    holds for policy and critic, each by itself. Raises ValueError for values that cannot
+    be trained with.
     """
 
     # rollouts
@@ -52,7 +54,6 @@ class PPOConfig(TrainingArguments):
     critic_learning_rate: float = 5e-6  # (Xu): it starts from a trained reward model
 
     # the trainer
-    per_device_train_batch_size: int = 16  # rows a forward: memory, not results
     lr_scheduler_type: str = "constant"  # no horizon: more rollouts continue a run
     logging_strategy: str = "no"  # every rollout is logged, whatever this says
 
