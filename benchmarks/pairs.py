@@ -72,11 +72,24 @@ def prepare(folder: Path, data: str, subset: str, count: int) -> None:
     limits = {"n_builtin": 8 * count, "max_pairs": 0, "judge_fraction": 0.0, "seed": 0}
     pairs, _ = hh.load_pairs(data, **limits)
     pairs = pairs[(pairs["split"] == "test") & (pairs["subset"] == subset)]
-    pairs = pairs.sample(count, random_state=0)
-    texts = (pairs["prompt"] + pairs["chosen"]).tolist()
+    pairs = pairs.sample(frac=1, random_state=0)
+    texts = (pairs["prompt"] + pairs["chosen"]).head(400).tolist()
     tokenizer = models.build_tokenizer(texts, 2048)
+    pairs = fitting(pairs, tokenizer).head(count)
     models.save(models.build_opt(tokenizer, seed=0, **SHAPE), tokenizer, folder)
     pairs.to_parquet(folder / "pairs.parquet")
+
+
+def fitting(pairs: pd.DataFrame, tokenizer) -> pd.DataFrame:
+    """Pairs that nobody has to cut or drop: TRL would drop what is longer."""
+    data = training.pair_dataset(pairs, tokenizer, 10**6)
+    # a token of room for the start or end token that a trainer adds by itself
+    room = FIT.max_length - 1
+    longest = [
+        len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+        for row in data
+    ]
+    return pairs[[length <= room for length in longest]]
 
 
 def measured(kind: str, who: str, folder: Path, threads: int) -> dict:
