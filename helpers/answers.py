@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import compare
+from helpers.evaluation import ONLINE
 from helpers.project import read_manifest
 from helpers.runs import Stage
 from helpers.stats import Interval
@@ -25,6 +26,10 @@ CONTRASTS = [
     ("ppo (codepmp)", "sft"),
     ("ppo (base)", "sft_dpo"),
     ("ppo (codepmp)", "ppo (base)"),
+    ("rloo (base)", "sft"),
+    ("grpo (base)", "sft"),
+    ("rloo (base)", "ppo (base)"),
+    ("grpo (base)", "ppo (base)"),
 ]
 
 ANSWER = """\
@@ -54,11 +59,9 @@ CODE += [("03_codepmp", "", "codepmp")]
 LINEAGE["rm (codepmp)"] = [*CODE, ("04_reward_model", "rm", "codepmp")]
 for _init in ("base", "codepmp"):
     _reward = LINEAGE[f"rm ({_init})"]
-    LINEAGE[f"ppo ({_init})"] = [
-        *LINEAGE["sft"],
-        *_reward,
-        ("07_ppo", "ppo", _init),
-    ]
+    for _method in ONLINE:
+        _online = ("07_ppo", _method, _init)
+        LINEAGE[f"{_method} ({_init})"] = [*LINEAGE["sft"], *_reward, _online]
 
 
 def setting(run: Path) -> dict[str, object]:

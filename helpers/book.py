@@ -15,14 +15,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from helpers.costs import costs_page
 from helpers.params import read_schema
 from helpers.project import ROOT, STAGES, read_manifest
 
-TIMES = """
-Together {last_run:.0f} s, and {trained:.0f} s of jobs, one model each. Jobs run side by
-side, and one that is there already is not run again: a stage can be run anew in less time
-than its jobs took.
-"""
 KEYS = """
 The key of a stage is a digest of its notebook's code, of the code of `helpers` that it
 reaches, of its parameters and of what the stages it reads have given. A job in it (one
@@ -84,6 +80,7 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
             shutil.copy(figure, tree / "book" / "figures" / figure.name)
     pages = {
         "parameters": parameter_page(root),
+        "costs": costs_page(run, manifests, root / "book" / "recorded"),
         "reproducibility": reproducibility_page(manifests),
     }
     for name, text in pages.items():
@@ -113,23 +110,17 @@ def parameter_page(root: Path) -> str:
 
 
 def reproducibility_page(manifests: dict[str, dict]) -> str:
-    """Machine, versions, time and memory of every stage of this copy of the book."""
+    """Machine and versions of this copy of the book, and the key of every stage."""
     rows = [
         {
             "stage": stage,
-            "last run, s": f"{each['seconds']:.0f}",
-            "its jobs, s": f"{each['job_seconds']:.0f}",
-            "peak memory, MiB": f"{each['peak_memory_mib']:.0f}",
+            "started": each["started"][:16].replace("T", " "),
             "records": f"{each['records']:,}",
             "key": f"`{each['key'][:12]}`",
         }
         for stage, each in manifests.items()
     ]
     last = manifests[list(manifests)[-1]]
-    last_run, trained = (
-        sum(each[name] for each in manifests.values())
-        for name in ("seconds", "job_seconds")
-    )
     machine = {
         "commit": last.get("commit") or "no repository",
         "platform": last["platform"],
@@ -142,11 +133,10 @@ def reproducibility_page(manifests: dict[str, dict]) -> str:
     parts = [
         "# Reproducibility\n",
         "Made from the manifests that the stages of this run wrote.\n",
-        "## Time per stage\n",
-        pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True),
-        TIMES.format(last_run=last_run, trained=trained),
         "## Machine and versions\n",
         facts.to_markdown(index=False, disable_numparse=True),
+        "\n## Stages and their keys\n",
+        pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True),
         KEYS,
     ]
     return "\n".join(parts)

@@ -19,6 +19,11 @@ def name_of(method: str, init: str) -> str:
     return f"{method} ({init})" if init and method != init else method
 
 
+def together(*parts: pd.DataFrame) -> pd.DataFrame:
+    """Records of several stages as one table."""
+    return pd.concat(parts, ignore_index=True)
+
+
 def named(records: pd.DataFrame) -> pd.DataFrame:
     """Records with a column `name` made of method and init."""
     names = [name_of(*key) for key in zip(records["method"], records["init"])]
@@ -111,14 +116,13 @@ def difference_table(
     return pd.DataFrame(rows)
 
 
+BOUNDS = ("estimate", "low", "high", "interval")
+
+
 def bounds(interval: stats.Interval) -> dict:
     """An interval as columns, and whole for tables."""
-    return {
-        "estimate": interval.estimate,
-        "low": interval.low,
-        "high": interval.high,
-        "interval": interval,
-    }
+    values = (interval.estimate, interval.low, interval.high, interval)
+    return dict(zip(BOUNDS, values))
 
 
 def verdict(interval: stats.Interval, better: str, worse: str) -> str:
@@ -153,5 +157,23 @@ def late_mean(
 ) -> pd.Series:
     """Mean of training metrics over the last `share` of the steps, per group."""
     part = records[records["metric"].isin(list(metrics))]
-    late = part[part["step"] >= (1 - share) * part["step"].max()]
-    return late.groupby(list(by))["value"].mean()
+    late = part[part["step"] > (1 - share) * part["step"].max()]
+    return late.groupby(list(by), sort=False)["value"].mean()
+
+
+def late_differences(
+    records: pd.DataFrame, metrics: Sequence[str], opponent: str
+) -> pd.DataFrame:
+    """Each method minus `opponent` at the end of training, paired over seeds.
+
+    Columns: name (the method), metric, estimate, low, high, interval.
+    """
+    late = late_mean(records, metrics, by=["metric", "method", "seed"])
+    rows = []
+    for metric in metrics:
+        values = late[metric].unstack("seed")
+        for method in values.index.drop(opponent):
+            pair = (values.loc[[each]].to_numpy(float).T for each in (method, opponent))
+            interval = stats.difference_interval(*pair)
+            rows.append({"name": method, "metric": metric, **bounds(interval)})
+    return pd.DataFrame(rows, columns=["name", "metric", *BOUNDS])

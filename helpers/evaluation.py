@@ -24,9 +24,10 @@ from helpers.records import example_rows
 from helpers.runs import Stage
 
 DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # name -> temperature
-STAGE_OF = {"sft": "05_sft", "dpo": "06_dpo", "sft_dpo": "06_dpo", "ppo": "07_ppo"}
+ONLINE = ("ppo", "rloo", "grpo")
+STAGE_OF = {"sft": "05_sft", "dpo": "06_dpo", "sft_dpo": "06_dpo"}
 # whose log-probability a policy's implicit reward is measured from
-REFERENCE_OF = {"dpo": "base", "sft_dpo": "sft", "ppo": "sft"}
+REFERENCE_OF = {"dpo": "base", "sft_dpo": "sft", **dict.fromkeys(ONLINE, "sft")}
 
 
 def policies(run: Path) -> list[dict]:
@@ -36,7 +37,11 @@ def policies(run: Path) -> list[dict]:
     seeds = range(read_manifest(run, "05_sft")["parameters"]["seeds"])
     kinds = [("base", ""), ("sft", "")]
     kinds += [(method, "") for method in tuned["methods"]]
-    kinds += [("ppo", init) for init in online["inits"]]
+    kinds += [
+        (method, init)
+        for method in online["methods"]
+        for init in (online["inits"] if method == "ppo" else ["base"])
+    ]
     return [
         {"method": method, "init": init, "seed": seed}
         for method, init in kinds
@@ -49,7 +54,7 @@ def policy_folder(run: Path, method: str, init: str, seed: int) -> Path:
     if method == "base":
         return base_folder(run)
     job = {"method": method, "seed": seed}
-    if method == "ppo":
+    if method in ONLINE:
         return job_folder(run, "07_ppo", init=init, **job)
     pairs = read_manifest(run, STAGE_OF[method])["parameters"]["pairs"]
     return job_folder(run, STAGE_OF[method], pairs=pairs, **job)

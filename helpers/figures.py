@@ -23,9 +23,12 @@ ORDER = [  # of colours: what is shown together lies far apart
     "lm_only",
     "ppo (base)",
     "ppo (codepmp)",
+    "rloo (base)",
+    "grpo (base)",
 ]
 MARKERS = "os^DvPX*<>"  # colour alone does not tell them apart for everyone
-PALETTE = dict(zip(ORDER, sns.color_palette("colorblind", len(ORDER)), strict=True))
+COLOURS = [*sns.color_palette("colorblind", 10), "#4b3b8f", "#5c5c00"]
+PALETTE = dict(zip(ORDER, COLOURS, strict=True))
 
 
 def style() -> None:
@@ -42,8 +45,10 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
     return aside.replace(path)
 
 
-def training_curves(records: pd.DataFrame, metric: str, label: str, hue: str) -> Figure:
-    """A metric of training over its steps; the band spans the seeds."""
+def training_curves(
+    records: pd.DataFrame, metric: str, label: str, hue: str, x: str = "training step"
+) -> Figure:
+    """A metric of training over its steps, called `x`; the band spans the seeds."""
     data = records[records["metric"] == metric].astype({"step": int, "value": float})
     figure, axis = plt.subplots(figsize=(7, 3.6))
     sns.lineplot(
@@ -55,9 +60,30 @@ def training_curves(records: pd.DataFrame, metric: str, label: str, hue: str) ->
         palette=colours(data[hue]),
         ax=axis,
     )
-    axis.set(xlabel="training step", ylabel=label)
+    axis.set(xlabel=x, ylabel=label)
     axis.get_legend().remove()
     return legend_below(tidy(figure), axis, hue)
+
+
+def panels(records: pd.DataFrame, metrics: dict[str, str], hue: str, x: str) -> Figure:
+    """Several metrics of training over the same steps, one panel each, two in a row.
+
+    metrics: name -> label. A band spans the seeds.
+    """
+    rows = (len(metrics) + 1) // 2
+    figure, axes = plt.subplots(
+        rows, 2, figsize=(8.4, 2.7 * rows), sharex=True, squeeze=False
+    )
+    for axis, (metric, label) in zip(axes.flat, metrics.items()):
+        data = records[records["metric"] == metric]
+        data = data.astype({"step": int, "value": float})
+        look = {"errorbar": ("pi", 100), "palette": colours(data[hue])}
+        sns.lineplot(data, x="step", y="value", hue=hue, ax=axis, **look)
+        axis.set(title=label, xlabel=x, ylabel="")
+        axis.get_legend().remove()
+    for axis in list(axes.flat)[len(metrics) :]:
+        axis.remove()
+    return legend_below(tidy(figure), axes.flat[0], hue)
 
 
 def sample_efficiency(accuracy: pd.DataFrame, lines: pd.DataFrame) -> Figure:
@@ -179,8 +205,10 @@ def label_pairs(axis: Axes, pairs: pd.Series) -> None:
 
 
 def colours(names: pd.Series) -> dict:
-    """The colour of each known name; other names get seaborn's own."""
-    return {name: PALETTE.get(name, "black") for name in names.unique()}
+    """The colour of each known name; others get further ones, in their order."""
+    others = [name for name in names.unique() if name not in PALETTE]
+    known = {name: PALETTE[name] for name in names.unique() if name in PALETTE}
+    return known | dict(zip(others, sns.color_palette("Set1", len(others))))
 
 
 def tidy(figure: Figure) -> Figure:

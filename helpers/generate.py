@@ -106,39 +106,55 @@ def generate(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
+    draws: Tensor | None = None,
     batch_size: int = 64,
     max_prompt_tokens: int,
 ) -> list[Reply]:
     """One reply to each prompt, in the order of the prompts.
 
-    Temperature 0 is greedy; else tokens are drawn with `seed` after the temperature,
-    `top_k` (0 = all) and `top_p` (1 = all) filters. Draws depend on `batch_size`,
-    greedy replies do not. A reply ends at the end-of-sequence token or at the next
-    human turn. Raises ValueError if prompt and reply may exceed the model's positions.
+    Temperature 0 is greedy; else tokens are drawn after the temperature, `top_k`
+    (0 = all) and `top_p` (1 = all) filters, each by its own number of `draws`
+    (prompts, max_new_tokens), which come from `seed` unless given: replies do not
+    depend on batches. A reply ends at the end-of-sequence token or at the next human
+    turn. Raises ValueError if prompt and reply may exceed the model's positions.
     """
     encoded = [encode_prompt(tokenizer, p, max_prompt_tokens) for p in prompts]
     _check_positions(model, max(map(len, encoded), default=0) + max_new_tokens)
-    pick = _picker(temperature, top_k, top_p, seed, model.device)
+    pick = _picker(temperature, top_k, top_p)
+    if draws is None:
+        generator = torch.Generator().manual_seed(seed)
+        draws = uniform_draws(len(encoded), max_new_tokens, generator)
+    exact = torch.float32 if model.device.type == "mps" else torch.float64
+    draws = draws.to(model.device, exact)  # Apple's chips have no doubles
     ended = _turn_end(tokenizer)
     replies: list[Reply | None] = [None] * len(encoded)
     with evaluating(model):
         for rows in length_batches([len(ids) for ids in encoded], batch_size):
             batch = [encoded[row] for row in rows]
-            sampled = _decode(model, batch, pick, ended, max_new_tokens)
+            sampled = _decode(model, batch, pick, draws[rows], ended)
             for row, ids in zip(rows, sampled):
                 text = tokenizer.decode(ids, skip_special_tokens=True)
                 replies[row] = Reply(text.split(HUMAN)[0], ids, ended(ids))
     return replies
 
 
+def uniform_draws(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """Numbers in [0, 1) that decide which tokens are sampled, (rows, columns)."""
+    # double: a single-precision draw could not reach the tokens below 1 in 2^24
+    return torch.rand(rows, columns, generator=generator, dtype=torch.float64)
+
+
 def _decode(
     model: PreTrainedModel,
     prompts: list[list[int]],
-    pick: Callable[[Tensor], Tensor],
+    pick: Callable[[Tensor, Tensor], Tensor],
+    draws: Tensor,
     ended: Callable[[list[int]], bool],
-    max_new_tokens: int,
 ) -> list[list[int]]:
-    """Sample one batch, with a cache from which rows leave as soon as they end."""
+    """Sample one batch, with a cache from which rows leave as soon as they end.
+
+    `draws` (B, T): a number for each of the up to T tokens of each reply.
+    """
     tokens = [torch.tensor(ids, device=model.device) for ids in prompts]
     ids = pad_sequence(tokens, batch_first=True, padding_side="left")
     ones = [torch.ones_like(row) for row in tokens]
@@ -146,7 +162,7 @@ def _decode(
     cache = DynamicCache(config=model.config)
     replies: list[list[int]] = [[] for _ in prompts]
     active = list(range(len(prompts)))
-    for _ in range(max_new_tokens):
+    for drawn in draws.T:
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         logits = model(
             input_ids=ids,
@@ -156,7 +172,7 @@ def _decode(
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        ids = pick(logits).unsqueeze(1)
+        ids = pick(logits, drawn[active]).unsqueeze(1)
         for row, token in zip(active, ids[:, 0].tolist()):
             replies[row].append(token)
         keep = [i for i, row in enumerate(active) if not ended(replies[row])]
@@ -172,23 +188,26 @@ def _decode(
 
 
 def _picker(
-    temperature: float, top_k: int, top_p: float, seed: int, device: torch.device
-) -> Callable[[Tensor], Tensor]:
-    """The rule that takes logits (B, V) to next tokens (B,)."""
+    temperature: float, top_k: int, top_p: float
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The rule that takes logits (B, V) and draws (B,) to next tokens (B,)."""
     if temperature == 0:
-        return lambda logits: logits.argmax(-1)
+        return lambda logits, drawn: logits.argmax(-1)
     filters = LogitsProcessorList([TemperatureLogitsWarper(float(temperature))])
     if top_k:
         filters.append(TopKLogitsWarper(top_k))
     if top_p < 1:
         filters.append(TopPLogitsWarper(top_p))
-    generator = torch.Generator(device).manual_seed(seed)
 
-    def draw(logits: Tensor) -> Tensor:
-        shares = filters(None, logits.float()).softmax(-1)
-        return torch.multinomial(shares, 1, generator=generator).squeeze(-1)
+    def pick(logits: Tensor, drawn: Tensor) -> Tensor:
+        shares = filters(None, logits.float()).to(drawn.dtype).softmax(-1)
+        below = shares.cumsum(-1)  # a draw falls into the share of one token
+        chosen = torch.searchsorted(
+            below, drawn.unsqueeze(1) * below[:, -1:], right=True
+        )
+        return chosen.squeeze(1).clamp(max=logits.shape[-1] - 1)
 
-    return draw
+    return pick
 
 
 def _turn_end(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], bool]:
@@ -275,23 +294,13 @@ def collate(
 
 def reply_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
     """Logits (N, V) of the N reply tokens of a `collate`d batch, row after row."""
-    return _reply_outputs(model, model.get_output_embeddings(), ids, mask)
+    return model.get_output_embeddings()(reply_states(model, ids, mask)).float()
 
 
-def reply_values(critic: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
-    """Values (N,) of the states before each reply token: the score head on each.
-
-    `critic` is a sequence classifier with one label.
-    """
-    return _reply_outputs(critic, critic.score, ids, mask).squeeze(-1)
-
-
-def _reply_outputs(
-    model: PreTrainedModel, head: nn.Module, ids: Tensor, mask: Tensor
-) -> Tensor:
+def reply_states(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """The trunk's states (N, H) before each of the N reply tokens, row after row."""
     trunk = model.get_decoder()
-    hidden = trunk(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
-    return head(hidden[mask]).float()
+    return trunk(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[mask]
 
 
 # --- batches -------------------------------------------------------------------------

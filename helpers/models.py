@@ -129,6 +129,15 @@ def device() -> torch.device:
     return torch.accelerator.current_accelerator() or torch.device("cpu")
 
 
+def native_bf16() -> bool:
+    """Whether the GPU, if there is one, computes in bfloat16.
+
+    T4 and older only emulate it, slowly: ask the chip, not the library.
+    """
+    cuda = torch.cuda.is_available()
+    return cuda and torch.cuda.get_device_capability() >= (8, 0)
+
+
 def size(model: PreTrainedModel) -> int:
     """Number of parameters, tied ones counted once."""
     return sum(parameter.numel() for parameter in model.parameters())

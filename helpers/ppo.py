@@ -1,304 +1,369 @@
 """Proximal policy optimisation of a language model against a reward on texts.
 
-The settings, the trainer, its record: the steps of the loop are numbered 1 to 8. Policy
-and critic are separate models, as in Xu et al. (arXiv 2404.10719), whose three factors
-(advantage whitening, batch size, moving reference) are settings here.
+The trainer is a `transformers.Trainer`: callbacks, checkpoints, resuming, reports and
+several processes are its own. The steps of the method are numbered 1 to 8, in the order
+in which they run. Policy and critic are separate models as in Xu et al. (arXiv
+2404.10719), or share a trunk.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from accelerate.utils import gather_object
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-from helpers import losses
-from helpers.generate import reply_values
-from helpers.rollouts import (
-    RewardFunction,
-    Rollout,
-    micro_batches,
-    policy_logits,
-    roll_out,
-    spread,
+from torch.utils.data import DataLoader
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
 )
 
+from helpers import losses, models
+from helpers.credit import RunningMoments, adapted, assign_credit, summarise
+from helpers.generate import uniform_draws
+from helpers.judge import reward_scores
+from helpers.ppo_config import PPOConfig
+from helpers.rollouts import (
+    ActorCritic,
+    Episode,
+    RewardFunction,
+    Rollout,
+    as_text,
+    language_logits,
+    measure,
+    micro_batches,
+    prompt_rows,
+    sample,
+    seeded,
+    spread,
+    stack,
+)
 
-@dataclass(frozen=True)
-class PPOConfig:
-    """Settings of PPO. "Xu" is arXiv 2404.10719, appendix A, or its code, ReaLHF.
-
-    Raises ValueError for values that cannot be trained with.
-    """
-
-    steps: int = 100  # batches of episodes; a tiny model has settled by then
-    batch_size: int = 64  # episodes a step; Xu's baseline, their larger batch is 512
-    minibatches: int = 4  # updates per pass over a batch (Xu)
-    epochs: int = 4  # passes over a batch; Schulman et al. 2017 use 3 to 10
-    micro_batch_size: int = 16  # rows per forward: bounds memory, changes no result
-    max_prompt_tokens: int = 128  # cut from the left: the last turns matter most
-    max_new_tokens: int = 48  # a reply of one or two sentences
-    temperature: float = 1.0  # sample the policy itself, as the gradient assumes (Xu)
-    lr: float = 1e-5  # policy (Xu, for 7B; small models bear more)
-    critic_lr: float = 5e-6  # critic (Xu), which starts from a trained reward model
-    kl_coef: float = 0.1  # weight of the KL penalty in the reward (Xu)
-    kl_estimator: str = "k1"  # its expectation is the KL itself, so that is penalised
-    gamma: float = 1.0  # only the end is rewarded: nothing to discount (Xu)
-    lam: float = 0.95  # leans on the critic a little; 1 (Xu) is unbiased but noisier
-    clip: float = 0.2  # largest useful change of a token's ratio (Schulman et al., Xu)
-    value_clip: float = 0.2  # largest useful move of a value per batch (Xu)
-    whiten_advantages: bool = True  # advantage normalisation, the first factor of Xu
-    reward_clip: float = 20.0  # an outlier of the reward model moves no further (Xu)
-    normalise_rewards: bool = False  # by running mean and spread: for unscaled rewards
-    missing_end_penalty: float = 1.0  # taken off a reply cut by length: teaches to stop
-    max_ratio: float = 5.0  # mean ratio at which the rest of a batch is left (Xu)
-    max_grad_norm: float = 1.0  # of policy and critic, each by itself; the usual guard
-    ref_ema: float = 0.0  # share of the policy mixed into the reference a step; 0 = off
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        counts = ("steps", "batch_size", "minibatches", "epochs", "micro_batch_size")
-        for name in (*counts, "max_prompt_tokens", "max_new_tokens"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f"PPOConfig.{name} = {value}: expected at least 1")
-        if self.batch_size % self.minibatches:
-            raise ValueError(
-                f"PPOConfig.batch_size = {self.batch_size}: expected a multiple of "
-                f"minibatches, {self.minibatches}"
-            )
-        if self.temperature <= 0:
-            raise ValueError(
-                f"PPOConfig.temperature = {self.temperature}: expected above 0, "
-                "PPO must explore"
-            )
-        if self.kl_estimator not in ("k1", "k2", "k3"):
-            raise ValueError(
-                f"PPOConfig.kl_estimator = {self.kl_estimator!r}: expected k1, k2 or k3"
-            )
+STATE = "ppo_state.safetensors"  # in a checkpoint: everything that training changes
 
 
-class PPOTrainer:
-    """Trains `policy` and `critic` in place to raise `reward_function`.
+# --- the trainer ---------------------------------------------------------------------
 
-    policy, reference: causal language models of one tokenizer; critic: a sequence
-    classifier with one label, best started from the reward model. With `ref_ema` the
-    reference moves, in place. `reward_function(prompts, replies)` takes texts and gives
-    scores (B,). Dropout stays off: a ratio must compare policies, not dropout masks.
-    Raises ValueError if there are no prompts.
+
+class PPOTrainer(Trainer):
+    """Trains a policy, in place, to raise a reward, near a reference.
+
+    model: a causal language model, or where one is stored. reward: a function of texts,
+    `reward(prompts=..., completions=...)`, one score each, as TRL's trainers take, or a
+    sequence classifier with one label that reads the policy's tokens.
+    train_dataset: prompts, texts or conversations, or a data set with a column `prompt`.
+    ref_model: None for a frozen copy of the policy, or, with adapters (`peft_config`, or
+    a model that has them), for the policy with its adapters off. value_model: a sequence
+    classifier with one label, best started from the reward model, or None for a value
+    head on the policy's own trunk. Dropout stays off: a ratio must compare policies, not
+    dropout masks. The same seed gives the same records, and so does a run that resumes
+    from a checkpoint; prompts, draws and mini-batches depend on no number of processes.
+    Raises ValueError if there are no prompts, or for what it cannot train with.
     """
 
     def __init__(
         self,
-        policy: PreTrainedModel,
-        reference: PreTrainedModel,
-        critic: PreTrainedModel,
-        reward_function: RewardFunction,
-        tokenizer: PreTrainedTokenizerBase,
-        prompts: Sequence[str],
-        config: PPOConfig,
+        model: PreTrainedModel | str,
+        reward: RewardFunction | PreTrainedModel,
+        args: PPOConfig,
+        train_dataset: Sequence,
+        processing_class: PreTrainedTokenizerBase,
+        *,
+        ref_model: PreTrainedModel | None = None,
+        value_model: PreTrainedModel | None = None,
+        peft_config=None,
+        callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        if not prompts:
-            raise ValueError("PPOTrainer: no prompts to sample replies to")
-        self.policy, self.critic = policy.eval(), critic.eval()
-        self.reference = reference.eval().requires_grad_(False)
-        self.reward_function, self.tokenizer = reward_function, tokenizer
-        self.prompts, self.config = list(prompts), config
-        groups = [
-            {"params": list(policy.parameters()), "lr": config.lr},
-            {"params": list(critic.parameters()), "lr": config.critic_lr},
-        ]
-        self.optimizer = torch.optim.Adam(groups, fused=True)
+        policy = models.load_policy(model) if isinstance(model, str) else model
+        if peft_config is not None:
+            from peft import get_peft_model
+
+            policy = get_peft_model(policy, peft_config)
         self.moments = RunningMoments()
-        self.random = torch.Generator().manual_seed(config.seed)
-        self.queue: list[int] = []
-
-    def train(self, on_step: Callable[[dict], None] | None = None) -> list[dict]:
-        """Run all steps; one record of metrics per step, also handed to `on_step`.
-
-        The same seed gives the same records on one CPU thread.
-        """
-        records = []
-        for step in range(1, self.config.steps + 1):
-            records.append({"step": step, **self.step()})
-            if on_step:
-                on_step(records[-1])
-        return records
-
-    def step(self) -> dict[str, float]:
-        """One batch of episodes: sample, give credit, learn, report."""
-        rollout = self.roll_out()
-        advantages, returns = self.assign_credit(rollout)
-        updates = list(self.learn(rollout, advantages, returns))
-        self.move_reference()
-        return summarise(rollout, returns, updates)
-
-    def roll_out(self) -> Rollout:
-        """Episodes on the next prompts, with everything about them that stays fixed."""
-        # 1. Rollout: sample a reply to each prompt. 2. Score the texts.
-        config = self.config
-        return roll_out(
-            self.policy,
-            self.reference,
-            self.critic,
-            self.reward_function,
-            self.tokenizer,
-            [self.prompts[index] for index in self.next_prompts()],
-            max_prompt_tokens=config.max_prompt_tokens,
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            seed=int(torch.randint(2**31, (), generator=self.random)),
-            micro_batch_size=config.micro_batch_size,
+        self.kl_coef = torch.tensor(args.kl_coef, dtype=torch.float64)
+        self.ref_model = self._reference(policy, ref_model, args)
+        super().__init__(
+            ActorCritic(policy, value_model).eval(),
+            args,
+            processing_class=processing_class,
+            callbacks=[*(callbacks or []), RolloutEnd(self)],
         )
+        if self.is_fsdp_enabled:
+            raise ValueError("PPOTrainer: FSDP is not supported, use DDP or ZeRO-1/2")
+        if self.ref_model is not None:
+            self.ref_model.to(self.args.device)
+        self.reward = reward
+        if isinstance(reward, PreTrainedModel):
+            limit = args.max_prompt_length + args.max_completion_length
+            reward = reward.to(self.args.device)
+            self.reward = reward_function(reward, processing_class, limit)
+        prompts = getattr(train_dataset, "column_names", None)
+        prompts = train_dataset["prompt"] if prompts else train_dataset
+        self.prompts = [as_text(prompt, processing_class) for prompt in prompts]
+        if not self.prompts:
+            raise ValueError("PPOTrainer: no prompts to sample replies to")
 
-    def next_prompts(self) -> list[int]:
-        """Numbers of the next batch: every prompt once, then shuffled anew."""
-        size = self.config.batch_size
-        while len(self.queue) < size:
-            order = torch.randperm(len(self.prompts), generator=self.random)
-            self.queue += order.tolist()
-        batch, self.queue = self.queue[:size], self.queue[size:]
-        return batch
+    @staticmethod
+    def _reference(policy, given, args: PPOConfig) -> PreTrainedModel | None:
+        """The frozen reference; None where it is the policy with its adapters off."""
+        adapters = hasattr(policy, "disable_adapter")
+        if given is None and adapters and args.ref_ema:
+            raise ValueError(
+                "PPOConfig.ref_ema: a reference of its own has to be given"
+            )
+        if given is None and adapters:
+            return None
+        return (given or deepcopy(policy)).eval().requires_grad_(False)
 
-    def assign_credit(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Advantages and returns of every token, (B, T) each."""
-        config, mask = self.config, rollout.mask
-        # 2. (continued) Penalise a missing end of turn.
-        scores = rollout.scores - config.missing_end_penalty * ~rollout.ended
-        if config.normalise_rewards:
+    # --- one rollout ---
+
+    def roll_out(self, number: int) -> Rollout:
+        """Episodes on the prompts of a rollout, with everything that stays fixed.
+
+        Every process samples and measures its share, then all hold all of them.
+        """
+        args, world = self.args, self.accelerator.num_processes
+        rows = prompt_rows(number, args.episodes, len(self.prompts), args.seed)
+        draws = uniform_draws(
+            args.episodes, args.max_completion_length, seeded(args.seed, 1, number)
+        )
+        mine = range(args.episodes)[self.accelerator.process_index :: world]
+        with self.accelerator.autocast():
+            # 1. Sample a reply to each prompt, and score the texts.
+            episodes = sample(
+                self.model.policy,
+                self.reward,
+                self.processing_class,
+                [self.prompts[rows[place]] for place in mine],
+                draws[list(mine)],
+                max_prompt_length=args.max_prompt_length,
+                temperature=args.temperature,
+            )
+            # 2. Measure every token under policy, reference and critic.
+            measure(
+                episodes,
+                self.model,
+                self.reference_logits,
+                temperature=args.temperature,
+                micro_batch_size=args.per_device_train_batch_size,
+            )
+        return stack(self._everyone(mine, episodes), self.args.device)
+
+    def reference_logits(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Logits (N, V) of the reference at the reply tokens of a batch."""
+        policy = self.model.policy
+        off = policy.disable_adapter if self.ref_model is None else nullcontext
+        with off():
+            return language_logits(self.ref_model or policy)(ids, targets)
+
+    def _everyone(self, mine: Sequence[int], episodes: list[Episode]) -> list[Episode]:
+        if self.accelerator.num_processes == 1:
+            return episodes
+        placed = gather_object(list(zip(mine, episodes)))
+        return [episode for _, episode in sorted(placed, key=lambda pair: pair[0])]
+
+    def begin(self, number: int) -> None:
+        """Sample a rollout and work out what its tokens are worth."""
+        args = self.args
+        self.rollout, self.metrics, self.over = self.roll_out(number), [], False
+        scores = self.rollout.scores - args.missing_eos_penalty * ~self.rollout.ended
+        if args.normalise_rewards:
             self.moments.update(scores)
             scores = self.moments.normalise(scores)
+        self.credit = assign_credit(self.rollout, scores, args, self.kl_coef.item())
 
-        # 3. Each token is charged its KL to the reference, the last one gets the score.
-        kl = losses.kl_estimate(
-            rollout.logprobs, rollout.reference_logprobs, config.kl_estimator
-        )
-        clipped = scores.clamp(-config.reward_clip, config.reward_clip)
-        last = mask.sum(1, keepdim=True) - 1
-        rewards = (-config.kl_coef * kl).scatter_add(1, last, clipped.unsqueeze(1))
+    # --- its updates ---
 
-        # 4. Generalised advantage estimation.
-        advantages, returns = losses.gae(
-            rewards, rollout.values, mask, config.gamma, config.lam
+    def get_train_dataloader(self) -> DataLoader:
+        """The numbers of the updates: all else follows from them and the seed."""
+        return DataLoader(
+            range(self.args.max_steps), collate_fn=lambda batch: {"update": batch[0]}
         )
 
-        # 5. Advantages of the whole batch to mean 0, variance 1.
-        if config.whiten_advantages:
-            advantages = losses.masked_whiten(advantages, mask)
-        return advantages, returns
+    def training_step(self, model: nn.Module, inputs: dict, *_, **__) -> Tensor:
+        """The gradient of one mini-batch; a new rollout comes before its first."""
+        number, update = divmod(inputs["update"], self.args.updates)
+        if update == 0:
+            self.begin(number)
+        if self.over:
+            return torch.zeros((), device=self.args.device)
+        # 6. Several passes over the rollout in random mini-batches.
+        epoch, part = divmod(update, self.args.num_mini_batches)
+        order = torch.randperm(
+            self.args.episodes, generator=seeded(self.args.seed, 2, number, epoch)
+        )
+        rows = order.chunk(self.args.num_mini_batches)[part].tolist()
+        metrics = self.backward(model, rows)
+        self.metrics.append(metrics)
+        if not metrics["ratio"] <= self.args.max_ratio:  # also stops at nan
+            self.over = True
+            model.zero_grad(set_to_none=True)  # the optimiser passes over what has none
+        loss = metrics["policy_loss"] + self.args.vf_coef * metrics["value_loss"]
+        return torch.tensor(loss, device=self.args.device)
 
-    def learn(
-        self, rollout: Rollout, advantages: Tensor, returns: Tensor
-    ) -> Iterator[dict[str, float]]:
-        """Update policy and critic; yields the metrics of each minibatch."""
-        # 6. Several passes over the batch in random minibatches, with clipped losses.
-        for _ in range(self.config.epochs):
-            order = torch.randperm(self.config.batch_size, generator=self.random)
-            for rows in order.chunk(self.config.minibatches):
-                self.optimizer.zero_grad()
-                metrics = self.backward(rollout, advantages, returns, rows.tolist())
-                yield metrics
-                if not metrics["ratio"] <= self.config.max_ratio:  # also stops at nan
-                    return
-                for model in (self.policy, self.critic):
-                    clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
-                self.optimizer.step()
-
-    def backward(
-        self, rollout: Rollout, advantages: Tensor, returns: Tensor, rows: list[int]
-    ) -> dict[str, float]:
-        """Add up the gradients of one minibatch; its metrics, means over its tokens."""
-        config = self.config
-        total = rollout.mask[rows].sum()
-        means: dict[str, Tensor] = {}
-        for part, ids, targets in micro_batches(
-            rollout.episodes, rows, config.micro_batch_size, self.policy.device
-        ):
-            mask, old = rollout.mask[part], rollout.logprobs[part]
-            logits = policy_logits(self.policy, ids, targets, config.temperature)
-            tokens = ids[:, 1:][targets]
-            logprobs = spread(losses.token_logprobs(logits, tokens), mask)
-            policy_loss = losses.ppo_policy_loss(
-                logprobs, old, advantages[part], mask, config.clip
+    def backward(self, model: nn.Module, rows: list[int]) -> dict[str, float]:
+        """Add up the gradient of a mini-batch; its metrics, means over its tokens."""
+        world = self.accelerator.num_processes
+        total = self.rollout.mask[rows].sum()
+        rows = sorted(rows, key=lambda row: sum(map(len, self.rollout.episodes[row])))
+        mine = rows[self.accelerator.process_index :: world]
+        batches = list(
+            micro_batches(
+                self.rollout.episodes,
+                mine,
+                self.args.per_device_train_batch_size,
+                self.args.device,
             )
-            values = spread(reply_values(self.critic, ids, targets), mask)
-            value_loss = losses.value_loss(
-                values, rollout.values[part], returns[part], mask, config.value_clip
-            )
-            share = mask.sum() / total  # every token of the minibatch counts once
-            ((policy_loss + value_loss) * share).backward()
-
-            ratio = (logprobs.detach() - old).exp()
-            outside = ((ratio - 1).abs() > config.clip).float()
-            metrics = {
-                "policy_loss": policy_loss.detach(),
-                "value_loss": value_loss.detach(),
-                "ratio": losses.masked_mean(ratio, mask),
-                "clip_fraction": losses.masked_mean(outside, mask),
-            }
+        )
+        sums: dict[str, Tensor] = {}
+        for at, batch in enumerate(batches):
+            last = at == len(batches) - 1
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                loss, metrics = self.clipped_losses(model, *batch)
+                share = self.rollout.mask[batch[0]].sum() / total
+                # every token of the mini-batch counts once; DDP takes means of processes
+                self.accelerator.backward(loss * share * world)
             for name, value in metrics.items():
-                means[name] = means.get(name, 0.0) + value * share
-        return {name: float(value) for name, value in means.items()}
+                sums[name] = sums.get(name, 0.0) + value * share
+        means = torch.stack(list(sums.values()))
+        if world > 1:
+            means = self.accelerator.reduce(means)
+        return dict(zip(sums, means.tolist()))
 
-    @torch.no_grad()
-    def move_reference(self) -> None:
-        """Let the reference follow the policy slowly, if asked to."""
-        # 7. reference <- (1 - ref_ema) reference + ref_ema policy: third factor of Xu.
-        if self.config.ref_ema:
-            pairs = zip(self.reference.parameters(), self.policy.parameters())
-            for reference, policy in pairs:
-                reference.lerp_(policy, self.config.ref_ema)
+    def clipped_losses(
+        self, model: nn.Module, rows: list[int], ids: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """PPO's loss () on some episodes, and metrics, all means over their tokens."""
+        args, mask = self.args, self.rollout.mask[rows]
+        old, old_values = self.rollout.logprobs[rows], self.rollout.values[rows]
+        with self.accelerator.autocast():
+            logits, values = model(ids, targets)
+        tokens = ids[:, 1:][targets]
+        logprobs = spread(
+            losses.token_logprobs(logits / args.temperature, tokens), mask
+        )
+        values = spread(values, mask)
+        policy_loss = losses.ppo_policy_loss(
+            logprobs, old, self.credit.advantages[rows], mask, args.cliprange
+        )
+        returns = self.credit.returns[rows]
+        value_loss = losses.value_loss(
+            values, old_values, returns, mask, args.cliprange_value
+        )
+        ratio = (logprobs.detach() - old).exp()
+        outside = ((ratio - 1).abs() > args.cliprange).float()
+        moved = ((values.detach() - old_values).abs() > args.cliprange_value).float()
+        metrics = {
+            "policy_loss": policy_loss.detach(),
+            "value_loss": value_loss.detach(),
+            "ratio": losses.masked_mean(ratio, mask),
+            "clip_fraction": losses.masked_mean(outside, mask),
+            "value_clip_fraction": losses.masked_mean(moved, mask),
+        }
+        return policy_loss + args.vf_coef * value_loss, metrics
+
+    def finish(self) -> None:
+        """After the last update of a rollout: move what follows the policy, and log."""
+        # 7. The reference follows slowly, and the KL coefficient seeks its target.
+        if self.args.ref_ema:
+            pairs = zip(self.ref_model.parameters(), self.model.policy.parameters())
+            with torch.no_grad():
+                for reference, policy in pairs:
+                    reference.lerp_(policy, self.args.ref_ema)
+        # 8. Log.
+        record = summarise(self.rollout, self.credit, self.metrics)
+        record["kl_coef"] = self.kl_coef.item()
+        kl_coef = adapted(
+            self.kl_coef.item(), record["kl"], self.args.episodes, self.args
+        )
+        self.kl_coef.fill_(kl_coef)
+        number = self.state.global_step // self.args.updates
+        self.log({"rollout": number, **record})
+
+    # --- optimiser and checkpoints ---
+
+    def create_optimizer(self, model: nn.Module | None = None):
+        """The optimiser that the arguments name, with a learning rate for each part."""
+        if self.optimizer is None:
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            rates = {
+                "policy": self.args.learning_rate,
+                "critic": self.args.critic_learning_rate,
+            }
+            parts = self.model.parts().items()
+            groups = [{"params": part, "lr": rates[name]} for name, part in parts]
+            self.optimizer = kind(groups, **settings)
+        return self.optimizer
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        """Clip policy and critic each by itself: one must not slow the other down."""
+        norms = [
+            clip_grad_norm_(part, self.args.max_grad_norm)
+            for part in self.model.parts().values()
+        ]
+        return torch.stack(norms).norm()
+
+    def changing(self) -> dict[str, Tensor]:
+        """Every tensor that training changes, by name: what a checkpoint must hold."""
+        parts = nn.ModuleDict({"model": self.model, "moments": self.moments})
+        tensors = {n: p for n, p in parts.named_parameters() if p.requires_grad}
+        tensors |= {f"moments.{n}": b for n, b in self.moments.named_buffers()}
+        if self.args.ref_ema:
+            named = self.ref_model.named_parameters(prefix="reference")
+            tensors |= dict(named)
+        return {**tensors, "kl_coef": self.kl_coef}
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None):
+        """Save the policy, as `from_pretrained` reads it, and the trainer's own state."""
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.policy.save_pretrained(folder)
+        self.processing_class.save_pretrained(folder)
+        state = {name: each.detach().cpu() for name, each in self.changing().items()}
+        save_file(state, folder / STATE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        """Put the state of a checkpoint in place; raises ValueError if it has none."""
+        file = Path(resume_from_checkpoint) / STATE
+        if not file.exists():
+            raise ValueError(f"{file}: not there, so this is no checkpoint of PPO")
+        stored, changing = load_file(file), self.changing()
+        if odd := stored.keys() ^ changing.keys():
+            raise ValueError(f"{file}: another run's, it differs in {min(odd)}")
+        with torch.no_grad():
+            for name, tensor in changing.items():
+                tensor.copy_(stored[name])
 
 
-class RunningMoments:
-    """Mean and variance of all values seen, batch by batch (Chan et al. 1979)."""
+class RolloutEnd(TrainerCallback):
+    """Finishes rollouts, and puts off checkpoints until one is finished."""
 
-    def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, 0.0, 0.0
+    def __init__(self, trainer: PPOTrainer) -> None:
+        self.trainer, self.wanted = trainer, False
 
-    def update(self, values: Tensor) -> None:
-        """Take in a batch of values (B,)."""
-        count, mean = len(values), values.mean().item()
-        shift, total = mean - self.mean, self.count + count
-        squares = (values - mean).square().sum().item()
-        self.squares += squares + shift**2 * self.count * count / total
-        self.mean += shift * count / total
-        self.count = total
-
-    def normalise(self, values: Tensor) -> Tensor:
-        """Values (B,) on the scale of everything seen; `update` comes first."""
-        deviation = (self.squares / self.count) ** 0.5
-        return (values - self.mean) / max(deviation, 1e-6)
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.wanted |= control.should_save
+        between = state.global_step % args.updates == 0
+        control.should_save = self.wanted and between
+        if between:
+            self.trainer.finish()
+            self.wanted = False
 
 
-def summarise(
-    rollout: Rollout, returns: Tensor, updates: list[dict[str, float]]
-) -> dict[str, float]:
-    """The record of one step. KL is in nats per reply, entropy in nats per token.
+def reward_function(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> RewardFunction:
+    """A reward model as a function of texts, cut to `max_length` tokens."""
 
-    `reward` is the score alone, without penalties; `tokens` counts prompts and replies;
-    losses, ratio and clip fraction are means over the updates. The rest describes the
-    policy that sampled the batch.
-    """
-    # 8. Log.
-    logprobs, mask = rollout.logprobs, rollout.mask
+    def reward(prompts: list[str], completions: list[str], **_) -> Sequence[float]:
+        return reward_scores(
+            model, tokenizer, prompts, completions, max_length=max_length
+        )
 
-    def kl(kind: str) -> float:
-        estimate = losses.kl_estimate(logprobs, rollout.reference_logprobs, kind)
-        return estimate.sum(1).mean().item()
-
-    explained = losses.explained_variance(returns, rollout.values, mask)
-    return {
-        "reward": rollout.scores.mean().item(),
-        "kl": kl("k1"),
-        "kl_k3": kl("k3"),
-        "entropy": losses.masked_mean(rollout.entropy, mask).item(),
-        "reply_length": mask.sum(1).float().mean().item(),
-        "ended": rollout.ended.float().mean().item(),
-        "explained_variance": explained.item(),
-        "tokens": sum(len(ids) for episode in rollout.episodes for ids in episode),
-        "updates": len(updates),
-        **{name: fmean(update[name] for update in updates) for name in updates[0]},
-    }
+    return reward

@@ -35,6 +35,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     ),
 }
 STAGES["09_compare"] = tuple(STAGES)
+STAGES["10_ppo_curves"] = ("00_data", "04_reward_model", "05_sft", "07_ppo")
 
 
 class RunError(RuntimeError):

@@ -6,7 +6,6 @@ jobs is all that a notebook has to write down.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -17,9 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from helpers import codepairs, models, training
 from helpers.generate import generate
-from helpers.judge import RewardModelJudge, reward_scores
-from helpers.ppo import PPOConfig, PPOTrainer
-from helpers.progress import Progress
+from helpers.judge import reward_scores
 from helpers.project import job_folder
 from helpers.records import example_rows
 from helpers.training import Fit
@@ -226,56 +223,3 @@ def reference_folder(run: Path, method: str, seed: int) -> Path:
     if method in ("dpo", "sft"):
         return base_folder(run)
     return job_folder(run, "05_sft", seed=seed)
-
-
-def ppo(
-    out: Path,
-    *,
-    run: Path,
-    method: str,
-    init: str,
-    seed: int,
-    pairs: int,
-    config: PPOConfig,
-    max_length: int,
-) -> list[dict]:
-    """PPO from the SFT model of the seed, against the reward model of init and seed."""
-    start = job_folder(run, "05_sft", seed=seed)
-    reward = job_folder(
-        run, "04_reward_model", method="rm", init=init, pairs=pairs, seed=seed
-    )
-    tokenizer = models.load_tokenizer(start)
-    policy, reference = models.load_policy(start), models.load_policy(start)
-    trainer = PPOTrainer(
-        policy,
-        reference,
-        models.load_scorer(reward),
-        RewardModelJudge(reward, max_length=max_length).score,
-        tokenizer,
-        read_pairs(run, "train")["prompt"].tolist(),
-        replace(config, seed=seed),
-    )
-    progress = Progress("PPO")
-    log = trainer.train(lambda entry: progress(entry["step"], config.steps))
-    models.save(policy, tokenizer, out)
-    rows = [
-        {"metric": name, "step": entry["step"], "value": value}
-        for entry in log
-        for name, value in entry.items()
-        if name != "step"
-    ]
-    tokens = sum(entry["tokens"] for entry in log)
-    return [
-        *rows,
-        {"metric": "train_flops", "value": ppo_flops(policy, tokens, config)},
-    ]
-
-
-def ppo_flops(policy, tokens: float, config: PPOConfig) -> float:
-    """FLOPs of PPO on `tokens` prompt and reply tokens, four models of like size.
-
-    2 per parameter and token read (sampling, reward, and once each policy, reference and
-    critic), 6 per parameter and token trained on, for policy and critic, every epoch.
-    """
-    weights = policy.num_parameters(exclude_embeddings=True)
-    return float(weights * tokens * (2 * 5 + 6 * 2 * config.epochs))

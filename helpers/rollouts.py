@@ -7,8 +7,10 @@ log-probabilities under the sampling policy and the reference, entropies and val
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers.generate import (
@@ -17,21 +19,81 @@ from helpers.generate import (
     generate,
     length_batches,
     reply_logits,
-    reply_values,
+    reply_states,
 )
 from helpers.losses import token_entropy, token_logprobs
 
-# texts of prompts and replies to one score each, (B,)
-RewardFunction = Callable[[list[str], list[str]], Tensor]
-# token ids of prompt and reply
-Episode = tuple[list[int], list[int]]
+# reward(prompts=texts, completions=texts): one finite score each, as TRL's trainers ask
+RewardFunction = Callable[..., Sequence[float] | Tensor]
+MEASURES = ("logprobs", "reference_logprobs", "entropy", "values")
+
+
+# --- policy and critic ---------------------------------------------------------------
+
+
+class ActorCritic(nn.Module):
+    """Policy and critic as one module: one forward, one optimiser, one checkpoint.
+
+    policy: a causal language model; critic: a sequence classifier with one label.
+    Without a critic, values are read by a linear head from the states of the policy,
+    whose trunk then runs once for both; the head starts at zero.
+    """
+
+    def __init__(self, policy: PreTrainedModel, critic: PreTrainedModel | None) -> None:
+        super().__init__()
+        self.policy, self.critic = policy, critic
+        if critic is None:
+            weight = policy.get_output_embeddings().weight
+            self.value_head = nn.Linear(weight.shape[1], 1).to(weight)
+            nn.init.zeros_(self.value_head.weight)
+            nn.init.zeros_(self.value_head.bias)
+
+    def forward(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, V) and values (N,) at the N reply tokens of a `collate`d batch."""
+        states = reply_states(self.policy, ids, targets)
+        logits = self.policy.get_output_embeddings()(states).float()
+        if self.critic is None:
+            return logits, self.value_head(states).squeeze(-1).float()
+        states = reply_states(self.critic, ids, targets)
+        return logits, self.critic.score(states).squeeze(-1).float()
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The trained parameters of policy and critic apart, for rates and clipping."""
+        everything = {"policy": [], "critic": []}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                of_policy = name.startswith("policy.")
+                everything["policy" if of_policy else "critic"].append(parameter)
+        return everything
+
+
+# --- episodes ------------------------------------------------------------------------
+
+
+@dataclass
+class Episode:
+    """A prompt, the reply that was sampled to it, and what is known of each token.
+
+    `ended` is False where the reply was cut by length. The measures (T,) belong to the
+    T reply tokens: log-probabilities of the policy that sampled them and of the
+    reference, entropies of the former, in nats, and the critic's value before each.
+    """
+
+    prompt: list[int]
+    reply: list[int]
+    ended: bool
+    score: float
+    logprobs: Tensor | None = None
+    reference_logprobs: Tensor | None = None
+    entropy: Tensor | None = None
+    values: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Rollout:
     """B episodes of up to T reply tokens; (B, T) unless said, 0 where padded."""
 
-    episodes: list[Episode]
+    episodes: list[tuple[list[int], list[int]]]  # ids of prompt and reply
     scores: Tensor  # (B,) as the reward function gave them
     ended: Tensor  # (B,) False where the reply was cut by length
     mask: Tensor  # True at reply tokens
@@ -41,22 +103,33 @@ class Rollout:
     values: Tensor  # the critic's, of the state before each token
 
 
-@torch.no_grad()
-def roll_out(
+def stack(episodes: list[Episode], device: torch.device | str = "cpu") -> Rollout:
+    """The episodes as one batch, in their order."""
+    lengths = torch.tensor([len(each.reply) for each in episodes]).unsqueeze(1)
+    measures = {
+        name: pad_sequence([getattr(each, name) for each in episodes], batch_first=True)
+        for name in MEASURES
+    }
+    return Rollout(
+        episodes=[(each.prompt, each.reply) for each in episodes],
+        scores=torch.tensor([each.score for each in episodes], device=device),
+        ended=torch.tensor([each.ended for each in episodes], device=device),
+        mask=(torch.arange(int(lengths.max())) < lengths).to(device),
+        **{name: values.to(device) for name, values in measures.items()},
+    )
+
+
+def sample(
     policy: PreTrainedModel,
-    reference: PreTrainedModel,
-    critic: PreTrainedModel,
-    reward_function: RewardFunction,
+    reward: RewardFunction,
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[str],
+    draws: Tensor,
     *,
-    max_prompt_tokens: int,
-    max_new_tokens: int,
+    max_prompt_length: int,
     temperature: float,
-    seed: int,
-    micro_batch_size: int,
-) -> Rollout:
-    """Sample one reply to each prompt, score the texts, and measure every token.
+) -> list[Episode]:
+    """One reply to each prompt, of up to as many tokens as `draws` has columns, scored.
 
     Raises ValueError unless the reward function gives one finite score per reply.
     """
@@ -64,59 +137,109 @@ def roll_out(
         policy,
         tokenizer,
         prompts,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=draws.shape[1],
         temperature=temperature,
-        seed=seed,
-        max_prompt_tokens=max_prompt_tokens,
+        draws=draws,
+        max_prompt_tokens=max_prompt_length,
     )
-    scores = reward_function(prompts, [reply.text for reply in replies])
-    scores = torch.as_tensor(scores, dtype=torch.float32, device=policy.device)
+    texts = [reply.text for reply in replies]
+    scores = torch.as_tensor(reward(prompts=prompts, completions=texts)).float()
     if scores.shape != (len(prompts),) or not scores.isfinite().all():
         raise ValueError(
-            f"reward_function: expected {len(prompts)} finite scores, one per reply, "
+            f"reward: expected {len(prompts)} finite scores, one per reply, "
             f"got a tensor of shape {tuple(scores.shape)}: {scores}"
         )
+    return [
+        Episode(
+            encode_prompt(tokenizer, prompt, max_prompt_length),
+            reply.ids,
+            reply.ended,
+            score,
+        )
+        for prompt, reply, score in zip(prompts, replies, scores.tolist())
+    ]
 
-    encoded = [encode_prompt(tokenizer, text, max_prompt_tokens) for text in prompts]
-    episodes = list(zip(encoded, (reply.ids for reply in replies)))
-    lengths = torch.tensor([len(reply.ids) for reply in replies]).unsqueeze(1)
-    mask = (torch.arange(int(lengths.max())) < lengths).to(policy.device)
-    names = ("logprobs", "reference_logprobs", "entropy", "values")
-    measures = {name: torch.zeros(mask.shape, device=mask.device) for name in names}
-    everything = range(len(episodes))
-    batches = micro_batches(episodes, everything, micro_batch_size, policy.device)
-    for rows, ids, targets in batches:
+
+@torch.no_grad()
+def measure(
+    episodes: list[Episode],
+    model: ActorCritic,
+    reference_logits: Callable[[Tensor, Tensor], Tensor],
+    *,
+    temperature: float,
+    micro_batch_size: int,
+) -> None:
+    """Fill in the measures of every episode; `reference_logits(ids, targets)`: (N, V)."""
+    pairs = [(each.prompt, each.reply) for each in episodes]
+    device = model.policy.device
+    everything = range(len(pairs))
+    for rows, ids, targets in micro_batches(
+        pairs, everything, micro_batch_size, device
+    ):
         tokens = ids[:, 1:][targets]
-        logits = policy_logits(policy, ids, targets, temperature)
-        reference_logits = policy_logits(reference, ids, targets, temperature)
-        measured = {
+        logits, values = model(ids, targets)
+        logits = logits / temperature
+        flat = {
             "logprobs": token_logprobs(logits, tokens),
-            "reference_logprobs": token_logprobs(reference_logits, tokens),
+            "reference_logprobs": token_logprobs(
+                reference_logits(ids, targets) / temperature, tokens
+            ),
             "entropy": token_entropy(logits),
-            "values": reply_values(critic, ids, targets),
+            "values": values,
         }
-        for name, flat in measured.items():
-            measures[name][rows] = spread(flat, mask[rows])
-    ended = torch.tensor([reply.ended for reply in replies], device=mask.device)
-    return Rollout(episodes, scores, ended, mask, **measures)
+        lengths = targets.sum(1).tolist()
+        for name, measured in flat.items():
+            for row, piece in zip(rows, measured.cpu().split(lengths)):
+                setattr(episodes[row], name, piece)
+
+
+def language_logits(model: PreTrainedModel) -> Callable[[Tensor, Tensor], Tensor]:
+    """A model's logits (N, V) at the reply tokens of a `collate`d batch."""
+    return lambda ids, targets: reply_logits(model, ids, targets)
+
+
+# --- prompts and chance ---------------------------------------------------------------
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """A generator of its own for each tuple of numbers: order plays no part."""
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> 1))
+
+
+def prompt_rows(rollout: int, size: int, count: int, seed: int) -> list[int]:
+    """Which of `count` prompts a rollout takes: all once, then all in a new order."""
+    places = range(rollout * size, (rollout + 1) * size)
+    orders = {
+        turn: torch.randperm(count, generator=seeded(seed, 0, turn)).tolist()
+        for turn in {place // count for place in places}
+    }
+    return [orders[place // count][place % count] for place in places]
+
+
+def as_text(prompt: str | list[dict], tokenizer: PreTrainedTokenizerBase) -> str:
+    """A prompt as the text that a reply follows; conversations by the chat template."""
+    if isinstance(prompt, str):
+        return prompt
+    return tokenizer.apply_chat_template(
+        prompt, tokenize=False, add_generation_prompt=True
+    )
+
+
+# --- batches -------------------------------------------------------------------------
 
 
 def micro_batches(
-    episodes: list[Episode], rows: Sequence[int], size: int, device: torch.device
+    episodes: Sequence[tuple[list[int], list[int]]],
+    rows: Sequence[int],
+    size: int,
+    device: torch.device | str,
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """(rows, ids, target mask) of episodes of like length, so that little is padded."""
     lengths = [sum(map(len, episodes[row])) for row in rows]
     for batch in length_batches(lengths, size):
         part = [rows[index] for index in batch]
         yield part, *collate([episodes[row] for row in part], device)
-
-
-def policy_logits(
-    model: PreTrainedModel, ids: Tensor, targets: Tensor, temperature: float
-) -> Tensor:
-    """Logits (N, V) of the N reply tokens, of the distribution sampled from."""
-    logits = reply_logits(model, ids, targets)
-    return logits if temperature == 1 else logits / temperature
 
 
 def spread(flat: Tensor, mask: Tensor) -> Tensor:

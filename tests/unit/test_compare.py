@@ -82,7 +82,22 @@ def test_late_means_take_the_end_of_training_only():
         for step in range(1, 9)
     ]
     late = compare.late_mean(pd.DataFrame(rows), ["reward"], by=["init"])
-    assert late["base"] == pytest.approx((6 + 7 + 8) / 3)
+    assert late["base"] == pytest.approx((7 + 8) / 2)
+
+
+def test_late_differences_are_paired_over_seeds():
+    rows = [
+        {"method": method, "seed": seed, "metric": "kl", "step": 4, "value": value}
+        for method, shift in (("ppo", 0.0), ("ppo_no_kl", 2.0))
+        for seed, value in enumerate((1 + shift, 5 + shift, 3 + shift))
+    ]
+    table = compare.late_differences(pd.DataFrame(rows), ["kl"], opponent="ppo")
+    (row,) = table.to_dict("records")
+    assert (row["name"], row["metric"]) == ("ppo_no_kl", "kl")
+    # the seeds differ much, their differences do not
+    assert row["low"] == pytest.approx(2.0) and row["high"] == pytest.approx(2.0)
+    alone = compare.late_differences(pd.DataFrame(rows[:3]), ["kl"], opponent="ppo")
+    assert alone.empty and "interval" in alone
 
 
 def test_metrics_of_judges_become_a_table() -> None:

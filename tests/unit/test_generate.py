@@ -19,8 +19,9 @@ from helpers.generate import (
     encode_prompt,
     generate,
     length_batches,
-    reply_values,
+    reply_states,
     sequence_logprobs,
+    uniform_draws,
 )
 
 CORPUS = [
@@ -250,6 +251,20 @@ def test_sampling_follows_its_seed_and_its_filters(model: nn.Module) -> None:
     assert sample(top_p=1e-6) == sample(temperature=0.0)
 
 
+def test_sampled_replies_do_not_depend_on_batches(model: nn.Module) -> None:
+    def sample(prompts: list[str], **settings) -> list[list[int]]:
+        limits = {"max_new_tokens": 8, "max_prompt_tokens": 64}
+        replies = generate(
+            model, TOKENIZER, prompts, temperature=1.0, **limits, **settings
+        )
+        return [reply.ids for reply in replies]
+
+    draws = uniform_draws(len(PROMPTS), 8, torch.Generator().manual_seed(1))
+    everything = sample(PROMPTS, draws=draws)
+    assert everything == sample(PROMPTS, seed=1, batch_size=1)
+    assert everything[1:] == sample(PROMPTS[1:], draws=draws[1:])
+
+
 def test_sampled_tokens_follow_the_model(model: nn.Module) -> None:
     prompt = TOKENIZER(PROMPTS[0])["input_ids"]
     with torch.no_grad():
@@ -322,7 +337,7 @@ def test_the_last_value_is_the_classifier_score_of_the_state_before(tmp_path) ->
     pairs = [([5, 6], [7, 8, 9]), ([9], [4])]
     ids, mask = collate(pairs)
     with torch.no_grad():
-        values = reply_values(critic, ids, mask)
+        values = critic.score(reply_states(critic, ids, mask)).squeeze(-1)
         expected = [
             critic(torch.tensor([[*prompt, *reply[:-1]]])).logits.item()
             for prompt, reply in pairs

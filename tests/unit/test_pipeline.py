@@ -244,7 +244,7 @@ def test_files_are_checked_for_stages_that_do_not_run(project: Project) -> None:
 def test_stages_have_short_names() -> None:
     assert {stage_name(text, STAGES) for text in ("06_dpo", "06", "dpo")} == {"06_dpo"}
     assert select(list(STAGES), ["dpo", "00"]) == ["00_data", "06_dpo"]
-    assert select(list(STAGES), start="08") == ["08_evaluate", "09_compare"]
+    assert select(list(STAGES), start="09") == ["09_compare", "10_ppo_curves"]
 
 
 @pytest.mark.parametrize("tier", ["cpu", "smoke", "t4", "h100"])

@@ -1,15 +1,25 @@
-"""PPO: exact at the first step, solves a bandit, held back by its KL penalty."""
+"""PPO: exact at the first update, solves a bandit, resumes to the same records."""
 
 import copy
+import dataclasses
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import TrainerCallback
 
 from helpers import models
-from helpers.ppo import PPOConfig, PPOTrainer, RunningMoments
-from helpers.rollouts import Rollout
+from helpers.credit import RunningMoments, adapted, assign_credit
+from helpers.generate import encode
+from helpers.ppo import PPOTrainer
+from helpers.ppo_config import PPOConfig
+from helpers.project import ROOT
+from helpers.rollouts import Rollout, as_text, prompt_rows
+from tests.unit import launched_ppo
 
 PROMPTS = [
     "\n\nHuman: Name a herb.\n\nAssistant:",
@@ -17,23 +27,26 @@ PROMPTS = [
     "\n\nHuman: Hello!\n\nAssistant:",
 ]
 TOKENIZER = models.build_tokenizer(PROMPTS, 270)
-QUICK = PPOConfig(
-    steps=2,
-    batch_size=8,
-    minibatches=2,
-    epochs=2,
-    micro_batch_size=3,
-    max_prompt_tokens=24,
-    max_new_tokens=6,
-    lr=1e-3,
-    critic_lr=1e-3,
-    missing_end_penalty=0.0,
+QUICK = dict(
+    num_rollouts=2,
+    episodes=8,
+    num_mini_batches=2,
+    num_ppo_epochs=2,
+    per_device_train_batch_size=3,
+    max_prompt_length=24,
+    max_completion_length=6,
+    learning_rate=1e-3,
+    critic_learning_rate=1e-3,
+    missing_eos_penalty=0.0,
+    use_cpu=True,
+    disable_tqdm=True,
+    save_strategy="no",
 )
 
 
-def count_a(prompts: list[str], replies: list[str]) -> Tensor:
+def count_a(prompts: list[str], completions: list[str]) -> Tensor:
     """The bandit: one arm pays, the letter a. Its optimum is an a at every token."""
-    return torch.tensor([float(reply.count("a")) for reply in replies])
+    return torch.tensor([float(reply.count("a")) for reply in completions])
 
 
 @pytest.fixture(scope="module")
@@ -47,23 +60,40 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def trainer(folder):
-    def build(config: PPOConfig = QUICK, reward=count_a, **changes) -> PPOTrainer:
+def trainer(folder, tmp_path):
+    def build(reward=count_a, shared=False, peft=None, **changes) -> PPOTrainer:
         torch.set_num_threads(1)
-        policy = models.load_policy(folder).cpu()
-        reference = copy.deepcopy(policy)
-        critic = models.load_scorer(folder).cpu()
-        config = replace(config, **changes)
-        return PPOTrainer(policy, reference, critic, reward, TOKENIZER, PROMPTS, config)
+        settings = {"output_dir": str(tmp_path), **QUICK, **changes}
+        return PPOTrainer(
+            models.load_policy(folder).cpu(),
+            reward,
+            PPOConfig(**settings),
+            PROMPTS,
+            TOKENIZER,
+            value_model=None if shared else models.load_scorer(folder).cpu(),
+            peft_config=peft,
+        )
 
     return build
+
+
+def trained(ppo: PPOTrainer, **resume) -> list[dict]:
+    """The records of a run, one for each rollout."""
+    ppo.train(**resume)
+    return [entry for entry in ppo.state.log_history if "rollout" in entry]
+
+
+def credit_of(ppo: PPOTrainer, rollout: Rollout):
+    return assign_credit(rollout, rollout.scores, ppo.args, ppo.args.kl_coef)
 
 
 # --- exact ---------------------------------------------------------------------------
 
 
-def test_the_first_update_starts_at_ratio_one_and_no_divergence(trainer) -> None:
-    (record,) = trainer(steps=1, epochs=1, minibatches=1).train()
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_first_update_starts_at_ratio_one_and_no_divergence(trainer, shared):
+    once = {"num_rollouts": 1, "num_ppo_epochs": 1, "num_mini_batches": 1}
+    (record,) = trained(trainer(shared=shared, **once))
     assert record["ratio"] == pytest.approx(1.0, abs=1e-5)
     assert record["clip_fraction"] == 0.0
     assert record["kl"] == pytest.approx(0.0, abs=1e-5)
@@ -73,10 +103,10 @@ def test_the_first_update_starts_at_ratio_one_and_no_divergence(trainer) -> None
 
 def test_logprobs_are_those_of_the_distribution_sampled_from(trainer) -> None:
     ppo = trainer(temperature=0.5)
-    rollout = ppo.roll_out()
+    rollout = ppo.roll_out(0)
     prompt, reply = rollout.episodes[0]
     with torch.no_grad():
-        logits = ppo.policy(torch.tensor([prompt + reply])).logits[0]
+        logits = ppo.model.policy(torch.tensor([prompt + reply])).logits[0]
     distributions = (logits / 0.5).log_softmax(-1)[len(prompt) - 1 : -1]
     expected = distributions[range(len(reply)), reply]
     assert torch.allclose(rollout.logprobs[0, : len(reply)], expected, atol=1e-5)
@@ -94,14 +124,16 @@ def ragged(rollout: Rollout) -> Rollout:
     return replace(rollout, episodes=episodes, mask=mask, **cut)
 
 
-def test_micro_batches_do_not_change_the_gradient(trainer) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_micro_batches_do_not_change_the_gradient(trainer, shared) -> None:
     gradients = []
     for size in (1, 3, 8):
-        ppo = trainer(micro_batch_size=size)
-        rollout = ragged(ppo.roll_out())
-        ppo.backward(rollout, *ppo.assign_credit(rollout), list(range(8)))
-        parts = [p.grad for m in (ppo.policy, ppo.critic) for p in m.parameters()]
-        gradients.append(torch.cat([p.flatten() for p in parts if p is not None]))
+        ppo = trainer(shared=shared, per_device_train_batch_size=size)
+        ppo.rollout = ragged(ppo.roll_out(0))
+        ppo.credit = credit_of(ppo, ppo.rollout)
+        ppo.backward(ppo.model, list(range(8)))
+        parts = [p.grad for p in ppo.model.parameters() if p.grad is not None]
+        gradients.append(torch.cat([p.flatten() for p in parts]))
     assert gradients[0].norm() > 0.01
     for other in gradients[1:]:
         assert torch.allclose(gradients[0], other, atol=1e-6)
@@ -109,33 +141,36 @@ def test_micro_batches_do_not_change_the_gradient(trainer) -> None:
 
 def test_a_reward_is_the_score_at_the_end_minus_the_divergence(trainer) -> None:
     ppo = trainer(gamma=1.0, lam=1.0, kl_coef=0.5, whiten_advantages=False)
-    rollout = ppo.roll_out()
+    rollout = ppo.roll_out(0)
     reference = rollout.logprobs - 0.1 * rollout.mask
     rollout = replace(rollout, reference_logprobs=reference)
-    _, returns = ppo.assign_credit(rollout)
+    credit = credit_of(ppo, rollout)
     lengths = rollout.mask.sum(1)
     # undiscounted, the return of the first token is everything that is still to come
     expected = rollout.scores - 0.5 * 0.1 * lengths
-    assert torch.allclose(returns[:, 0], expected, atol=1e-5)
-    last = returns.gather(1, lengths.unsqueeze(1) - 1).squeeze(1)
+    assert torch.allclose(credit.returns[:, 0], expected, atol=1e-5)
+    assert torch.allclose(credit.rewards.sum(1), expected, atol=1e-5)
+    last = credit.returns.gather(1, lengths.unsqueeze(1) - 1).squeeze(1)
     assert torch.allclose(last, rollout.scores - 0.5 * 0.1, atol=1e-5)
 
 
-def test_missing_ends_are_penalised_and_rewards_clipped(trainer) -> None:
+def test_missing_ends_are_penalised_and_rewards_clipped(trainer, monkeypatch) -> None:
     settings = {"kl_coef": 0.0, "lam": 1.0, "whiten_advantages": False}
-    ppo = trainer(missing_end_penalty=1.5, reward_clip=2.0, **settings)
+    ppo = trainer(missing_eos_penalty=1.5, reward_clip=2.0, **settings)
     scores = torch.tensor([0.0, 0.0, 9.0, -9.0] * 2)
     ended = torch.tensor([True, False, True, True] * 2)
-    _, returns = ppo.assign_credit(replace(ppo.roll_out(), scores=scores, ended=ended))
-    assert returns[:4, 0].tolist() == pytest.approx([0.0, -1.5, 2.0, -2.0])
+    rollout = replace(ppo.roll_out(0), scores=scores, ended=ended)
+    monkeypatch.setattr(ppo, "roll_out", lambda number: rollout)
+    ppo.begin(0)
+    assert ppo.credit.returns[:4, 0].tolist() == pytest.approx([0.0, -1.5, 2.0, -2.0])
 
 
 def test_whitening_is_a_switch(trainer) -> None:
     spreads = []
     for switch in (True, False):
         ppo = trainer(whiten_advantages=switch)
-        rollout = ppo.roll_out()
-        advantages, _ = ppo.assign_credit(rollout)
+        rollout = ppo.roll_out(0)
+        advantages = credit_of(ppo, rollout).advantages
         spreads.append(advantages[rollout.mask].var(correction=0).item())
     assert spreads[0] == pytest.approx(1.0, abs=1e-4)
     assert abs(spreads[1] - 1.0) > 0.01
@@ -151,11 +186,14 @@ def test_running_moments_equal_those_of_all_values() -> None:
 
 def test_the_reference_stays_unless_it_follows_the_policy(trainer) -> None:
     def moved(share: float) -> tuple[float, float]:
-        ppo = trainer(ref_ema=share, steps=1)
-        before = copy.deepcopy(ppo.reference.state_dict())
+        ppo = trainer(ref_ema=share, num_rollouts=1)
+        before = copy.deepcopy(ppo.ref_model.state_dict())
         ppo.train()
-        policy, name = ppo.policy.state_dict(), "model.decoder.layers.0.fc1.weight"
-        step = ppo.reference.state_dict()[name] - before[name]
+        policy, name = (
+            ppo.model.policy.state_dict(),
+            "model.decoder.layers.0.fc1.weight",
+        )
+        step = ppo.ref_model.state_dict()[name] - before[name]
         return step.norm().item(), (policy[name] - before[name]).norm().item()
 
     assert moved(0.0)[0] == 0.0
@@ -163,97 +201,213 @@ def test_the_reference_stays_unless_it_follows_the_policy(trainer) -> None:
     assert reference == pytest.approx(0.25 * policy, rel=1e-3)
 
 
+def test_the_coefficient_seeks_its_target(trainer) -> None:
+    args = trainer(target_kl=6.0, kl_horizon=100).args
+    # Ziegler et al.: the error is clipped to a fifth, and counts by episodes / horizon
+    assert adapted(0.1, 6.6, 10, args) == pytest.approx(0.1 * (1 + 0.1 * 0.1))
+    assert adapted(0.1, 60.0, 10, args) == pytest.approx(0.1 * (1 + 0.2 * 0.1))
+    assert adapted(0.1, 0.0, 10, args) == pytest.approx(0.1 * (1 - 0.2 * 0.1))
+    assert adapted(0.1, 60.0, 10, trainer().args) == 0.1
+    records = trained(trainer(target_kl=1e-3, kl_horizon=16, num_rollouts=4))
+    coefs = [record["kl_coef"] for record in records]
+    assert coefs[0] == pytest.approx(0.1) and coefs[-1] != coefs[0]
+
+
 # --- learning ------------------------------------------------------------------------
 
 
-def test_a_bandit_is_solved(trainer) -> None:
-    ppo = trainer(
-        steps=30, batch_size=32, micro_batch_size=32, lr=1e-2, critic_lr=1e-2,
-        kl_coef=0.0,
-    )  # fmt: skip
-    records = ppo.train()
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_bandit_is_solved(trainer, shared) -> None:
+    quick = {"num_rollouts": 30, "episodes": 32, "per_device_train_batch_size": 32}
+    rates = {"learning_rate": 1e-2, "critic_learning_rate": 1e-2, "kl_coef": 0.0}
+    records = trained(trainer(shared=shared, **quick, **rates))
     assert records[0]["reward"] < 0.3
-    assert records[-1]["reward"] > 0.9 * QUICK.max_new_tokens
+    assert records[-1]["reward"] > 0.9 * QUICK["max_completion_length"]
     assert records[-1]["entropy"] < records[0]["entropy"] / 2
 
 
 def test_the_penalty_keeps_the_policy_near_the_reference(trainer) -> None:
-    settings = {"steps": 12, "batch_size": 16, "micro_batch_size": 16, "lr": 1e-2}
-    free = trainer(kl_coef=0.0, **settings).train()[-1]
-    held = trainer(kl_coef=1.0, **settings).train()[-1]
+    quick = {"num_rollouts": 12, "episodes": 16, "learning_rate": 1e-2}
+    free = trained(trainer(kl_coef=0.0, **quick))[-1]
+    held = trained(trainer(kl_coef=1.0, **quick))[-1]
     assert held["kl_k3"] < free["kl_k3"] / 2
 
 
 def test_the_same_seed_gives_the_same_records(trainer) -> None:
     def records(seed: int) -> list[dict]:
-        return trainer(seed=seed, normalise_rewards=True).train()
+        return trained(trainer(seed=seed, normalise_rewards=True))
 
     assert records(1) == records(1)
     assert records(1) != records(2)
 
 
-def test_a_policy_that_runs_away_ends_its_batch_early(trainer) -> None:
-    ppo = trainer(steps=1, max_ratio=1e-3)
-    before = copy.deepcopy(ppo.policy.state_dict())
-    (record,) = ppo.train()
+def test_a_policy_that_runs_away_ends_its_rollout_early(trainer) -> None:
+    ppo = trainer(num_rollouts=1, max_ratio=1e-3)
+    before = copy.deepcopy(ppo.model.state_dict())
+    (record,) = trained(ppo)
     assert record["updates"] == 1
-    for name, weight in ppo.policy.state_dict().items():
+    for name, weight in ppo.model.state_dict().items():
         assert torch.equal(weight, before[name])
 
 
-# --- surroundings --------------------------------------------------------------------
+# --- as a trainer --------------------------------------------------------------------
+
+EVERYTHING = dict(
+    ref_ema=0.1, normalise_rewards=True, target_kl=0.01, kl_horizon=64,
+    lr_scheduler_type="linear", save_strategy="steps", num_rollouts=4,
+)  # fmt: skip
 
 
-def test_records_reach_the_callback_and_hold_every_metric(trainer) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_resumed_run_gives_the_same_records(trainer, shared, tmp_path) -> None:
+    # a checkpoint is asked for after update 5 of 4 a rollout: it comes after update 8
+    settings = {**EVERYTHING, "save_steps": 5, "shared": shared}
+    whole = trainer(**settings)
+    records = trained(whole)
+    assert (tmp_path / "checkpoint-8").exists()
+    resumed = trainer(**settings)
+    again = trained(resumed, resume_from_checkpoint=str(tmp_path / "checkpoint-8"))
+    assert again == records and len(records) == 4
+    for name, weight in whole.changing().items():
+        assert torch.equal(weight, resumed.changing()[name]), name
+
+
+def test_a_checkpoint_is_a_policy_that_loads(trainer, tmp_path) -> None:
+    ppo = trainer(save_strategy="steps", save_steps=4)
+    ppo.train()
+    loaded = models.load_policy(tmp_path / "checkpoint-8").state_dict()
+    for name, weight in ppo.model.policy.state_dict().items():
+        assert torch.equal(weight, loaded[name])
+
+
+def test_a_checkpoint_of_something_else_is_refused(trainer, tmp_path) -> None:
+    trainer(save_strategy="steps", save_steps=4).train()
+    with pytest.raises(ValueError, match="another run's, it differs in"):
+        trained(
+            trainer(shared=True), resume_from_checkpoint=str(tmp_path / "checkpoint-8")
+        )
+    (tmp_path / "checkpoint-8" / "ppo_state.safetensors").unlink()
+    with pytest.raises(ValueError, match="no checkpoint of PPO"):
+        trained(trainer(), resume_from_checkpoint=str(tmp_path / "checkpoint-8"))
+
+
+def test_records_reach_callbacks_and_hold_every_metric(trainer) -> None:
     seen: list[dict] = []
-    records = trainer().train(on_step=seen.append)
-    assert seen == records and [record["step"] for record in records] == [1, 2]
+
+    class Watch(TrainerCallback):
+        def on_log(self, args, state, control, logs, **kwargs) -> None:
+            seen.append(dict(logs))
+
+    ppo = trainer()
+    ppo.add_callback(Watch())
+    records = trained(ppo)
+    assert [record["rollout"] for record in records] == [1, 2]
+    assert [{**logs, "step": 4 * at} for at, logs in enumerate(seen[:2], 1)] == records
     assert set(records[0]) == {
-        "step", "reward", "kl", "kl_k3", "entropy", "reply_length", "ended",
-        "explained_variance", "tokens", "updates", "policy_loss", "value_loss", "ratio",
-        "clip_fraction",
+        "rollout", "reward", "kl", "kl_k3", "kl_coef", "entropy", "reply_length",
+        "ended", "explained_variance", "tokens", "updates", "policy_loss", "value_loss",
+        "ratio", "clip_fraction", "value_clip_fraction", "step", "epoch",
     }  # fmt: skip
 
 
-def test_the_reward_sees_every_prompt_before_any_comes_again(trainer) -> None:
-    seen: list[str] = []
+def test_adapters_are_trained_and_the_reference_is_the_policy_without(trainer) -> None:
+    peft = pytest.importorskip("peft")
+    lora = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
+    ppo = trainer(peft=lora, learning_rate=1e-2)
+    assert ppo.ref_model is None
+    trained_names = [
+        n for n, p in ppo.model.policy.named_parameters() if p.requires_grad
+    ]
+    assert trained_names and all("lora" in name for name in trained_names)
+    first, second = trained(ppo)
+    assert first["kl"] == pytest.approx(0.0, abs=1e-5) and abs(second["kl"]) > 1e-4
+    with pytest.raises(ValueError, match="reference of its own"):
+        trainer(peft=lora, ref_ema=0.1)
 
-    def reward(prompts: list[str], replies: list[str]) -> Tensor:
-        seen.extend(prompts)
-        return count_a(prompts, replies)
 
-    trainer(reward=reward, batch_size=6).step()
-    assert set(seen[:3]) == set(seen[3:]) == set(PROMPTS)
+def test_a_reward_model_serves_as_the_reward(trainer, folder) -> None:
+    scorer = models.load_scorer(folder, seed=3).cpu()
+    reward = trainer(reward=scorer).reward
+    prompt, reply = encode(TOKENIZER, PROMPTS[0], " a herb", 30)
+    with torch.no_grad():
+        expected = scorer(torch.tensor([prompt + reply])).logits.item()
+    scores = reward(prompts=PROMPTS[:1], completions=[" a herb"])
+    assert scores == pytest.approx([expected], abs=1e-5)
+
+
+def test_conversations_become_text_by_the_template() -> None:
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    asked = [{"role": "user", "content": "Hi"}]
+    assert as_text(asked, tokenizer) == "<user>Hi<assistant>"
+    assert as_text(PROMPTS[0], tokenizer) == PROMPTS[0]
+
+
+def test_every_prompt_comes_before_any_comes_again() -> None:
+    rows = [row for number in range(5) for row in prompt_rows(number, 6, 10, seed=3)]
+    for start in (0, 10, 20):
+        assert sorted(rows[start : start + 10]) == list(range(10))
+    assert rows[:10] != rows[10:20]
+    assert prompt_rows(1, 6, 10, seed=3) == rows[6:12]
 
 
 @pytest.mark.parametrize("scores", [torch.zeros(3), torch.full((8,), torch.nan)])
 def test_a_wrong_reward_is_refused(trainer, scores: Tensor) -> None:
     with pytest.raises(ValueError, match="expected 8 finite scores"):
-        trainer(reward=lambda prompts, replies: scores).step()
+        trainer(reward=lambda prompts, completions: scores).roll_out(0)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 9}, "multiple of minibatches"),
-        ({"epochs": 0}, "epochs = 0: expected at least 1"),
+        ({"episodes": 9}, "episodes = 9: expected a multiple of 2"),
+        ({"num_ppo_epochs": 0}, "num_ppo_epochs = 0: expected at least 1"),
         ({"temperature": 0.0}, "PPO must explore"),
-        ({"kl_estimator": "k4"}, "expected k1, k2 or k3"),
+        ({"kl_estimator": "k4"}, "'k4': expected k1, k2, k3"),
+        ({"max_steps": 3}, "max_steps = 3: expected 8"),
+        ({"gradient_accumulation_steps": 2}, "expected 1, mini-batches accumulate"),
+        ({"target_kl": 0.0}, "target_kl = 0.0: expected above 0"),
+        ({"ref_ema": 1.0}, "ref_ema = 1.0: expected in"),
     ],
 )
 def test_settings_that_cannot_train_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        replace(QUICK, **change)
+        PPOConfig(**{**QUICK, **change})
+
+
+def test_settings_survive_a_copy() -> None:
+    args = PPOConfig(**QUICK)
+    assert dataclasses.replace(args, seed=3).max_steps == args.max_steps == 8
 
 
 def test_no_prompts_are_refused(trainer) -> None:
     ppo = trainer()
     with pytest.raises(ValueError, match="no prompts"):
-        PPOTrainer(ppo.policy, ppo.reference, ppo.critic, count_a, TOKENIZER, [], QUICK)
+        PPOTrainer(ppo.model.policy, count_a, ppo.args, [], TOKENIZER)
 
 
 def test_the_values_come_from_the_score_head_of_the_critic(trainer) -> None:
     ppo = trainer()
     with torch.no_grad():
-        ppo.critic.score.weight.zero_()
-    assert (ppo.roll_out().values == 0).all()
+        ppo.model.critic.score.weight.zero_()
+    assert (ppo.roll_out(0).values == 0).all()
+
+
+def test_two_processes_give_the_records_of_one(folder, tmp_path) -> None:
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    launched_ppo.main(str(folder), str(one))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2", "-m", launched_ppo.__name__]
+    command += [str(folder), str(two)]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (json.loads(file.read_text("utf-8")) for file in (one, two))
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert len(one["records"]) == len(two["records"]) == 3
+    for single, shared in zip(one["records"], two["records"]):
+        assert shared == pytest.approx(single, rel=1e-4, abs=1e-5)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import jobs, recipes
+from helpers import jobs, online, recipes
 from helpers.digests import reached_from_cells, reached_from_function
 from helpers.params import ParameterError
 from helpers.progress import Line, Progress
@@ -182,7 +182,7 @@ def test_what_cannot_be_told_apart_counts_whole(tmp_path: Path) -> None:
 def test_jobs_of_the_package_know_their_code() -> None:
     reward, ppo = (
         reached_from_function(function, PROJECT.package)
-        for function in (recipes.reward_model, recipes.ppo)
+        for function in (recipes.reward_model, online.train)
     )
     assert {"recipes", "training", "trainers", "pairs"} <= set(reward)
     assert "ppo" in ppo and "ppo" not in reward

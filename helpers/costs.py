@@ -1,0 +1,130 @@
+"""The page "What it costs": the time of this run, and recorded measurements.
+
+A recorded measurement is a folder under `book/recorded`: `table.csv` and `about.json`
+(title, text, command, and where and when it was measured). The book shows it as it is.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.progress import write_json
+from helpers.project import ROOT
+from helpers.provenance import provenance
+from helpers.records import read_records
+
+INTRODUCTION = """\
+# What it costs
+
+The first two tables are of this run, on the machine that [Reproducibility](reproducibility)
+describes. The others were recorded: they take long, or need other software beside this
+project's, and are not measured again when the book is built. What each method costs
+together with all it needs stands in [the comparison](../notebooks/09_compare.ipynb).
+"""
+STAGES_TEXT = """
+Jobs run side by side, and one that is there already is not run again: a stage can be run
+anew in less time than its jobs took.
+"""
+JOBS_TEXT = """
+One job trains or examines one model; the mean is over seeds.
+"""
+
+
+def costs_page(run: Path, manifests: Mapping[str, dict], recorded: Path) -> str:
+    """The page as Markdown."""
+    parts = [
+        INTRODUCTION,
+        "## The stages of this run\n",
+        stage_times(manifests).to_markdown(index=False, disable_numparse=True),
+        STAGES_TEXT,
+        "## The jobs of this run\n",
+        job_times(run, manifests).to_markdown(index=False, disable_numparse=True),
+        JOBS_TEXT,
+    ]
+    for about in sorted(recorded.glob("*/about.json")):
+        parts += recording(about.parent)
+    return "\n".join(parts)
+
+
+def stage_times(manifests: Mapping[str, dict]) -> pd.DataFrame:
+    """Seconds and memory of every stage, and its share of the whole."""
+    total = sum(each["seconds"] for each in manifests.values())
+    rows = [
+        {
+            "stage": stage,
+            "last run, s": f"{each['seconds']:.0f}",
+            "share": f"{each['seconds'] / total:.0%}",
+            "its jobs, s": f"{each['job_seconds']:.0f}",
+            "peak memory, MiB": f"{each['peak_memory_mib']:.0f}",
+        }
+        for stage, each in manifests.items()
+    ]
+    jobs = sum(each["job_seconds"] for each in manifests.values())
+    last = {
+        "stage": "together",
+        "last run, s": f"{total:.0f}",
+        "its jobs, s": f"{jobs:.0f}",
+    }
+    return pd.DataFrame([*rows, last]).fillna("")
+
+
+def job_times(run: Path, manifests: Mapping[str, dict]) -> pd.DataFrame:
+    """Seconds of each kind of job: how many, mean and sum."""
+    kinds = ["stage", "method", "init", "pairs"]
+    tables = [read_records(run / stage / "records.parquet") for stage in manifests]
+    seconds = pd.concat([each[each["metric"] == "seconds"] for each in tables])
+    groups = seconds.groupby(kinds, sort=False, dropna=False)["value"]
+    found = groups.agg(jobs="count", mean="mean", total="sum").reset_index()
+    return pd.DataFrame(
+        {
+            "stage": found["stage"],
+            "kind": [
+                " ".join(filter(None, key))
+                for key in zip(found["method"], found["init"])
+            ],
+            "pairs": ["" if pd.isna(each) else f"{each:,}" for each in found["pairs"]],
+            "jobs": found["jobs"].map(str),
+            "mean, s": found["mean"].map("{:.1f}".format),
+            "together, s": found["total"].map("{:.0f}".format),
+        }
+    )
+
+
+# --- recorded measurements -----------------------------------------------------------
+
+
+def record(table: pd.DataFrame, out: Path, title: str, text: str, command: str) -> None:
+    """Write a measurement so that the book shows it: `table.csv` and `about.json`."""
+    out.mkdir(parents=True, exist_ok=True)
+    aside = out / ".table.csv.part"
+    table.to_csv(aside, float_format="%.4g")
+    aside.replace(out / "table.csv")
+    here = provenance(ROOT)
+    kept = ("commit", "python", "platform", "cpu_count", "device", "versions")
+    about = {
+        "title": title,
+        "text": text,
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        **{name: here[name] for name in kept if name in here},
+    }
+    write_json(about, out / "about.json")
+
+
+def recording(folder: Path) -> list[str]:
+    """A recorded measurement as Markdown."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    table = pd.read_csv(folder / "table.csv", dtype=str).fillna("")
+    packages = ("torch", "transformers", "trl")
+    versions = ", ".join(f"{name} {about['versions'][name]}" for name in packages)
+    machine = f"{about['cpu_count']} cores, device {about['device']}"
+    return [
+        f"\n## {about['title']}\n",
+        f"{about['text']}\n",
+        table.to_markdown(index=False, disable_numparse=True),
+        f"\nRecorded {about['date']} on {machine}, with {versions}:\n",
+        f"```bash\n{about['command']}\n```\n",
+    ]

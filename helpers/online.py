@@ -1,0 +1,305 @@
+"""Online methods behind one call: PPO (ours), RLOO and GRPO (TRL's).
+
+All of them sample replies to the same prompts, are paid by the same function of texts,
+and leave the same records. A further judge may watch: it scores the replies that are
+trained on and teaches nothing.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+from helpers import models
+from helpers.evaluation import judges
+from helpers.generate import encode_prompt
+from helpers.judge import Judge, RewardModelJudge
+from helpers.ppo import PPOTrainer
+from helpers.ppo_config import PPOConfig
+from helpers.progress import Progress
+from helpers.project import job_folder
+from helpers.recipes import read_pairs
+from helpers.runs import Stage
+
+
+@dataclass(frozen=True)
+class Online:
+    """How one policy is trained online; the same words for every method."""
+
+    rollouts: int
+    episodes: int  # replies a rollout
+    epochs: int  # passes over a rollout
+    minibatches: int  # updates a pass
+    learning_rate: float
+    critic_learning_rate: float  # PPO only
+    kl_coef: float
+    max_prompt_length: int
+    max_new_tokens: int
+    generations: int = 4  # replies a prompt, for RLOO and GRPO: their baseline
+    missing_eos_penalty: float = 1.0
+    whiten_advantages: bool = True  # PPO only
+    ref_ema: float = 0.0  # PPO only
+    seed: int = 0
+
+
+# PPO and its variants, as changes of the settings: Xu et al.'s three factors taken away
+# or added, and three ways to break a run
+VARIANTS: dict[str, Callable[[Online], dict]] = {
+    "ppo": lambda each: {},
+    "ppo_raw_advantages": lambda each: {"whiten_advantages": False},
+    "ppo_small_batch": lambda each: {
+        # as many episodes and passes in all, in a quarter of the batch
+        "episodes": each.episodes // 4,
+        "rollouts": each.rollouts * 4,
+    },
+    "ppo_ema_reference": lambda each: {"ref_ema": 0.05},
+    "ppo_no_kl": lambda each: {"kl_coef": 0.0},
+    "ppo_huge_rate": lambda each: {"learning_rate": 30 * each.learning_rate},
+}
+
+
+# --- what pays -----------------------------------------------------------------------
+
+
+class Payment:
+    """A reward on texts for all trainers; remembers the mean of every rollout.
+
+    `judge` watches. `penalty` is taken off replies without an end where the trainer
+    tells their token ids, as TRL's do; ours takes it off by itself.
+    """
+
+    def __init__(self, reward: Judge, judge: Judge, end: int, penalty: float) -> None:
+        self.reward, self.judge, self.end, self.penalty = reward, judge, end, penalty
+        self.__name__ = "payment"  # TRL names its metrics after it
+        self.seen: list[dict[str, float]] = []
+
+    def __call__(
+        self,
+        prompts: list[str],
+        completions: list[str],
+        completion_ids: list[list[int]] | None = None,
+        **_: object,
+    ) -> list[float]:
+        """One score for each reply."""
+        scores = np.asarray(self.reward.score(prompts, completions))
+        judged = np.asarray(self.judge.score(prompts, completions))
+        self.seen.append({"reward": scores.mean(), "judged": judged.mean()})
+        if completion_ids is not None:
+            cut = [not ids or ids[-1] != self.end for ids in completion_ids]
+            scores = scores - self.penalty * np.array(cut)
+        return scores.tolist()
+
+
+# --- one fit for each kind of method -------------------------------------------------
+
+
+def fit_ppo(
+    policy: PreTrainedModel,
+    critic: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    payment: Payment,
+    prompts: Sequence[str],
+    settings: Online,
+    out: Path,
+) -> list[dict]:
+    """Train in place by `PPOTrainer`; one row of metrics a rollout."""
+    config = PPOConfig(
+        **common(settings, out),
+        num_rollouts=settings.rollouts,
+        episodes=settings.episodes,
+        num_ppo_epochs=settings.epochs,
+        num_mini_batches=settings.minibatches,
+        critic_learning_rate=settings.critic_learning_rate,
+        kl_coef=settings.kl_coef,
+        max_prompt_length=settings.max_prompt_length,
+        missing_eos_penalty=settings.missing_eos_penalty,
+        whiten_advantages=settings.whiten_advantages,
+        ref_ema=settings.ref_ema,
+    )
+    trainer = PPOTrainer(
+        policy, payment, config, prompts, tokenizer, value_model=critic
+    )
+    return log_of(trainer, "rollout")
+
+
+def fit_grouped(
+    method: str,
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    payment: Payment,
+    prompts: Sequence[str],
+    settings: Online,
+    out: Path,
+) -> list[dict]:
+    """Train in place by TRL's RLOO or GRPO, as `fit_ppo`.
+
+    Their baseline is the other replies to the same prompt. `kl_coef` is RLOO's weight of
+    the KL in the reward, as in PPO, and GRPO's of the KL in the loss.
+    """
+    config, trainer = {
+        "rloo": (RLOOConfig, RLOOTrainer),
+        "grpo": (GRPOConfig, GRPOTrainer),
+    }[method]
+    updates = settings.epochs * settings.minibatches
+    arguments = config(
+        **common(settings, out),
+        lr_scheduler_type="constant",
+        max_steps=settings.rollouts * updates,
+        per_device_train_batch_size=settings.episodes // settings.minibatches,
+        steps_per_generation=settings.minibatches,
+        num_iterations=settings.epochs,
+        num_generations=settings.generations,
+        beta=settings.kl_coef,
+        logging_steps=updates,
+        activation_checkpointing=torch.cuda.is_available(),
+    )
+    limit = settings.max_prompt_length
+    cut = [tokenizer.decode(encode_prompt(tokenizer, each, limit)) for each in prompts]
+    # TRL passes over a batch that is not full, so few prompts would train nothing
+    cut *= math.ceil(settings.episodes / len(cut))
+    fitted = trainer(
+        model=policy,
+        reward_funcs=payment,
+        args=arguments,
+        train_dataset=Dataset.from_dict({"prompt": cut}),
+        processing_class=tokenizer,
+    )
+    log = log_of(fitted, "completions/mean_length")
+    read = np.diff([0, *(entry["num_tokens"] for entry in log)])
+    return [in_our_words(entry, tokens) for entry, tokens in zip(log, read)]
+
+
+def in_our_words(entry: dict, tokens: float) -> dict:
+    """A log entry of TRL under the names of PPO's records; KL in nats per reply.
+
+    RLOO's KL is k1 of the policy that sampled, as PPO's; GRPO's is the mean of k3 over
+    the updates of the rollout.
+    """
+    length = entry["completions/mean_length"]
+    return {
+        "kl": entry["kl"] * length,  # TRL has it per token
+        "entropy": entry["entropy"],
+        "reply_length": length,
+        "ended": 1 - entry["completions/clipped_ratio"],
+        "tokens": tokens,
+    }
+
+
+def common(settings: Online, out: Path) -> dict:
+    """The arguments that all trainers share: quiet, seeded, nothing reported."""
+    return dict(
+        output_dir=str(out),
+        learning_rate=settings.learning_rate,
+        max_completion_length=settings.max_new_tokens,
+        seed=settings.seed,
+        use_cpu=not torch.accelerator.is_available(),
+        bf16=models.native_bf16(),
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+
+
+def log_of(trainer, marks: str) -> list[dict]:
+    """Train, and return the entries of its log that hold the metric `marks`."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress(type(trainer).__name__).callback())
+    trainer.train()
+    return [entry for entry in trainer.state.log_history if marks in entry]
+
+
+# --- the jobs of 07 and 10 -----------------------------------------------------------
+
+
+def shared_by(stage: Stage, params: Mapping[str, object]) -> dict:
+    """What all jobs are given, from the parameters of 07."""
+    rewards = stage.records("04_reward_model").query("method == 'rm'")
+    length, new = params["max_length"], params["max_new_tokens"]
+    settings = Online(
+        rollouts=params["steps"],
+        episodes=params["episodes"],
+        epochs=params["ppo_epochs"],
+        minibatches=params["minibatches"],
+        learning_rate=params["learning_rate"],
+        critic_learning_rate=params["critic_learning_rate"],
+        kl_coef=params["kl_coef"],
+        max_prompt_length=length - new,
+        max_new_tokens=new,
+    )
+    pairs = int(rewards["pairs"].max())
+    shared = {"pairs": pairs, "settings": settings, "max_length": length}
+    return {"run": stage.run, **shared}
+
+
+def train(
+    out: Path,
+    *,
+    run: Path,
+    method: str,
+    init: str,
+    seed: int,
+    pairs: int,
+    settings: Online,
+    max_length: int,
+) -> list[dict]:
+    """A policy from the SFT model of the seed, paid by the reward model of init and seed.
+
+    method: `rloo`, `grpo`, or one of `VARIANTS`. The judge that watches is the first of
+    the run's: the truth where it is known.
+    """
+    start = job_folder(run, "05_sft", seed=seed)
+    reward = job_folder(
+        run, "04_reward_model", method="rm", init=init, pairs=pairs, seed=seed
+    )
+    tokenizer, policy = models.load_tokenizer(start), models.load_policy(start)
+    settings = replace(settings, seed=seed)
+    payment = Payment(
+        RewardModelJudge(reward, max_length=max_length),
+        judges(run)[0],
+        tokenizer.eos_token_id,
+        settings.missing_eos_penalty,
+    )
+    prompts = read_pairs(run, "train")["prompt"].tolist()
+    if method in VARIANTS:
+        settings = replace(settings, **VARIANTS[method](settings))
+        critic = models.load_scorer(reward)
+        log = fit_ppo(policy, critic, tokenizer, payment, prompts, settings, out)
+    else:
+        log = fit_grouped(method, policy, tokenizer, payment, prompts, settings, out)
+    models.save(policy, tokenizer, out)
+    rows = as_rows(log, payment.seen, settings.episodes)
+    tokens = sum(row["value"] for row in rows if row["metric"] == "tokens")
+    passes = settings.epochs * tokens
+    cost = flops(policy, tokens, passes, with_critic=method in VARIANTS)
+    return [*rows, {"metric": "train_flops", "value": cost}]
+
+
+def as_rows(log: list[dict], seen: list[dict], episodes: int) -> list[dict]:
+    """Records of each rollout; a step is an episode, so batches of any size compare."""
+    passed = ("step", "epoch", "rollout")
+    return [
+        {"metric": name, "step": number * episodes, "value": float(value)}
+        for number, (entry, scores) in enumerate(zip(log, seen, strict=True), 1)
+        for name, value in {**entry, **scores}.items()
+        if name not in passed
+    ]
+
+
+def flops(
+    policy: PreTrainedModel, read: float, trained: float, with_critic: bool
+) -> float:
+    """FLOPs of online training on prompt and reply tokens, models of like size.
+
+    2 per parameter and token read: sampling, reward, policy, reference, and the critic;
+    6 per parameter and token trained on, in every pass, for the policy and the critic.
+    """
+    weights = policy.num_parameters(exclude_embeddings=True)
+    return float(
+        weights * (2 * (4 + with_critic) * read + 6 * (1 + with_critic) * trained)
+    )

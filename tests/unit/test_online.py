@@ -1,0 +1,123 @@
+"""Online methods: one call, one set of records, and each of them learns."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import models
+from helpers.online import (
+    VARIANTS,
+    Online,
+    Payment,
+    as_rows,
+    fit_grouped,
+    fit_ppo,
+    flops,
+)
+
+PROMPTS = [f"\n\nHuman: Name {what}.\n\nAssistant:" for what in ("a herb", "an oil")]
+TOKENIZER = models.build_tokenizer(PROMPTS, 270)
+SETTINGS = Online(
+    rollouts=12,
+    episodes=32,
+    epochs=2,
+    minibatches=2,
+    learning_rate=1e-2,
+    critic_learning_rate=1e-2,
+    kl_coef=0.01,
+    max_prompt_length=24,
+    max_new_tokens=6,
+    missing_eos_penalty=0.0,
+)
+
+
+def score(name: str, letter: str):
+    """A judge that counts a letter."""
+
+    def counts(prompts: list[str], replies: list[str]) -> np.ndarray:
+        return np.array([float(reply.count(letter)) for reply in replies])
+
+    return SimpleNamespace(name=name, score=counts)
+
+
+def payment() -> Payment:
+    end = TOKENIZER.eos_token_id
+    return Payment(score("reward", "a"), score("judge", "b"), end, penalty=1.5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("tiny")
+    tiny = models.build_opt(
+        TOKENIZER, hidden=32, layers=1, heads=2, max_positions=64, seed=0
+    )
+    models.save(tiny, TOKENIZER, out)
+    return out
+
+
+def fitted(method: str, folder, out, settings: Online = SETTINGS) -> list[dict]:
+    """The records of a run; the policy starts from the folder's model."""
+    torch.set_num_threads(1)
+    paid, policy = payment(), models.load_policy(folder).cpu()
+    if method == "ppo":
+        critic = models.load_scorer(folder).cpu()
+        log = fit_ppo(policy, critic, TOKENIZER, paid, PROMPTS, settings, out)
+    else:
+        log = fit_grouped(method, policy, TOKENIZER, paid, PROMPTS, settings, out)
+    return as_rows(log, paid.seen, settings.episodes)
+
+
+def curve(rows: list[dict], metric: str) -> list[float]:
+    return [row["value"] for row in rows if row["metric"] == metric]
+
+
+@pytest.mark.parametrize("method", ["ppo", "rloo", "grpo"])
+def test_every_method_learns_and_leaves_the_same_records(method, folder, tmp_path):
+    rows = fitted(method, folder, tmp_path)
+    reward = curve(rows, "reward")
+    assert len(reward) == SETTINGS.rollouts and reward[-1] > reward[0] + 1
+    steps = [row["step"] for row in rows if row["metric"] == "kl"]
+    assert steps == list(range(32, 12 * 32 + 1, 32))
+    shared = {"reward", "judged", "kl", "entropy", "reply_length", "ended", "tokens"}
+    assert shared <= {row["metric"] for row in rows}
+    if method != "grpo":  # measured there while the policy moves
+        assert curve(rows, "kl")[0] == pytest.approx(0.0, abs=1e-4)
+    lengths = np.array(curve(rows, "tokens")) / SETTINGS.episodes
+    assert (lengths > np.array(curve(rows, "reply_length"))).all()  # prompts count too
+
+
+@pytest.mark.parametrize("method", ["rloo", "grpo"])
+def test_the_same_seed_gives_the_same_records(method, folder, tmp_path) -> None:
+    short = replace(SETTINGS, rollouts=2)
+    assert fitted(method, folder, tmp_path, short) == fitted(
+        method, folder, tmp_path, short
+    )
+
+
+def test_payment_remembers_both_scores_and_asks_for_an_end() -> None:
+    paid, end = payment(), TOKENIZER.eos_token_id
+    scores = paid(
+        prompts=PROMPTS, completions=["aab", "b"], completion_ids=[[5, 6], [7, end]]
+    )
+    assert scores == [2.0 - 1.5, 0.0]
+    assert paid(prompts=PROMPTS, completions=["aab", "b"]) == [2.0, 0.0]
+    assert paid.seen == [{"reward": 1.0, "judged": 1.0}] * 2
+
+
+def test_variants_change_what_they_say_and_no_more() -> None:
+    changed = {name: replace(SETTINGS, **VARIANTS[name](SETTINGS)) for name in VARIANTS}
+    assert changed.pop("ppo") == SETTINGS
+    assert all(each != SETTINGS for each in changed.values())
+    small = changed["ppo_small_batch"]
+    assert small.episodes * 4 == SETTINGS.episodes
+    assert small.episodes * small.rollouts == SETTINGS.episodes * SETTINGS.rollouts
+
+
+def test_a_critic_costs_one_more_to_read_and_to_train(folder) -> None:
+    policy = models.load_policy(folder)
+    weights = policy.num_parameters(exclude_embeddings=True)
+    assert flops(policy, 10, 20, with_critic=False) == weights * (8 * 10 + 6 * 20)
+    assert flops(policy, 10, 20, with_critic=True) == weights * (10 * 10 + 12 * 20)
