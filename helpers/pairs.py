@@ -214,7 +214,7 @@ def last_block_at(trunk: nn.Module, columns: Tensor | None) -> Iterator[None]:
     def forward(self, *args, **kwargs):
         bound = signature.bind(self, *args, **kwargs)
         whole = {**bound.arguments, **bound.arguments.pop("kwargs", {})}
-        keys = whole[cache] = _Keys()
+        whole[cache] = _Keys()
         try:
             stock(**whole)
         except _Keys:

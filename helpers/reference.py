@@ -1,7 +1,7 @@
 """What frozen models say of pairs: log-probabilities of reply tokens, and weights.
 
-Both replies of a pair are read after one copy of their prompt, in batches within a budget
-of tokens. What was computed once for a model and a set of pairs can be kept in a folder.
+Both replies of a pair are read after one copy of their prompt. What was computed once for
+a model and a set of pairs can be kept in a folder.
 """
 
 import hashlib
@@ -12,57 +12,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from datasets import Dataset
-from torch import Tensor
 from transformers import PreTrainedModel
-from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.utils import hash_module
 
-from helpers.generate import evaluating
-from helpers.losses import TIS_RANGE, tis_weights, token_logprobs
-from helpers.pairs import budget_batches, sharing_prompts
+from helpers.losses import TIS_RANGE, tis_weights
+from helpers.scoring import token_scores
 
 SIDES = ("chosen", "rejected")
-BUDGET = 8192  # tokens a batch: fits the caches of a CPU and the memory of a small GPU
 
 
-@torch.inference_mode()
-def pair_scores(
-    model: PreTrainedModel, pairs: Iterable[dict], budget: int = BUDGET
-) -> pd.DataFrame:
+def pair_scores(model: PreTrainedModel, pairs: Dataset) -> pd.DataFrame:
     """Log-probability in nats of each reply token; columns `chosen` and `rejected`.
 
-    pairs: rows with `prompt_ids`, `chosen_ids`, `rejected_ids`. The result has one float
+    pairs: columns `prompt_ids`, `chosen_ids`, `rejected_ids`. The result has one float
     array per reply, as long as the reply, in the order of the pairs.
     """
-    rows = list(pairs)
-    names = ("prompt_ids", "chosen_ids", "rejected_ids")
-    lengths = [sum(len(row[name]) for name in names) for row in rows]
-    scores: dict[str, list] = {side: [None] * len(rows) for side in SIDES}
-    collate = DataCollatorForPreference(pad_token_id=0)
-    with evaluating(model):
-        for batch in budget_batches(lengths, budget):
-            found = _reply_scores(model, collate([rows[row] for row in batch]))
-            for place, each in enumerate(found):
-                side, row = divmod(place, len(batch))
-                scores[SIDES[side]][batch[row]] = each
-    return pd.DataFrame(scores)
-
-
-def _reply_scores(model: PreTrainedModel, batch: dict[str, Tensor]) -> list[np.ndarray]:
-    """As `pair_scores`, of one batch: chosen replies, then rejected ones."""
-    ids, mask, replies = (
-        batch[name].to(model.device)
-        for name in ("input_ids", "attention_mask", "completion_mask")
+    prompts = pairs["prompt_ids"]
+    encoded = [each for side in SIDES for each in zip(prompts, pairs[f"{side}_ids"])]
+    scores = token_scores(model, encoded)
+    return pd.DataFrame(
+        {"chosen": scores[: len(pairs)], "rejected": scores[len(pairs) :]}
     )
-    read = F.pad(replies[:, 1:], (0, 1)).bool()
-    with sharing_prompts(model, read):
-        trunk = model.get_decoder()
-        hidden = trunk(input_ids=ids, attention_mask=mask, use_cache=False)
-    logits = model.get_output_embeddings()(hidden.last_hidden_state[read])
-    flat = token_logprobs(logits.float(), ids[:, 1:][read[:, :-1]]).cpu()
-    return [each.numpy() for each in flat.split(read.sum(1).tolist())]
 
 
 # --- kept on disk --------------------------------------------------------------------
@@ -127,8 +98,8 @@ def random_weights(pairs: Dataset, seed: int) -> Dataset:
     return pairs
 
 
-def equal_weights(pairs: Dataset) -> Dataset:
-    """A control: every token counts 1, which leaves DPO."""
+def equal_weights(pairs: Dataset, seed: int = 0) -> Dataset:
+    """A control: every token counts 1, which leaves DPO; there is nothing to draw."""
     for side in SIDES:
         weights = [[1.0] * len(ids) for ids in pairs[f"{side}_ids"]]
         pairs = pairs.add_column(f"{side}_weights", weights)

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from trl import DPOConfig, DPOTrainer, RewardTrainer
 
 from helpers import losses, models, reference, trainers, training
-from helpers.generate import token_scores
+from helpers.scoring import token_scores
 from helpers.training import Fit
 
 PAIRS = pd.DataFrame(
