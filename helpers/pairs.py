@@ -212,9 +212,8 @@ def last_block_at(trunk: nn.Module, columns: Tensor | None) -> Iterator[None]:
     )
 
     def forward(self, *args, **kwargs):
-        bound = signature.bind(self, *args, **kwargs)
-        whole = {**bound.arguments, **bound.arguments.pop("kwargs", {})}
-        whole[cache] = _Keys()
+        given = signature.bind(self, *args, **kwargs).arguments
+        whole = given.pop("kwargs", {}) | given | {cache: _Keys()}
         try:
             stock(**whole)
         except _Keys:

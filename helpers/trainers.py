@@ -37,6 +37,8 @@ def score_labelled_positions(model: PreTrainedModel) -> None:
     The new one computes logits where there is a label, and the same outputs: shapes
     (batch, length - 1), zero where the label is -100.
     """
+    if is_peft_model(model):
+        model = model.get_base_model()
     stock = type(model).forward
 
     @functools.wraps(stock)

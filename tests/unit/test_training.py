@@ -3,12 +3,14 @@
 from copy import deepcopy
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig
 from torch.nn.utils.rnn import pad_sequence
 from trl import DPOConfig, DPOTrainer, RewardTrainer
 
@@ -209,6 +211,25 @@ def test_reference_scores_are_kept_and_found(policy, tokenizer, tmp_path, monkey
     again = preference_trainer("dpo", fresh, tokenizer, tmp_path, tmp_path / "cache")
     for name in ("ref_chosen_logps", "ref_rejected_logps"):
         assert first.train_dataset[name] == again.train_dataset[name]
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_adapters_are_trained_the_same_way(ahead, policy, tokenizer, tmp_path):
+    """TRL's own way with PEFT: the reference is the model with its adapter off."""
+    adapter = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    settings = training.arguments(Fit(1e-3, 4), tmp_path, 1)
+    trainer = trainers.PreferenceTrainer(
+        policy,
+        args=DPOConfig(**settings, precompute_ref_log_probs=ahead),
+        train_dataset=training.pair_dataset(PAIRS, tokenizer, 96),
+        processing_class=tokenizer,
+        peft_config=adapter,
+    )
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    shared = trainer.compute_loss(trainer.model, batch)
+    plain = DPOTrainer.compute_loss(trainer, trainer.model, batch)
+    torch.testing.assert_close(shared, plain)
+    assert abs(shared.item() - np.log(2)) > 1e-5
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
