@@ -1,11 +1,14 @@
 """Pairs a second: the trainers of this project against TRL's own, on the same pairs.
 
     python benchmarks/pairs.py compare --data ../shared/hh-rlhf
+    python benchmarks/pairs.py growth
 
-The model is a small OPT with random weights, the pairs are test pairs of the data, both
-read up to 384 tokens. Ours and stock take turns, each in a process of its own, so that
-the ratios hold where a machine's speed drifts and memory is what one trainer needed.
-Tokenising is not timed; the reference pass of DPO is.
+The model is a small OPT with random weights, the pairs are test pairs of the data that
+fit into 384 tokens, so that nobody has to cut or drop one. Ours and stock take turns,
+each in a process of its own, so that the ratios hold where a machine's speed drifts and
+memory is what one of them needed. Tokenising for a trainer and building it are not timed
+where TRL is told to do so in advance; the reference pass of DPO is. `scoring` is forward
+only: rewards of both replies, against a loop over padded batches in the given order.
 """
 
 import json
@@ -13,49 +16,91 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pandas as pd
 import torch
 import typer
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
-from helpers import hh, models, training
+from helpers import costs, hh, judge, models, training
 from helpers.progress import quiet
 from helpers.provenance import peak_memory_mib
 from helpers.training import Fit
 
 FIT = Fit(learning_rate=1e-4, batch_size=8, max_length=384)
 SHAPE = {"hidden": 128, "layers": 4, "heads": 4, "max_positions": FIT.max_length}
-KINDS, WHO = ("reward", "dpo"), ("ours", "stock")
+KINDS, WHO = ("reward", "dpo", "scoring"), ("ours", "stock")
+# what `growth` varies, one at a time, from 64 pairs of the model and lengths above
+GROWTH = {
+    "length": [(n, {"lengths": (n * 3 // 4, n)}) for n in (96, 192, 384)],
+    "width": [(64, {"hidden": 64}), (128, {}), (256, {"hidden": 256})],
+    "pairs": [(32, {"count": 32}), (64, {}), (128, {"count": 128})],
+}
+SIDES = ("chosen", "rejected")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+Data = Annotated[str, typer.Option(help="A data_source of 00_data.")]
+Subset = Annotated[str, typer.Option(help="helpful or harmless.")]
+Threads = Annotated[int, typer.Option(help="Threads of torch.")]
+Repeats = Annotated[int, typer.Option(help="Turns of each.")]
+Out = Annotated[str, typer.Option(help="Folder to record the table in.")]
 
 
 @app.command()
 def compare(
-    data: Annotated[str, typer.Option(help="A data_source of 00_data.")] = "built-in",
-    subset: Annotated[str, typer.Option(help="helpful or harmless.")] = "harmless",
+    data: Data = "built-in",
+    subset: Subset = "harmless",
     pairs: Annotated[int, typer.Option(help="Pairs a measurement.")] = 400,
-    repeats: Annotated[int, typer.Option(help="Turns of each.")] = 3,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    repeats: Repeats = 3,
+    threads: Threads = 2,
+    out: Out = "",
 ) -> None:
-    """Measure in turn and print a table."""
+    """Measure in turn and print a table: medians, spread, ratio to stock, memory."""
     quiet()
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder), data, subset, pairs)
-        rows = [
-            measured(kind, who, Path(folder), threads)
-            for _ in range(repeats)
-            for kind in KINDS
-            for who in WHO
-        ]
-    print(f"{pairs} {subset} pairs of {data}, {threads} threads, {repeats} turns\n")
-    print(table(pd.DataFrame(rows)).to_markdown(floatfmt=".1f"))
+        count = prepare(Path(folder), data, subset, pairs)
+        rows = in_turn(Path(folder), threads, repeats)
+    text = (
+        f"{count} {subset} pairs of {hh_name(data)}, {threads} threads, the median of "
+        f"{repeats} turns: pairs a second, their ratio to stock, and peak memory."
+    )
+    show(table(pd.DataFrame(rows)), out, "Batches of pairs", text, "compare")
+
+
+@app.command()
+def growth(
+    data: Data = "built-in",
+    subset: Subset = "harmless",
+    repeats: Repeats = 1,
+    threads: Threads = 2,
+    out: Out = "",
+) -> None:
+    """Seconds against length, model size and number of pairs: their log-log slopes."""
+    quiet()
+    rows = []
+    for what, points in GROWTH.items():
+        for size, change in points:
+            with tempfile.TemporaryDirectory() as folder:
+                settings = {"count": 64, **change}
+                prepare(Path(folder), data, subset, **settings)
+                for row in in_turn(Path(folder), threads, repeats):
+                    rows.append({**row, "what": what, "size": size})
+    text = (
+        f"Log-log slopes of seconds, {subset} pairs of {hh_name(data)}, {threads} "
+        "threads; 1 is in proportion. From 64 pairs of up to 384 tokens and width 128, "
+        "one is varied: longest length (96 to 384, pairs of three quarters of it and "
+        "more), width (64 to 256), number of pairs (32 to 128)."
+    )
+    show(slopes(pd.DataFrame(rows)), out, "How the cost of pairs grows", text, "growth")
 
 
 @app.command()
 def one(kind: str, who: str, folder: Path, threads: int) -> None:
-    """Train once on what `compare` prepared, and print one line of JSON."""
+    """Do once what `compare` prepared, and print one line of JSON."""
     quiet()
     torch.set_num_threads(threads)
     frame = pd.read_parquet(folder / "pairs.parquet")
@@ -63,20 +108,65 @@ def one(kind: str, who: str, folder: Path, threads: int) -> None:
     run = {"ours": ours, "stock": stock}[who](kind, folder, tokenizer, frame)
     started = time.perf_counter()
     run()
-    speed = len(frame) / (time.perf_counter() - started)
-    print(json.dumps({"pairs/s": speed, "peak MiB": peak_memory_mib()}))
+    seconds = time.perf_counter() - started
+    measured = {"seconds": seconds, "pairs/s": len(frame) / seconds}
+    print(json.dumps({**measured, "peak MiB": peak_memory_mib()}))
 
 
-def prepare(folder: Path, data: str, subset: str, count: int) -> None:
-    """The pairs, their tokenizer and the model that every measurement starts from."""
+# --- preparation -----------------------------------------------------------------------
+
+
+def hh_name(data: str) -> str:
+    """How the data are called in a text: a folder says nothing to a reader."""
+    return "the built-in corpus" if data == "built-in" else "HH-RLHF"
+
+
+def prepare(
+    folder: Path,
+    data: str,
+    subset: str,
+    count: int,
+    lengths: tuple[int, int] = (0, FIT.max_length),
+    **shape: int,
+) -> int:
+    """The pairs, their tokenizer and the model that measurements start from."""
     limits = {"n_builtin": 8 * count, "max_pairs": 0, "judge_fraction": 0.0, "seed": 0}
     pairs, _ = hh.load_pairs(data, **limits)
     pairs = pairs[(pairs["split"] == "test") & (pairs["subset"] == subset)]
-    pairs = pairs.sample(count, random_state=0)
-    texts = (pairs["prompt"] + pairs["chosen"]).tolist()
+    pairs = pairs.sample(frac=1, random_state=0).head(2000)
+    texts = (pairs["prompt"] + pairs["chosen"]).head(400).tolist()
     tokenizer = models.build_tokenizer(texts, 2048)
-    models.save(models.build_opt(tokenizer, seed=0, **SHAPE), tokenizer, folder)
+    pairs = fitting(pairs, tokenizer, *lengths).head(count)
+    shape = SHAPE | shape
+    models.save(models.build_opt(tokenizer, seed=0, **shape), tokenizer, folder)
     pairs.to_parquet(folder / "pairs.parquet")
+    return len(pairs)
+
+
+def fitting(
+    pairs: pd.DataFrame, tokenizer, shortest: int, longest: int
+) -> pd.DataFrame:
+    """Pairs that nobody has to cut or drop: TRL would drop what is longer."""
+    data = training.pair_dataset(pairs, tokenizer, 10**6)
+    # a token of room for the one that a trainer may add by itself
+    sizes = [
+        len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+        for row in data
+    ]
+    return pairs[[shortest < size < longest for size in sizes]]
+
+
+# --- measurements ----------------------------------------------------------------------
+
+
+def in_turn(folder: Path, threads: int, repeats: int) -> list[dict]:
+    """Every kind, ours and stock one after the other, as often as asked."""
+    return [
+        measured(kind, who, folder, threads)
+        for _ in range(repeats)
+        for kind in KINDS
+        for who in WHO
+    ]
 
 
 def measured(kind: str, who: str, folder: Path, threads: int) -> dict:
@@ -88,8 +178,14 @@ def measured(kind: str, who: str, folder: Path, threads: int) -> dict:
     return {"kind": kind, "who": who, **json.loads(done.stdout.splitlines()[-1])}
 
 
-def ours(kind: str, folder: Path, tokenizer, frame: pd.DataFrame):
-    """A call that trains with this project's trainers."""
+def ours(kind: str, folder: Path, tokenizer, frame: pd.DataFrame) -> Callable:
+    """A call that trains or scores with this project."""
+    if kind == "scoring":
+        scorer = models.load_scorer(folder)
+        texts = [each for side in SIDES for each in frame[side]]
+        settings = {"max_length": FIT.max_length}
+        arguments = scorer, tokenizer, frame["prompt"].tolist() * 2, texts
+        return lambda: judge.reward_scores(*arguments, **settings)
     data = training.pair_dataset(frame, tokenizer, FIT.max_length)
     if kind == "reward":
         scorer = models.load_scorer(folder)
@@ -98,11 +194,11 @@ def ours(kind: str, folder: Path, tokenizer, frame: pd.DataFrame):
     return lambda: training.fit_dpo(policy, tokenizer, data, FIT, folder, beta=0.1)
 
 
-def stock(kind: str, folder: Path, tokenizer, frame: pd.DataFrame):
+def stock(kind: str, folder: Path, tokenizer, frame: pd.DataFrame) -> Callable:
     """A call that trains with TRL's own trainer, as its documentation has it."""
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
-
+    if kind == "scoring":
+        scorer = models.load_scorer(folder)
+        return lambda: padded_loop(scorer, tokenizer, frame)
     columns = ["prompt", "chosen", "rejected"]
     data = Dataset.from_pandas(frame[columns], preserve_index=False)
     settings = {
@@ -124,6 +220,45 @@ def stock(kind: str, folder: Path, tokenizer, frame: pd.DataFrame):
     return trainer(
         model, args=config(**settings), train_dataset=data, processing_class=tokenizer
     ).train
+
+
+@torch.inference_mode()
+def padded_loop(scorer, tokenizer, frame: pd.DataFrame, size: int = 64) -> np.ndarray:
+    """Rewards of both replies as a page of documentation would get them."""
+    tokenizer.padding_side = "right"
+    texts = [
+        *(frame["prompt"] + frame["chosen"]),
+        *(frame["prompt"] + frame["rejected"]),
+    ]
+    texts = [text + tokenizer.eos_token for text in texts]
+    found = []
+    for start in range(0, len(texts), size):
+        batch = tokenizer(
+            texts[start : start + size], padding=True, return_tensors="pt"
+        )
+        found.append(scorer(**batch.to(scorer.device)).logits.squeeze(-1).cpu().numpy())
+    return np.concatenate(found)
+
+
+# --- tables ----------------------------------------------------------------------------
+
+
+def show(table: pd.DataFrame, out: str, title: str, text: str, command: str) -> None:
+    """Print a table; record it for the book if a folder is given."""
+    print(f"{text}\n\n{table.to_markdown(floatfmt='.1f')}")
+    if out:
+        costs.record(
+            table, Path(out), title, text, f"python benchmarks/pairs.py {command}"
+        )
+
+
+def slopes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Least-squares slopes of log seconds over log size, a column per what is varied."""
+    parts = {}
+    for (kind, who, what), part in rows.groupby(["kind", "who", "what"], sort=False):
+        slope = np.polyfit(np.log(part["size"]), np.log(part["seconds"]), 1)[0]
+        parts.setdefault(f"{kind}, {who}", {})[what] = slope
+    return pd.DataFrame(parts).T.rename_axis("trainer")
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import compare, metrics, models
-from helpers.generate import Reply, generate, sequence_logprobs
+from helpers.generate import Reply, generate
 from helpers.judge import (
     Judge,
     PairTextJudge,
@@ -19,15 +19,16 @@ from helpers.judge import (
     median_thresholds,
 )
 from helpers.project import job_folder, read_manifest
-from helpers.recipes import base_folder, both_sides, draw, read_pairs
+from helpers.recipes import OFFLINE, base_folder, both_sides, draw, read_pairs
 from helpers.records import example_rows
 from helpers.runs import Stage
+from helpers.scoring import sequence_logprobs
 
 DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # name -> temperature
 ONLINE = ("ppo", "rloo", "grpo")
-STAGE_OF = {"sft": "05_sft", "dpo": "06_dpo", "sft_dpo": "06_dpo"}
+STAGE_OF = {"sft": "05_sft", **dict.fromkeys(OFFLINE, "06_dpo")}
 # whose log-probability a policy's implicit reward is measured from
-REFERENCE_OF = {"dpo": "base", "sft_dpo": "sft", **dict.fromkeys(ONLINE, "sft")}
+REFERENCE_OF = dict.fromkeys((*OFFLINE, *ONLINE), "sft") | {"dpo": "base"}
 
 
 def policies(run: Path) -> list[dict]:

@@ -1,15 +1,14 @@
 """From texts to tokens and back: one way to encode, decode and score replies.
 
 Every stage sees the same tokens because all of them call `encode`. Decoding keeps a
-key-value cache and drops each reply from the batch as soon as its turn ends; scoring
-computes logits only where a reply token is predicted.
+key-value cache and drops each reply from the batch as soon as its turn ends; reading
+gives states only where a reply token is predicted.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -24,7 +23,6 @@ from transformers import (
 )
 
 from helpers.dialogues import HUMAN
-from helpers.losses import token_logprobs
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def generate(
     turn. Raises ValueError if prompt and reply may exceed the model's positions.
     """
     encoded = [encode_prompt(tokenizer, p, max_prompt_tokens) for p in prompts]
-    _check_positions(model, max(map(len, encoded), default=0) + max_new_tokens)
+    check_positions(model, max(map(len, encoded), default=0) + max_new_tokens)
     pick = _picker(temperature, top_k, top_p)
     if draws is None:
         generator = torch.Generator().manual_seed(seed)
@@ -224,7 +222,7 @@ def _turn_end(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], bool]
     return ended
 
 
-def _check_positions(model: PreTrainedModel, needed: int) -> None:
+def check_positions(model: PreTrainedModel, needed: int) -> None:
     """Refuse lengths that a model with learned positions cannot hold."""
     limit = getattr(model.config, "max_position_embeddings", None)
     if limit is not None and needed > limit:
@@ -234,46 +232,7 @@ def _check_positions(model: PreTrainedModel, needed: int) -> None:
         )
 
 
-# --- scoring replies -----------------------------------------------------------------
-
-
-def sequence_logprobs(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
-    replies: Sequence[str],
-    *,
-    batch_size: int = 64,
-    max_length: int,
-) -> list[np.ndarray]:
-    """Log-probability in nats of each reply token, the end included, per reply.
-
-    One float array per pair, in order, as long as the reply's tokens under `encode`.
-    """
-    pairs = [
-        encode(tokenizer, prompt, reply, max_length)
-        for prompt, reply in zip(prompts, replies, strict=True)
-    ]
-    return token_scores(model, pairs, batch_size)
-
-
-@torch.inference_mode()
-def token_scores(
-    model: PreTrainedModel,
-    pairs: Sequence[tuple[list[int], list[int]]],
-    batch_size: int = 64,
-) -> list[np.ndarray]:
-    """As `sequence_logprobs`, for (prompt ids, reply ids) that are encoded already."""
-    _check_positions(model, max((len(p) + len(r) for p, r in pairs), default=0))
-    scores: list[np.ndarray | None] = [None] * len(pairs)
-    with evaluating(model):
-        for rows in length_batches([len(p) + len(r) for p, r in pairs], batch_size):
-            ids, mask = collate([pairs[row] for row in rows], model.device)
-            logits = reply_logits(model, ids, mask)
-            flat = token_logprobs(logits, ids[:, 1:][mask]).cpu()
-            for row, piece in zip(rows, flat.split(mask.sum(1).tolist())):
-                scores[row] = piece.numpy()
-    return scores
+# --- reading replies -----------------------------------------------------------------
 
 
 def collate(

@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from helpers import embedded, models
-from helpers.generate import collate, encode, evaluating, length_batches
+from helpers.generate import encode, length_batches
+from helpers.scoring import end_scores
 
 
 class Thresholds(NamedTuple):
@@ -114,26 +115,15 @@ def reward_scores(
 ) -> np.ndarray:
     """The score head's value at the last token of each encoded (prompt, reply); (n,).
 
-    model: a causal sequence classifier with one label. Batches hold replies of like
-    length; the result does not depend on how they fall. Raises ValueError if prompts
-    and replies differ in number.
+    model: a causal sequence classifier with one label. Replies to the same prompt share
+    its reading; the result does not depend on how batches fall. Raises ValueError if
+    prompts and replies differ in number.
     """
     pairs = [
         encode(tokenizer, prompt, reply, max_length)
         for prompt, reply in zip(prompts, replies, strict=True)
     ]
-    lengths = [len(prompt) + len(reply) for prompt, reply in pairs]
-    scores = np.empty(len(pairs))
-    with evaluating(model), torch.inference_mode():
-        for rows in length_batches(lengths, batch_size):
-            ids, _ = collate([pairs[row] for row in rows], model.device)
-            last = torch.tensor([lengths[row] - 1 for row in rows], device=ids.device)
-            trunk = model.get_decoder()
-            hidden = trunk(input_ids=ids, use_cache=False).last_hidden_state
-            # read at the last token itself: a padding id may be a token of the text
-            ends = hidden[torch.arange(len(rows), device=ids.device), last]
-            scores[rows] = model.score(ends).squeeze(-1).float().cpu().numpy()
-    return scores
+    return end_scores(model, pairs, batch_size)
 
 
 class PairTextJudge:

@@ -11,6 +11,11 @@ from torch import Tensor
 
 # --- preferences ---------------------------------------------------------------------
 
+TIS_RANGE = (
+    -0.5,
+    1.5,
+)  # of log-ratios, before they are weights: arXiv 2410.04350, eq. 19
+
 
 def bradley_terry(chosen_rewards: Tensor, rejected_rewards: Tensor) -> Tensor:
     """Negative log-likelihood that the chosen reply wins; rewards (B,), result ().
@@ -48,6 +53,48 @@ def dpo_implicit_reward(
     beta * log(pi / pi_ref), summed over the reply: Rafailov et al. 2023, eq. 5.
     """
     return beta * (policy_logprob - reference_logprob)
+
+
+def ipo(chosen_logratios: Tensor, rejected_logratios: Tensor, tau: float) -> Tensor:
+    """Squared distance of the log-ratio margin from 1 / (2 tau); inputs (B,), result ().
+
+    Azar et al. 2023 (arXiv 2310.12036), eq. 17, with log-ratios log(pi / pi_ref) of whole
+    replies. TRL, whose `loss_type="ipo"` trains here, divides each by the number of its
+    reply's tokens first, as the authors told TRL theirs does; the paper does not say so.
+    """
+    margin = chosen_logratios - rejected_logratios
+    return (margin - 1 / (2 * tau)).square().mean()
+
+
+def tis_weights(logratios: Tensor, mu: float) -> Tensor:
+    """Importance weights of tokens, from log(pi+ / pi-) of a contrastive pair; (...).
+
+    w = k exp(mu clamp(log(pi+ / pi-), L, U)) with k = 1, L = -0.5, U = 1.5, mu = 1 in
+    chosen replies and -1 in rejected ones: TIS-DPO (arXiv 2410.04350), eq. 19. The
+    authors' code ranks or scales the log-ratios into a range such as [0.7, 1.3] instead.
+    """
+    return (mu * logratios.clamp(*TIS_RANGE)).exp()
+
+
+def tis_dpo(
+    chosen_logratios: Tensor,
+    rejected_logratios: Tensor,
+    chosen_weights: Tensor,
+    rejected_weights: Tensor,
+    beta: float,
+    eta: Tensor | float = 0.0,
+) -> Tensor:
+    """DPO whose tokens count by importance weights: -mean log sigmoid(u - eta); ().
+
+    TIS-DPO (arXiv 2410.04350): u = beta (sum_t w_t log(pi / pi_ref) of the chosen reply
+    minus that of the rejected one); log-ratios and weights (B, T), weights 0 at padding.
+    `eta` (B,) is beta times the difference of the replies' weighted KL divergences from
+    the reference. The authors' code leaves it out by default, and so do our trainers:
+    it needs both models' whole distributions at every token, every step.
+    """
+    chosen = (chosen_weights * chosen_logratios).sum(-1)
+    rejected = (rejected_weights * rejected_logratios).sum(-1)
+    return -F.logsigmoid(beta * (chosen - rejected) - eta).mean()
 
 
 # --- tokens and masks ----------------------------------------------------------------

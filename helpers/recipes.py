@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from transformers import PreTrainedTokenizerBase
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from helpers import codepairs, models, training
+from helpers import codepairs, models, reference, training
 from helpers.generate import generate
 from helpers.judge import reward_scores
 from helpers.project import job_folder
@@ -22,6 +23,13 @@ from helpers.records import example_rows
 from helpers.training import Fit
 
 T = TypeVar("T")
+# methods of 06 that learn from pairs without samples; TIS-DPO's controls do not look at
+# the tokens that they weigh
+CONTROLS = {
+    "tis_random": reference.random_weights,
+    "tis_equal": reference.equal_weights,
+}
+OFFLINE = ("dpo", "sft_dpo", "ipo", "tis_dpo", *CONTROLS)
 # weights of the reward and the language loss; the paper's method and its two ablations
 PREFERENCE_LOSS = {
     "codepmp": (1.0, 1.0),
@@ -55,8 +63,10 @@ def both_sides(
     score: Callable[[list[str], list[str]], T], pairs: pd.DataFrame
 ) -> list[T]:
     """What `score(prompts, replies)` says of the chosen and of the rejected replies."""
-    prompts = pairs["prompt"].tolist()
-    return [score(prompts, pairs[side].tolist()) for side in ("chosen", "rejected")]
+    prompts, count = pairs["prompt"].tolist(), len(pairs)
+    # in one call, so that both replies to a prompt can be read together
+    both = score(prompts * 2, [*pairs["chosen"], *pairs["rejected"]])
+    return [both[:count], both[count:]]
 
 
 def base_folder(run: Path) -> Path:
@@ -208,14 +218,47 @@ def reward_model(
 def dpo(
     out: Path, *, run: Path, method: str, pairs: int, seed: int, beta: float, fit: Fit
 ) -> list[dict]:
-    """DPO (Rafailov et al. 2023) from the base model, or from the SFT model of the seed."""
-    start = reference_folder(run, method, seed)
+    """A policy trained on pairs directly, by one of `OFFLINE`, and its log.
+
+    From the base model (`dpo`), or from the SFT model of the seed (all others). What the
+    frozen models say of the pairs is kept in the run's folder `cache`.
+    """
+    start, cache = reference_folder(run, method, seed), run / "cache"
     data = draw(read_pairs(run, "train"), pairs, seed)
     policy, tokenizer = models.load_policy(start), models.load_tokenizer(start)
     dataset = training.pair_dataset(data, tokenizer, fit.max_length)
-    rows = training.fit_dpo(policy, tokenizer, dataset, fit, out, beta=beta)
+    settings = {"beta": beta, "cache": cache}
+    rows = []
+    if method == "tis_dpo":
+        better, worse, rows = contrastive_pair(start, dataset, fit, out, **settings)
+        dataset = reference.contrastive_weights(better, worse, dataset)
+    elif method in CONTROLS:
+        dataset = CONTROLS[method](dataset, seed)
+    loss = "ipo" if method == "ipo" else "sigmoid"
+    log = training.fit_dpo(policy, tokenizer, dataset, fit, out, loss=loss, **settings)
     models.save(policy, tokenizer, out)
-    return rows
+    return together(log, rows)
+
+
+def contrastive_pair(
+    start: Path, pairs: Dataset, fit: Fit, out: Path, **settings
+) -> tuple[PreTrainedModel, PreTrainedModel, list[dict]]:
+    """DPO and reverse DPO from one start, TIS-DPO (D), and the log of both trainings."""
+    tokenizer, found, rows = models.load_tokenizer(start), [], []
+    for data in (pairs, training.swapped(pairs)):
+        model = models.load_policy(start)
+        rows += training.fit_dpo(model, tokenizer, data, fit, out, **settings)
+        found.append(model.eval())
+    return *found, rows
+
+
+def together(log: list[dict], others: list[dict]) -> list[dict]:
+    """The log of a training, with the FLOPs of those that went before it added."""
+    before = sum(row["value"] for row in others if row["metric"] == "train_flops")
+    return [
+        {**row, "value": row["value"] + before * (row["metric"] == "train_flops")}
+        for row in log
+    ]
 
 
 def reference_folder(run: Path, method: str, seed: int) -> Path:

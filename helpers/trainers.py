@@ -5,19 +5,28 @@ has no Triton kernel, the language head looks at labelled positions only.
 """
 
 import functools
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import MethodType
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from accelerate.utils import is_peft_model
 from datasets import Dataset
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedModel
 from trl import DPOTrainer, RewardTrainer, SFTTrainer
-from trl.trainer.reward_trainer import DataCollatorForPreference
+from trl.trainer.dpo_trainer import DataCollatorForPreference as PairCollator
+from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 from trl.trainer.utils import FusedCausalLMOutput
 
 from helpers import losses
-from helpers.generate import token_scores
+from helpers.pairs import budget_batches, last_tokens, sharing_prompts
+from helpers.reference import SIDES, cached_scores
 
 # --- the language head ---------------------------------------------------------------
 
@@ -28,6 +37,8 @@ def score_labelled_positions(model: PreTrainedModel) -> None:
     The new one computes logits where there is a label, and the same outputs: shapes
     (batch, length - 1), zero where the label is -100.
     """
+    if is_peft_model(model):
+        model = model.get_base_model()
     stock = type(model).forward
 
     @functools.wraps(stock)
@@ -88,25 +99,106 @@ class ReplyTrainer(Prepared, SFTTrainer):
             score_labelled_positions(self.model)
 
 
-class PreferenceTrainer(Prepared, DPOTrainer):
-    """TRL's DPO trainer on our token ids; the reference is the model it starts from."""
+class Pairs(Prepared):
+    """Mix-in for TRL's trainers of pairs: both replies are read after one prompt.
 
-    def __init__(self, model: PreTrainedModel, **kwargs):
+    A `budget` of tokens, if set, fills batches up to it, shared prompts counted once, in
+    place of the batch size; each batch's loss is still the mean over its pairs.
+    """
+
+    def __init__(self, model: PreTrainedModel, budget: int = 0, **kwargs):
+        self.budget = budget
+        super().__init__(model, **kwargs)
+
+    def read(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Where the head of this trainer reads states, (2B, L)."""
+        raise NotImplementedError
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        with sharing_prompts(self.model, self.read(inputs)):
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def get_train_dataloader(self) -> DataLoader:
+        if not self.budget:
+            return super().get_train_dataloader()
+        lengths = self.train_dataset["length"]
+        batches = BudgetSampler(lengths, self.budget, self.args.seed)
+        loader = DataLoader(
+            self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator
+        )
+        return self.accelerator.prepare(loader)
+
+
+class PreferenceTrainer(Pairs, DPOTrainer):
+    """TRL's DPO trainer on our token ids; the reference is the model it starts from.
+
+    `cache` is the folder in which the reference's log-probabilities are kept.
+    """
+
+    def __init__(self, model: PreTrainedModel, cache: Path | None = None, **kwargs):
+        self.cache = cache
         super().__init__(model, **kwargs)
         if not torch.cuda.is_available():
             score_labelled_positions(self.model)
 
+    def read(self, inputs: dict[str, Tensor]) -> Tensor:
+        return F.pad(inputs["completion_mask"][:, 1:], (0, 1)).bool()
+
     def _precompute_ref_logps(self, dataset: Dataset, *args) -> Dataset:
-        """Reference log-probabilities of both replies, in batches of like length."""
-        for side in ("chosen", "rejected"):
-            pairs = list(zip(dataset["prompt_ids"], dataset[f"{side}_ids"]))
-            sums = [float(each.sum()) for each in token_scores(self.model, pairs)]
+        """Reference log-probabilities of both replies, summed over their tokens."""
+        if is_peft_model(self.model):  # TRL knows how to switch adapters off
+            return super()._precompute_ref_logps(dataset, *args)
+        scores = cached_scores(self.model, dataset, self.cache)
+        for side in SIDES:
+            sums = list(map(self.total, scores[side], self.weights(dataset, side)))
             dataset = dataset.add_column(f"ref_{side}_logps", sums)
         return dataset
 
+    def weights(self, dataset: Dataset, side: str) -> Iterable:
+        """What each reply token counts: 1."""
+        return itertools.repeat(1.0)
 
-class RewardModelTrainer(Prepared, RewardTrainer):
+    @staticmethod
+    def total(scores: np.ndarray, weights: np.ndarray | float) -> float:
+        return float((scores * weights).sum())
+
+
+class TokenWeightedTrainer(PreferenceTrainer):
+    """TIS-DPO (arXiv 2410.04350): DPO whose reply tokens count by fixed weights.
+
+    The data set has `chosen_weights` and `rejected_weights`, one for each reply token.
+    As the authors' code does by default, this leaves out the paper's eta, a difference
+    of KL divergences over the vocabulary: see `losses.tis_dpo`.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, processing_class, **kwargs):
+        super().__init__(
+            model,
+            processing_class=processing_class,
+            data_collator=WeightedPairs(processing_class.pad_token_id),
+            **kwargs,
+        )
+
+    def weights(self, dataset: Dataset, side: str) -> Iterable:
+        return map(np.array, dataset[f"{side}_weights"])
+
+    def _compute_loss(self, model, inputs, return_outputs):
+        weights = inputs.pop("weights")
+
+        def weighted(**kwargs):
+            output = model(**kwargs)
+            output.log_probs = output.log_probs * weights
+            return output
+
+        return super()._compute_loss(weighted, inputs, return_outputs)
+
+
+class RewardModelTrainer(Pairs, RewardTrainer):
     """TRL's reward trainer on our token ids."""
+
+    def read(self, inputs: dict[str, Tensor]) -> Tensor:
+        # as the sequence classifiers of transformers find the token to score
+        return last_tokens(inputs["input_ids"] != self.model.config.pad_token_id)
 
 
 class PreferenceModelTrainer(RewardModelTrainer):
@@ -123,24 +215,45 @@ class PreferenceModelTrainer(RewardModelTrainer):
     def compute_loss(
         self, model, inputs, return_outputs=False, num_items_in_batch=None
     ):
-        labels = inputs.pop("labels")
-        hidden = model.base_model(**inputs).last_hidden_state
-        last = inputs["attention_mask"].sum(-1) - 1
-        rewards = model.score(hidden[torch.arange(len(last)), last]).squeeze(-1)
+        mask, labels = inputs["attention_mask"], inputs.pop("labels")
+        last, half = last_tokens(mask), len(labels)
+        learned = F.pad(labels[:, 1:] != -100, (0, 1))
+        with sharing_prompts(self.model, last | torch.cat([learned, learned & False])):
+            hidden = model.base_model(**inputs).last_hidden_state
+        rewards = model.score(hidden[last]).squeeze(-1)
         chosen, rejected = rewards.chunk(2)
-        head = model.lm_head
-        half = len(labels)
-        logps = labelled_output(head, hidden[:half, :-1], labels, None).log_probs
+        output = labelled_output(model.lm_head, hidden[:half, :-1], labels, None)
         loss = losses.pmp(
-            chosen, rejected, logps, (labels[:, 1:] != -100), **self.coefs
+            chosen, rejected, output.log_probs, output.label_mask, **self.coefs
         )
         accuracy = (chosen > rejected).float().mean().item()
         self._metrics["train"]["accuracy"].append(accuracy)
         return (loss, rewards) if return_outputs else loss
 
 
+# --- batches -------------------------------------------------------------------------
+
+
+class BudgetSampler(Sampler):
+    """Batches of like length within a budget of tokens, in a new order every epoch."""
+
+    def __init__(self, lengths: list[int], budget: int, seed: int) -> None:
+        self.lengths, self.budget, self.seed, self.epoch = lengths, budget, seed, 0
+
+    def __len__(self) -> int:
+        return len(budget_batches(self.lengths, self.budget))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = budget_batches(self.lengths, self.budget)
+        random = np.random.default_rng([self.seed, self.epoch])
+        return (batches[row] for row in random.permutation(len(batches)))
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
 @dataclass
-class LabelledPairs(DataCollatorForPreference):
+class LabelledPairs(RewardCollator):
     """TRL's pair batches, and `labels`: the chosen replies' tokens, -100 elsewhere."""
 
     def torch_call(self, examples: list[dict]) -> dict[str, Tensor]:
@@ -150,3 +263,17 @@ class LabelledPairs(DataCollatorForPreference):
         for row, example in enumerate(examples):
             labels[row, : example["reply_start"]] = -100
         return {**batch, "labels": labels}
+
+
+@dataclass
+class WeightedPairs(PairCollator):
+    """TRL's pair batches, and `weights` (2B, L - 1) of the tokens they predict."""
+
+    def torch_call(self, examples: list[dict]) -> dict[str, Tensor]:
+        batch = super().torch_call(examples)
+        mask = batch["completion_mask"].bool()
+        flat = [
+            w for side in SIDES for each in examples for w in each[f"{side}_weights"]
+        ]
+        weights = torch.zeros(mask.shape).masked_scatter(mask, torch.tensor(flat))
+        return {**batch, "weights": weights[:, 1:]}

@@ -16,13 +16,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from trl import DPOConfig, RewardConfig, SFTConfig
 
 from helpers.generate import encode
-from helpers.pairs import sharing_prompts
+from helpers.pairs import budget_batches
 from helpers.progress import Progress
 from helpers.trainers import (
     PreferenceModelTrainer,
     PreferenceTrainer,
     ReplyTrainer,
     RewardModelTrainer,
+    TokenWeightedTrainer,
 )
 
 
@@ -38,6 +39,7 @@ class Fit:
     schedule: str = "linear"
     weight_decay: float = 0.0
     max_length: int = 256  # tokens of prompt and reply together
+    token_budget: int = 0  # of pairs: fills batches up to so many tokens; 0: batch_size
 
 
 # --- data ----------------------------------------------------------------------------
@@ -97,9 +99,11 @@ def reply_dataset(
 # --- what the trainers share ---------------------------------------------------------
 
 
-def arguments(fit: Fit, out: Path, rows: int) -> dict:
-    """TRL's arguments for a `Fit`: quiet, seeded, nothing reported, nothing uploaded."""
-    steps = math.ceil(rows / fit.batch_size) * fit.epochs
+def arguments(fit: Fit, out: Path, steps: int) -> dict:
+    """TRL's arguments for a `Fit`: quiet, seeded, nothing reported, nothing uploaded.
+
+    `steps` are those of one epoch.
+    """
     decays = fit.schedule == "warmup_stable_decay"
     cuda = torch.cuda.is_available()
     # T4 and older only emulate bfloat16, slowly: ask the chip, not the library
@@ -111,7 +115,9 @@ def arguments(fit: Fit, out: Path, rows: int) -> dict:
         num_train_epochs=fit.epochs,
         warmup_steps=fit.warmup,
         lr_scheduler_type=fit.schedule,
-        lr_scheduler_kwargs={"num_decay_steps": int(steps / 10)} if decays else None,
+        lr_scheduler_kwargs={"num_decay_steps": int(steps * fit.epochs / 10)}
+        if decays
+        else None,
         weight_decay=fit.weight_decay,
         seed=fit.seed,
         data_seed=fit.seed,
@@ -128,10 +134,18 @@ def arguments(fit: Fit, out: Path, rows: int) -> dict:
     )
 
 
-def run_on_pairs(trainer) -> list[dict]:
-    """As `run`, for a trainer of pairs, whose prompts are encoded once."""
-    with sharing_prompts(trainer.model):
-        return run(trainer)
+def batches(fit: Fit, rows: int) -> int:
+    """How many batches of the fit's size hold so many rows."""
+    return math.ceil(rows / fit.batch_size)
+
+
+def pair_arguments(fit: Fit, out: Path, pairs: Dataset) -> dict:
+    """As `arguments`, for pairs, whose batches may be filled by tokens instead."""
+    if fit.token_budget:
+        return arguments(
+            fit, out, len(budget_batches(pairs["length"], fit.token_budget))
+        )
+    return arguments(fit, out, batches(fit, len(pairs)))
 
 
 def run(trainer) -> list[dict]:
@@ -158,7 +172,9 @@ def fit_language_model(
     model: PreTrainedModel, tokenizer, data: Dataset, fit: Fit, out: Path
 ) -> list[dict]:
     """Next-token loss on the masked-in tokens of `data` (SFT, base model, coders)."""
-    config = SFTConfig(**arguments(fit, out, len(data)), completion_only_loss=True)
+    config = SFTConfig(
+        **arguments(fit, out, batches(fit, len(data))), completion_only_loss=True
+    )
     trainer = ReplyTrainer(
         model, args=config, train_dataset=data, processing_class=tokenizer
     )
@@ -169,14 +185,15 @@ def fit_reward_model(
     scorer: PreTrainedModel, tokenizer, data: Dataset, fit: Fit, out: Path
 ) -> list[dict]:
     """Bradley-Terry loss on pairs."""
-    config = RewardConfig(**arguments(fit, out, len(data)))
+    config = RewardConfig(**pair_arguments(fit, out, data))
     trainer = RewardModelTrainer(
         scorer,
         args=config,
         train_dataset=as_sequences(data),
         processing_class=tokenizer,
+        budget=fit.token_budget,
     )
-    return run_on_pairs(trainer)
+    return run(trainer)
 
 
 def fit_preference_model(
@@ -198,24 +215,53 @@ def fit_preference_model(
         scorer.lm_head.weight = scorer.get_input_embeddings().weight
     trainer = PreferenceModelTrainer(
         scorer,
-        args=RewardConfig(**arguments(fit, out, len(data))),
+        args=RewardConfig(**pair_arguments(fit, out, data)),
         train_dataset=as_sequences(data),
         processing_class=tokenizer,
+        budget=fit.token_budget,
         pad=tokenizer.pad_token_id,
         **coefs,
     )
-    rows = run_on_pairs(trainer)
+    rows = run(trainer)
     del scorer.lm_head
     return rows
 
 
 def fit_dpo(
-    policy: PreTrainedModel, tokenizer, data: Dataset, fit: Fit, out: Path, beta: float
+    policy: PreTrainedModel,
+    tokenizer,
+    data: Dataset,
+    fit: Fit,
+    out: Path,
+    beta: float,
+    loss: str = "sigmoid",
+    cache: Path | None = None,
 ) -> list[dict]:
-    """DPO loss (Rafailov et al. 2023, eq. 7); the reference is `policy` as it comes."""
-    settings = arguments(fit, out, len(data))
-    config = DPOConfig(**settings, beta=beta, precompute_ref_log_probs=True)
-    trainer = PreferenceTrainer(
-        policy, args=config, train_dataset=data, processing_class=tokenizer
+    """A loss of the DPO family on pairs; the reference is `policy` as it comes.
+
+    loss: a `loss_type` of TRL: `sigmoid` is DPO (Rafailov et al. 2023, eq. 7), `ipo` is
+    IPO with tau = beta. Pairs with weights of tokens (`reference`) give TIS-DPO instead
+    of DPO. `cache` is a folder for the reference's log-probabilities; None keeps none.
+    """
+    weighted = "chosen_weights" in data.column_names
+    config = DPOConfig(
+        **pair_arguments(fit, out, data),
+        beta=beta,
+        loss_type=loss,
+        precompute_ref_log_probs=True,
     )
-    return run_on_pairs(trainer)
+    trainer = (TokenWeightedTrainer if weighted else PreferenceTrainer)(
+        policy,
+        args=config,
+        train_dataset=data,
+        processing_class=tokenizer,
+        budget=fit.token_budget,
+        cache=cache,
+    )
+    return run(trainer)
+
+
+def swapped(pairs: Dataset) -> Dataset:
+    """Pairs whose rejected replies are to be preferred: what reverse DPO learns from."""
+    names = {"chosen_ids": "rejected_ids", "rejected_ids": "chosen_ids"}
+    return pairs.rename_columns(names)

@@ -20,9 +20,9 @@ from helpers.generate import (
     generate,
     length_batches,
     reply_states,
-    sequence_logprobs,
     uniform_draws,
 )
+from helpers.scoring import couples, sequence_logprobs
 
 CORPUS = [
     "\n\nHuman: Which herbs grow well on a balcony?\n\nAssistant: Mint and chives do.",
@@ -323,6 +323,16 @@ def test_logprobs_equal_a_full_forward(
     model: nn.Module, counts: list[int], limit: int
 ) -> None:
     check_logprobs(model, [" patch" * count for count in counts], limit)
+
+
+def test_replies_to_one_prompt_are_read_together(model: nn.Module) -> None:
+    prompts = [PROMPTS[0], PROMPTS[1], PROMPTS[0], PROMPTS[0]]
+    replies = [" mint", " patch it", "", " mint and chives"]
+    assert couples(prompts) == [(0, 2), (1, 1), (3, 3)]
+    together = sequence_logprobs(model, TOKENIZER, prompts, replies, max_length=64)
+    for prompt, reply, scores in zip(prompts, replies, together, strict=True):
+        alone = sequence_logprobs(model, TOKENIZER, [prompt], [reply], max_length=64)
+        np.testing.assert_allclose(scores, alone[0], atol=1e-5)
 
 
 def test_collate_marks_the_tokens_that_are_predicted() -> None:

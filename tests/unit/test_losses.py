@@ -48,6 +48,21 @@ def test_gradients_of_preference_losses() -> None:
     )
 
 
+def test_gradients_of_ipo_and_of_token_weighted_dpo() -> None:
+    chosen, rejected = doubles(B, seed=1), doubles(B, seed=2)
+    check_gradient(lambda *x: losses.ipo(*x, tau=0.3), chosen, rejected)
+    logratios = doubles(B, T, seed=3), doubles(B, T, seed=4)
+    weights = [losses.tis_weights(doubles(B, T, seed=seed), 1) for seed in (5, 6)]
+    check_gradient(
+        lambda *x: losses.tis_dpo(*x[:4], beta=0.3, eta=x[4]),
+        *logratios,
+        *weights,
+        doubles(B, seed=7),
+    )
+    inside = doubles(B, T, seed=8, scale=0.1)
+    check_gradient(lambda x: losses.tis_weights(x, -1), inside)
+
+
 def test_gradients_of_token_functions() -> None:
     logits, ids = doubles(B, T, V), torch.arange(B * T).view(B, T) % V
     check_gradient(lambda x: losses.token_logprobs(x, ids), logits)
@@ -97,6 +112,26 @@ def test_pmp_adds_reward_and_reply_loss_with_their_weights() -> None:
 def test_dpo_implicit_reward_scales_the_log_ratio() -> None:
     reward = losses.dpo_implicit_reward(torch.tensor([-2.0]), torch.tensor([-5.0]), 0.1)
     assert reward.item() == pytest.approx(0.3)
+
+
+def test_ipo_is_least_at_its_margin() -> None:
+    chosen, rejected = torch.tensor([3.0, 1.0]), torch.tensor([-2.0, 1.0])
+    assert losses.ipo(chosen, rejected, tau=0.1).item() == pytest.approx((0 + 25) / 2)
+
+
+def test_weights_of_tokens_stay_in_the_papers_range() -> None:
+    ratios = torch.tensor([-9.0, 0.0, 0.5, 9.0])
+    chosen = [math.exp(-0.5), 1.0, math.exp(0.5), math.exp(1.5)]
+    assert losses.tis_weights(ratios, 1).tolist() == pytest.approx(chosen)
+    rejected = [1 / each for each in chosen]
+    assert losses.tis_weights(ratios, -1).tolist() == pytest.approx(rejected)
+
+
+def test_token_weighted_dpo_in_closed_form() -> None:
+    ratios = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 9.0]])
+    weights = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 0.0]])  # 0: padding
+    loss = losses.tis_dpo(*ratios, *weights, beta=0.5, eta=torch.tensor([1.0]))
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-(0.5 * (7 - 1) - 1))))
 
 
 def test_token_logprobs_and_entropy_of_known_distributions() -> None:

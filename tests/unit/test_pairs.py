@@ -6,7 +6,15 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.pairs import Packing, can_share, shared_prefix, sharing_prompts
+from helpers.pairs import (
+    Packing,
+    budget_batches,
+    can_share,
+    last_tokens,
+    shared_prefix,
+    sharing_prompts,
+    warn_of_copies,
+)
 
 SMALL = {
     "vocab_size": 50,
@@ -53,28 +61,57 @@ def batch_of(pairs: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, (torch.arange(width) < lengths).long()
 
 
-def outputs(model, ids, mask) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits where there is a token, and the gradient of a loss on all of them."""
+def outputs(model, ids, mask, read) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits where they are read, and the gradient of a loss on all of them."""
     model.zero_grad()
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     if logits.dim() == 3:
-        logits = logits[mask.bool()]
+        logits = logits[read]
     (logits.square().mean() + logits.flatten()[0]).backward()
     gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return logits.detach(), torch.cat(gradients)
 
 
+def assert_same_outputs(model, ids, mask, read) -> None:
+    """Packed as plain, where states of all tokens are asked for, and of some."""
+    everywhere = mask.bool()
+    for asked, where in ((None, everywhere), (read, read)):
+        plain = outputs(model, ids, mask, where)
+        with sharing_prompts(model, asked) as shared:
+            packed = outputs(model, ids, mask, where)
+        assert shared
+        for one, other in zip(plain, packed):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("head", MODELS)
 @pytest.mark.parametrize("family", CONFIGS)
 @settings(max_examples=8, deadline=None)
-@given(pairs=batches)
-def test_shared_prompts_change_no_output_and_no_gradient(family, head, pairs):
+@given(pairs=batches, share=st.floats(0, 1), seed=st.integers(0, 99))
+def test_shared_prompts_change_no_output_and_no_gradient(
+    family, head, pairs, share, seed
+):
     torch.manual_seed(0)
     model = MODELS[head].from_config(CONFIGS[family]).eval()
-    plain = outputs(model, *batch_of(pairs))
-    with sharing_prompts(model) as shared:
-        packed = outputs(model, *batch_of(pairs))
-    assert shared
+    ids, mask = batch_of(pairs)
+    random = torch.Generator().manual_seed(seed)
+    some = torch.rand(ids.shape, generator=random) < share
+    assert_same_outputs(model, ids, mask, (mask.bool() & some) | last_tokens(mask))
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_activation_checkpoints_change_nothing(family):
+    torch.manual_seed(0)
+    model = MODELS["language"].from_config(CONFIGS[family])
+    for module in model.modules():
+        for name in ("dropout", "p"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    ids, mask = batch_of([([3, 4, 5], [6, 7], [8]), ([9] * 5, [7], [6, 5])])
+    plain = outputs(model.train(), ids, mask, last_tokens(mask))
+    model.activation_checkpointing_enable()
+    with sharing_prompts(model, last_tokens(mask)):
+        packed = outputs(model, ids, mask, last_tokens(mask))
     for one, other in zip(plain, packed):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
@@ -95,6 +132,27 @@ def test_what_replies_have_in_common_is_shared_too():
     assert shared_prefix(ids, mask).tolist() == [[3], [2]]
 
 
+def test_only_what_is_read_leaves_the_last_block():
+    model = MODELS["language"].from_config(CONFIGS["llama"]).eval()
+    widths = []
+    mlp = model.model.layers[-1].mlp
+    mlp.register_forward_hook(lambda _, given, __: widths.append(given[0].shape[1]))
+    ids, mask = batch_of([([3, 4, 5], [6, 7], [8]), ([9] * 5, [7], [6, 5])])
+    for read in (None, last_tokens(mask)):
+        with sharing_prompts(model, read):
+            model(input_ids=ids, attention_mask=mask)
+    assert widths == [8, 2]
+
+
+@given(st.lists(st.integers(1, 50), max_size=20), st.integers(1, 200))
+def test_batches_of_a_budget_hold_every_row_once_and_keep_to_it(lengths, budget):
+    found = budget_batches(lengths, budget)
+    assert sorted(row for batch in found for row in batch) == [*range(len(lengths))]
+    for batch in found:
+        longest = max(lengths[row] for row in batch)
+        assert len(batch) == 1 or len(batch) * longest <= budget
+
+
 def test_outside_of_it_the_model_reads_as_before():
     model = transformers.AutoModelForCausalLM.from_config(CONFIGS["opt"])
     with sharing_prompts(model):
@@ -103,13 +161,23 @@ def test_outside_of_it_the_model_reads_as_before():
     assert model(input_ids=single).logits.shape == (1, 3, 50)
 
 
-def test_other_families_read_their_copies():
+def test_other_families_read_their_copies_and_say_so_once(caplog):
     config = transformers.BloomConfig(**SMALL, hidden_size=32, n_layer=1, n_head=4)
     model = transformers.AutoModelForCausalLM.from_config(config)
     assert not can_share(model)
-    with sharing_prompts(model) as shared:
-        assert not shared
-        assert model(input_ids=torch.tensor([[3, 4, 5]])).logits.shape == (1, 3, 50)
+    warn_of_copies.cache_clear()
+    for _ in range(2):
+        with sharing_prompts(model) as shared:
+            assert not shared
+            logits = model(input_ids=torch.tensor([[3, 4, 5]])).logits
+            assert logits.shape == (1, 3, 50)
+    assert caplog.text.count("bloom models do not share prompts") == 1
+
+
+def test_eager_attention_adds_its_mask_and_cannot_share():
+    config = CONFIGS["llama"]
+    model = MODELS["language"].from_config(config, attn_implementation="eager")
+    assert not can_share(model)
 
 
 @pytest.mark.parametrize(

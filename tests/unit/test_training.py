@@ -1,15 +1,21 @@
 """The thin trainers: what is learned from, and that losses are the papers' losses."""
 
+from copy import deepcopy
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
-from trl import DPOConfig
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from peft import LoraConfig
+from torch.nn.utils.rnn import pad_sequence
+from trl import DPOConfig, DPOTrainer, RewardTrainer
 
-from helpers import losses, models, trainers, training
-from helpers.generate import token_scores
-from helpers.trainers import PreferenceTrainer
+from helpers import losses, models, reference, trainers, training
+from helpers.scoring import token_scores
 from helpers.training import Fit
 
 PAIRS = pd.DataFrame(
@@ -73,47 +79,176 @@ def test_scoring_labelled_positions_only_changes_no_number(policy, tokenizer):
     torch.testing.assert_close(policy(input_ids=ids).logits, plain.logits)
 
 
-def test_dpo_loss_is_equation_seven(policy, tokenizer, tmp_path):
-    """TRL's trainer, our tokens, our reference pass, against the formula itself."""
+METHODS = {
+    "dpo": ("sigmoid", None),
+    "ipo": ("ipo", None),
+    "tis_dpo": ("sigmoid", reference.random_weights),
+}
+
+
+def preference_trainer(method, policy, tokenizer, out, cache=None):
+    """A trainer of the DPO family whose policy has moved away from its reference."""
+    loss, weigh = METHODS[method]
     data = training.pair_dataset(PAIRS, tokenizer, 96)
-    settings = training.arguments(Fit(1e-3, 4), tmp_path, len(data))
-    config = DPOConfig(**settings, beta=0.3, precompute_ref_log_probs=True)
-    trainer = PreferenceTrainer(
-        policy, args=config, train_dataset=data, processing_class=tokenizer
+    if weigh:
+        data = weigh(data, seed=0)
+    kind = trainers.TokenWeightedTrainer if weigh else trainers.PreferenceTrainer
+    config = training.arguments(Fit(1e-3, 4), out, 1) | {"beta": 0.3, "loss_type": loss}
+    trainer = kind(
+        policy,
+        args=DPOConfig(**config, precompute_ref_log_probs=True),
+        train_dataset=data,
+        processing_class=tokenizer,
+        cache=cache,
     )
-    reference = {
-        side: [
-            token_scores(policy, [(row["prompt_ids"], row[f"{side}_ids"])])[0].sum()
-            for row in data
-        ]
-        for side in ("chosen", "rejected")
-    }
     random = torch.Generator().manual_seed(0)
-    with torch.no_grad():  # move away from the reference, so that the loss is not ln 2
+    with torch.no_grad():
         for weight in policy.parameters():
             weight.add_(torch.randn(weight.shape, generator=random), alpha=0.2)
-    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(4)])
+    return trainer
+
+
+def formula(method, now: pd.DataFrame, before: pd.DataFrame, data: Dataset) -> float:
+    """The paper's loss, from log-probabilities of tokens under policy and reference."""
+    ratios = {side: [a - b for a, b in zip(now[side], before[side])] for side in now}
+    if method == "tis_dpo":
+        padded = [
+            pad_sequence(list(map(torch.tensor, rows)), batch_first=True)
+            for rows in (
+                *ratios.values(),
+                data["chosen_weights"],
+                data["rejected_weights"],
+            )
+        ]
+        return losses.tis_dpo(*padded, beta=0.3).item()
+    if method == "ipo":
+        means = [torch.tensor([r.mean() for r in rows]) for rows in ratios.values()]
+        return losses.ipo(*means, tau=0.3).item()
+    sums = [torch.tensor([r.sum() for r in rows]) for rows in ratios.values()]
+    return losses.bradley_terry(0.3 * sums[0], 0.3 * sums[1]).item()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_losses_of_the_dpo_family_are_the_papers(method, policy, tokenizer, tmp_path):
+    """TRL's trainer, our tokens, our reference pass, against the formulas themselves."""
+    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    before = alone(policy, data)
+    trainer = preference_trainer(method, policy, tokenizer, tmp_path)
+    batch = trainer.data_collator(list(trainer.train_dataset))
     loss = trainer.compute_loss(policy, batch).item()
-    margins = [
-        losses.dpo_implicit_reward(own, ref, 0.3)
-        for side in ("chosen", "rejected")
-        for own, ref in zip(sums(policy, data, side), reference[side])
-    ]
-    chosen, rejected = np.split(np.array(margins), 2)
-    expected = np.log1p(np.exp(-(chosen - rejected))).mean()
-    assert loss == pytest.approx(expected, abs=1e-5)
-    assert abs(loss - np.log(2)) > 1e-3
+    after = alone(policy, data)
+    expected = formula(method, after, before, trainer.train_dataset)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    resting = formula(method, before, before, trainer.train_dataset)
+    assert abs(loss - resting) > 1e-3
 
 
-def sums(policy, data: Dataset, side: str) -> list[float]:
-    pairs = list(zip(data["prompt_ids"], data[f"{side}_ids"]))
-    return [each.sum() for each in token_scores(policy, pairs)]
+def alone(policy, data: Dataset) -> pd.DataFrame:
+    """Log-probabilities of reply tokens, each reply read by itself."""
+    return pd.DataFrame(
+        {
+            side: token_scores(
+                policy, list(zip(data["prompt_ids"], data[f"{side}_ids"]))
+            )
+            for side in ("chosen", "rejected")
+        }
+    )
+
+
+def gradients(loss: torch.Tensor, model) -> torch.Tensor:
+    model.zero_grad()
+    loss.backward()
+    return torch.cat(
+        [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(
+    max_examples=5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(rows=st.lists(st.integers(0, 3), min_size=1, max_size=6))
+def test_shared_prompts_change_no_loss_of_the_dpo_family(
+    rows, method, policy, tokenizer, tmp_path
+):
+    trainer = preference_trainer(method, policy, tokenizer, tmp_path)
+    examples = [trainer.train_dataset[row] for row in rows]
+    shared, plain = (
+        compute(policy, trainer.data_collator(examples))
+        for compute in (trainer.compute_loss, partial(DPOTrainer.compute_loss, trainer))
+    )
+    torch.testing.assert_close(shared, plain, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        gradients(shared, policy), gradients(plain, policy), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_shared_prompts_change_no_reward_loss(scorer, tokenizer, tmp_path):
+    data = training.as_sequences(training.pair_dataset(PAIRS, tokenizer, 96))
+    trainer = trainers.RewardModelTrainer(
+        scorer,
+        args=training.RewardConfig(**training.arguments(Fit(1e-3, 4), tmp_path, 1)),
+        train_dataset=data,
+        processing_class=tokenizer,
+    )
+    shared, plain = (
+        compute(scorer, trainer.data_collator(list(data)))
+        for compute in (
+            trainer.compute_loss,
+            partial(RewardTrainer.compute_loss, trainer),
+        )
+    )
+    torch.testing.assert_close(shared, plain)
+    torch.testing.assert_close(gradients(shared, scorer), gradients(plain, scorer))
+
+
+def test_reference_scores_are_kept_and_found(policy, tokenizer, tmp_path, monkeypatch):
+    fresh = deepcopy(policy)
+    first = preference_trainer("dpo", policy, tokenizer, tmp_path, tmp_path / "cache")
+    monkeypatch.setattr(reference, "pair_scores", None)  # would fail
+    again = preference_trainer("dpo", fresh, tokenizer, tmp_path, tmp_path / "cache")
+    for name in ("ref_chosen_logps", "ref_rejected_logps"):
+        assert first.train_dataset[name] == again.train_dataset[name]
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_adapters_are_trained_the_same_way(ahead, policy, tokenizer, tmp_path):
+    """TRL's own way with PEFT: the reference is the model with its adapter off."""
+    adapter = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    settings = training.arguments(Fit(1e-3, 4), tmp_path, 1)
+    trainer = trainers.PreferenceTrainer(
+        policy,
+        args=DPOConfig(**settings, precompute_ref_log_probs=ahead),
+        train_dataset=training.pair_dataset(PAIRS, tokenizer, 96),
+        processing_class=tokenizer,
+        peft_config=adapter,
+    )
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    shared = trainer.compute_loss(trainer.model, batch)
+    plain = DPOTrainer.compute_loss(trainer, trainer.model, batch)
+    torch.testing.assert_close(shared, plain)
+    assert abs(shared.item() - np.log(2)) > 1e-5
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
+def test_batches_can_be_filled_by_tokens(loss, policy, tokenizer, tmp_path):
+    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    longest = max(data["length"])
+    fit = Fit(1e-3, 4, epochs=2, token_budget=2 * longest)
+    training.fit_dpo(policy, tokenizer, data, fit, tmp_path, beta=0.1, loss=loss)
+    sampler = trainers.BudgetSampler(data["length"], 2 * longest, seed=0)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    assert sorted(map(sorted, first)) == sorted(map(sorted, sampler))
+    assert len(first) == len(sampler) == 2
 
 
 @pytest.mark.parametrize("coefs", [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)])
 def test_codepmp_loss_is_the_sum_of_its_two_terms(coefs, scorer, policy, tokenizer):
     data = training.as_sequences(training.pair_dataset(PAIRS, tokenizer, 96))
-    trainer = preference_trainer(scorer, policy, tokenizer, data, coefs)
+    trainer = codepmp_trainer(scorer, policy, tokenizer, data, coefs)
     batch = trainer.data_collator(list(data))
     with torch.no_grad():
         loss = trainer.compute_loss(scorer, dict(batch)).item()
@@ -124,7 +259,7 @@ def test_codepmp_loss_is_the_sum_of_its_two_terms(coefs, scorer, policy, tokeniz
     assert loss == pytest.approx(coefs[0] * reward + coefs[1] * language, abs=1e-5)
 
 
-def preference_trainer(scorer, policy, tokenizer, data, coefs):
+def codepmp_trainer(scorer, policy, tokenizer, data, coefs):
     scorer.lm_head = policy.get_output_embeddings()
     return trainers.PreferenceModelTrainer(
         scorer,

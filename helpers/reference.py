@@ -1,0 +1,106 @@
+"""What frozen models say of pairs: log-probabilities of reply tokens, and weights.
+
+Both replies of a pair are read after one copy of their prompt. What was computed once for
+a model and a set of pairs can be kept in a folder.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel
+from trl.trainer.utils import hash_module
+
+from helpers.losses import TIS_RANGE, tis_weights
+from helpers.scoring import token_scores
+
+SIDES = ("chosen", "rejected")
+
+
+def pair_scores(model: PreTrainedModel, pairs: Dataset) -> pd.DataFrame:
+    """Log-probability in nats of each reply token; columns `chosen` and `rejected`.
+
+    pairs: columns `prompt_ids`, `chosen_ids`, `rejected_ids`. The result has one float
+    array per reply, as long as the reply, in the order of the pairs.
+    """
+    prompts = pairs["prompt_ids"]
+    encoded = [each for side in SIDES for each in zip(prompts, pairs[f"{side}_ids"])]
+    scores = token_scores(model, encoded)
+    return pd.DataFrame(
+        {"chosen": scores[: len(pairs)], "rejected": scores[len(pairs) :]}
+    )
+
+
+# --- kept on disk --------------------------------------------------------------------
+
+
+def cached_scores(
+    model: PreTrainedModel, pairs: Dataset, folder: Path | None
+) -> pd.DataFrame:
+    """As `pair_scores`; read from `folder` if they are there, else put there.
+
+    The file is named by the model's weights and the pairs' token ids, so what has changed
+    is not found. None keeps nothing.
+    """
+    if folder is None:
+        return pair_scores(model, pairs)
+    path = folder / f"scores-{scores_key(model, pairs)}.parquet"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}")  # a file is whole or not there
+        pair_scores(model, pairs).to_parquet(aside)
+        aside.replace(path)
+    return pd.read_parquet(path)
+
+
+def scores_key(model: PreTrainedModel, pairs: Iterable[dict]) -> str:
+    """A digest of all that `pair_scores` depends on."""
+    key = hashlib.sha256(hash_module(model).encode())
+    key.update(model.config.to_json_string().encode())
+    for row in pairs:
+        key.update(
+            f"{row['prompt_ids']} {row['chosen_ids']} {row['rejected_ids']}".encode()
+        )
+    return key.hexdigest()[:32]
+
+
+# --- weights of tokens ---------------------------------------------------------------
+
+
+def contrastive_weights(
+    better: PreTrainedModel, worse: PreTrainedModel, pairs: Dataset
+) -> Dataset:
+    """The pairs with TIS-DPO's weights, by two models of which one prefers the chosen.
+
+    arXiv 2410.04350, eq. 19: `losses.tis_weights`, with mu = 1 for the tokens of chosen
+    replies and -1 for those of rejected ones.
+    """
+    ours, theirs = pair_scores(better, pairs), pair_scores(worse, pairs)
+    for side, mu in zip(SIDES, (1, -1)):
+        ratios = [torch.from_numpy(a - b) for a, b in zip(ours[side], theirs[side])]
+        weights = [tis_weights(ratio, mu).tolist() for ratio in ratios]
+        pairs = pairs.add_column(f"{side}_weights", weights)
+    return pairs
+
+
+def random_weights(pairs: Dataset, seed: int) -> Dataset:
+    """A control: eq. 19 on log-ratios that are drawn evenly from its range."""
+    random = np.random.default_rng(seed)
+    for side, mu in zip(SIDES, (1, -1)):
+        ratios = [random.uniform(*TIS_RANGE, len(ids)) for ids in pairs[f"{side}_ids"]]
+        weights = [tis_weights(torch.from_numpy(each), mu).tolist() for each in ratios]
+        pairs = pairs.add_column(f"{side}_weights", weights)
+    return pairs
+
+
+def equal_weights(pairs: Dataset, seed: int = 0) -> Dataset:
+    """A control: every token counts 1, which leaves DPO; there is nothing to draw."""
+    for side in SIDES:
+        weights = [[1.0] * len(ids) for ids in pairs[f"{side}_ids"]]
+        pairs = pairs.add_column(f"{side}_weights", weights)
+    return pairs

@@ -1,0 +1,130 @@
+"""What a model says of given replies: one way to read them, whichever head is asked.
+
+Replies to the same prompt are read two by two after one copy of it, and a head sees only
+the states that it needs: those before reply tokens, or the last of each reply.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from helpers.generate import (
+    check_positions,
+    collate,
+    encode,
+    evaluating,
+    length_batches,
+)
+from helpers.losses import token_logprobs
+from helpers.pairs import can_share, last_tokens, sharing_prompts
+
+Encoded = tuple[list[int], list[int]]  # prompt ids, reply ids
+
+
+def sequence_logprobs(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    replies: Sequence[str],
+    *,
+    batch_size: int = 64,
+    max_length: int,
+) -> list[np.ndarray]:
+    """Log-probability in nats of each reply token, the end included, per reply.
+
+    One float array per pair, in order, as long as the reply's tokens under `encode`.
+    """
+    encoded = [
+        encode(tokenizer, prompt, reply, max_length)
+        for prompt, reply in zip(prompts, replies, strict=True)
+    ]
+    return token_scores(model, encoded, batch_size)
+
+
+def token_scores(
+    model: PreTrainedModel, encoded: Sequence[Encoded], batch_size: int = 64
+) -> list[np.ndarray]:
+    """As `sequence_logprobs`, for (prompt ids, reply ids)."""
+    head = model.get_output_embeddings()
+
+    def score(states: Tensor, following: Tensor) -> Tensor:
+        return token_logprobs(head(states).float(), following)
+
+    return read_replies(model, encoded, score, batch_size)
+
+
+def end_scores(
+    model: PreTrainedModel, encoded: Sequence[Encoded], batch_size: int = 64
+) -> np.ndarray:
+    """The score head's value at the last token of each (prompt ids, reply ids); (n,)."""
+
+    def score(states: Tensor, _: Tensor) -> Tensor:
+        return model.score(states).squeeze(-1).float()
+
+    found = read_replies(model, encoded, score, batch_size, ends=True)
+    return np.concatenate([np.empty(0), *found])
+
+
+@torch.inference_mode()
+def read_replies(
+    model: PreTrainedModel,
+    encoded: Sequence[Encoded],
+    head: Callable[[Tensor, Tensor], Tensor],
+    batch_size: int,
+    ends: bool = False,
+) -> list[np.ndarray]:
+    """What `head(states (N, H), ids (N,))` gives for each reply, in order.
+
+    The states are those before the reply's tokens, and the ids these tokens; or with
+    `ends` the state at the last token alone. Batches hold replies of like length, at
+    most `batch_size` or 2. Raises ValueError for more tokens than the model holds.
+    """
+    lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
+    check_positions(model, max(lengths, default=0))
+    groups = [(row,) for row in range(len(encoded))]
+    if can_share(model):
+        groups = couples([tuple(prompt) for prompt, _ in encoded])
+    found: list[np.ndarray | None] = [None] * len(encoded)
+    longest = [sum(lengths[row] for row in group) for group in groups]
+    size = max(1, batch_size // 2)
+    with evaluating(model):
+        for batch in length_batches(longest, size):
+            rows = [
+                row for side in zip(*(groups[each] for each in batch)) for row in side
+            ]
+            pieces = _read_batch(model, [encoded[row] for row in rows], head, ends)
+            for row, piece in zip(rows, pieces):
+                found[row] = piece.cpu().numpy()
+    return found
+
+
+def _read_batch(
+    model: PreTrainedModel, encoded: list[Encoded], head: Callable, ends: bool
+) -> tuple[Tensor, ...]:
+    """As `read_replies`, of one batch: the first of every group, then the second."""
+    ids, predicts = collate(encoded, model.device)
+    lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
+    mask = torch.arange(ids.shape[1]) < torch.tensor(lengths).unsqueeze(1)
+    mask = mask.long().to(ids.device)
+    # read at the last token itself: a padding id may be a token of the text
+    read = last_tokens(mask) if ends else F.pad(predicts, (0, 1))
+    with sharing_prompts(model, read):
+        trunk = model.get_decoder()
+        states = trunk(input_ids=ids, attention_mask=mask, use_cache=False)
+    output = head(states.last_hidden_state[read], ids.roll(-1, 1)[read])
+    return output.split(read.sum(1).tolist())
+
+
+def couples(keys: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """Rows two by two, each with one of the same key, or with itself if none is left."""
+    pairs, waiting = [], {}
+    for row, key in enumerate(keys):
+        if key in waiting:
+            pairs.append((waiting.pop(key), row))
+        else:
+            waiting[key] = row
+    return pairs + [(row, row) for row in waiting.values()]

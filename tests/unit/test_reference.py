@@ -1,0 +1,88 @@
+"""Scores of frozen models: as read alone, kept on disk, and turned into weights."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from helpers import losses, models, reference
+from helpers.reference import SIDES, cached_scores, contrastive_weights, pair_scores
+from helpers.scoring import token_scores
+
+ROWS = [
+    ([3, 4, 5, 6], [7, 8], [9]),
+    ([3], [4, 5, 6, 7, 8, 9], [4, 5]),
+    ([9, 8, 7, 6, 5, 4, 3], [3], [3, 4, 5, 6]),
+]
+NAMES = ("prompt_ids", "chosen_ids", "rejected_ids")
+
+
+@pytest.fixture
+def pairs() -> Dataset:
+    return Dataset.from_dict(dict(zip(NAMES, map(list, zip(*ROWS)))))
+
+
+def small(seed: int):
+    tokenizer = models.build_tokenizer(["tea"], 260)
+    shape = {"hidden": 16, "layers": 2, "heads": 2, "max_positions": 32}
+    return models.build_opt(tokenizer, **shape, seed=seed)
+
+
+def test_scores_are_those_of_replies_read_alone(pairs):
+    model = small(0).train()
+    found = pair_scores(model, pairs)
+    assert model.training  # left as it was found
+    for side in SIDES:
+        for row, scores in enumerate(found[side]):
+            one = pairs["prompt_ids"][row], pairs[f"{side}_ids"][row]
+            np.testing.assert_allclose(scores, token_scores(model, [one])[0], atol=1e-5)
+
+
+def test_scores_are_computed_once_for_a_model_and_its_pairs(
+    pairs, tmp_path, monkeypatch
+):
+    model, folder = small(0), tmp_path / "cache"
+    first = cached_scores(model, pairs, folder)
+    assert [path.suffix for path in folder.iterdir()] == [".parquet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(reference, "pair_scores", None)  # would fail
+        again = cached_scores(model, pairs, folder)
+    for side in SIDES:
+        for one, other in zip(first[side], again[side], strict=True):
+            np.testing.assert_array_equal(one, other)
+    cached_scores(small(1), pairs, folder)
+    cached_scores(model, pairs.select([0, 1]), folder)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[5] += 1
+    cached_scores(model, pairs, folder)
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_without_a_folder_nothing_is_kept(pairs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(cached_scores(small(0), pairs, None)) == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_of_tokens_are_equation_nineteen(pairs):
+    better, worse = small(0), small(1)
+    weighted = contrastive_weights(better, worse, pairs)
+    ours, theirs = pair_scores(better, pairs), pair_scores(worse, pairs)
+    for side, mu in (("chosen", 1), ("rejected", -1)):
+        for row, weights in enumerate(weighted[f"{side}_weights"]):
+            ratio = np.clip(ours[side][row] - theirs[side][row], -0.5, 1.5)
+            np.testing.assert_allclose(weights, np.exp(mu * ratio), rtol=1e-5)
+
+
+def test_the_controls_know_nothing_of_the_tokens(pairs):
+    drawn = reference.random_weights(pairs, seed=0)
+    low, high = losses.TIS_RANGE
+    for side, bounds in (("chosen", (low, high)), ("rejected", (-high, -low))):
+        for ids, weights in zip(drawn[f"{side}_ids"], drawn[f"{side}_weights"]):
+            assert len(ids) == len(weights)
+            assert all(bounds[0] <= np.log(each) <= bounds[1] for each in weights)
+    assert (
+        drawn["chosen_weights"] != reference.random_weights(pairs, 1)["chosen_weights"]
+    )
+    equal = reference.equal_weights(pairs)
+    assert equal["rejected_weights"] == [[1.0] * len(row[2]) for row in ROWS]
