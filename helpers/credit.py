@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from helpers import losses
 from helpers.ppo_config import PPOConfig
-from helpers.rollouts import Rollout
+from helpers.rollouts import Rollout, spread
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,41 @@ def assign_credit(
     if args.whiten_advantages:
         advantages = losses.masked_whiten(advantages, mask)
     return Credit(rewards, advantages, returns)
+
+
+def clipped_losses(
+    logprobs: Tensor,
+    values: Tensor,
+    rollout: Rollout,
+    credit: Credit,
+    rows: list[int],
+    args: PPOConfig,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """PPO's loss () on some episodes, and metrics, all means over their tokens.
+
+    `logprobs` and `values` (N,) belong to the N reply tokens of the rows, in order.
+    """
+    mask, old, old_values = (
+        each[rows] for each in (rollout.mask, rollout.logprobs, rollout.values)
+    )
+    logprobs, values = spread(logprobs, mask), spread(values, mask)
+    policy_loss = losses.ppo_policy_loss(
+        logprobs, old, credit.advantages[rows], mask, args.cliprange
+    )
+    value_loss = losses.value_loss(
+        values, old_values, credit.returns[rows], mask, args.cliprange_value
+    )
+    ratio = (logprobs.detach() - old).exp()
+    outside = ((ratio - 1).abs() > args.cliprange).float()
+    moved = ((values.detach() - old_values).abs() > args.cliprange_value).float()
+    metrics = {
+        "policy_loss": policy_loss.detach(),
+        "value_loss": value_loss.detach(),
+        "ratio": losses.masked_mean(ratio, mask),
+        "clip_fraction": losses.masked_mean(outside, mask),
+        "value_clip_fraction": losses.masked_mean(moved, mask),
+    }
+    return policy_loss + args.vf_coef * value_loss, metrics
 
 
 def adapted(kl_coef: float, kl: float, episodes: int, args: PPOConfig) -> float:

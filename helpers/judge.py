@@ -5,7 +5,7 @@ scale say which replies count as harmless and as helpful. A judge is only as goo
 independence: the one that compares policies must have trained none of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -124,6 +124,19 @@ def reward_scores(
         for prompt, reply in zip(prompts, replies, strict=True)
     ]
     return end_scores(model, pairs, batch_size)
+
+
+def reward_function(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Callable[..., np.ndarray]:
+    """A reward model as trainers call it: `reward(prompts=..., completions=...)`."""
+
+    def reward(prompts: list[str], completions: list[str], **_: object) -> np.ndarray:
+        return reward_scores(
+            model, tokenizer, prompts, completions, max_length=max_length
+        )
+
+    return reward
 
 
 class PairTextJudge:

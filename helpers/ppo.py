@@ -25,9 +25,15 @@ from transformers import (
 )
 
 from helpers import losses, models
-from helpers.credit import RunningMoments, adapted, assign_credit, summarise
+from helpers.credit import (
+    RunningMoments,
+    adapted,
+    assign_credit,
+    clipped_losses,
+    summarise,
+)
 from helpers.generate import uniform_draws
-from helpers.judge import reward_scores
+from helpers.judge import reward_function
 from helpers.ppo_config import PPOConfig
 from helpers.rollouts import (
     ActorCritic,
@@ -41,7 +47,6 @@ from helpers.rollouts import (
     prompt_rows,
     sample,
     seeded,
-    spread,
     stack,
 )
 
@@ -96,6 +101,12 @@ class PPOTrainer(Trainer):
         )
         if self.is_fsdp_enabled:
             raise ValueError("PPOTrainer: FSDP is not supported, use DDP or ZeRO-1/2")
+        world = self.accelerator.num_processes
+        if args.episodes // args.num_mini_batches < world:
+            raise ValueError(
+                f"PPOConfig.episodes = {args.episodes}: expected at least one for each of "
+                f"{args.num_mini_batches} mini-batches and {world} processes"
+            )
         if self.ref_model is not None:
             self.ref_model.to(self.args.device)
         self.reward = reward
@@ -222,11 +233,17 @@ class PPOTrainer(Trainer):
             )
         )
         sums: dict[str, Tensor] = {}
-        for at, batch in enumerate(batches):
+        for at, (part, ids, targets) in enumerate(batches):
             last = at == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(model):
-                loss, metrics = self.clipped_losses(model, *batch)
-                share = self.rollout.mask[batch[0]].sum() / total
+                with self.accelerator.autocast():
+                    logits, values = model(ids, targets)
+                tokens = ids[:, 1:][targets]
+                logprobs = losses.token_logprobs(logits / self.args.temperature, tokens)
+                loss, metrics = clipped_losses(
+                    logprobs, values, self.rollout, self.credit, part, self.args
+                )
+                share = self.rollout.mask[part].sum() / total
                 # every token of the mini-batch counts once; DDP takes means of processes
                 self.accelerator.backward(loss * share * world)
             for name, value in metrics.items():
@@ -235,38 +252,6 @@ class PPOTrainer(Trainer):
         if world > 1:
             means = self.accelerator.reduce(means)
         return dict(zip(sums, means.tolist()))
-
-    def clipped_losses(
-        self, model: nn.Module, rows: list[int], ids: Tensor, targets: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """PPO's loss () on some episodes, and metrics, all means over their tokens."""
-        args, mask = self.args, self.rollout.mask[rows]
-        old, old_values = self.rollout.logprobs[rows], self.rollout.values[rows]
-        with self.accelerator.autocast():
-            logits, values = model(ids, targets)
-        tokens = ids[:, 1:][targets]
-        logprobs = spread(
-            losses.token_logprobs(logits / args.temperature, tokens), mask
-        )
-        values = spread(values, mask)
-        policy_loss = losses.ppo_policy_loss(
-            logprobs, old, self.credit.advantages[rows], mask, args.cliprange
-        )
-        returns = self.credit.returns[rows]
-        value_loss = losses.value_loss(
-            values, old_values, returns, mask, args.cliprange_value
-        )
-        ratio = (logprobs.detach() - old).exp()
-        outside = ((ratio - 1).abs() > args.cliprange).float()
-        moved = ((values.detach() - old_values).abs() > args.cliprange_value).float()
-        metrics = {
-            "policy_loss": policy_loss.detach(),
-            "value_loss": value_loss.detach(),
-            "ratio": losses.masked_mean(ratio, mask),
-            "clip_fraction": losses.masked_mean(outside, mask),
-            "value_clip_fraction": losses.masked_mean(moved, mask),
-        }
-        return policy_loss + args.vf_coef * value_loss, metrics
 
     def finish(self) -> None:
         """After the last update of a rollout: move what follows the policy, and log."""
@@ -354,16 +339,3 @@ class RolloutEnd(TrainerCallback):
         if between:
             self.trainer.finish()
             self.wanted = False
-
-
-def reward_function(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> RewardFunction:
-    """A reward model as a function of texts, cut to `max_length` tokens."""
-
-    def reward(prompts: list[str], completions: list[str], **_) -> Sequence[float]:
-        return reward_scores(
-            model, tokenizer, prompts, completions, max_length=max_length
-        )
-
-    return reward
