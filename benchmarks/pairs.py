@@ -4,11 +4,11 @@
     python benchmarks/pairs.py growth
 
 The model is a small OPT with random weights, the pairs are test pairs of the data that
-fit into 384 tokens, so that nobody has to cut or drop one. Ours and stock take turns,
-each in a process of its own, so that the ratios hold where a machine's speed drifts and
-memory is what one of them needed. Tokenising for a trainer and building it are not timed
-where TRL is told to do so in advance; the reference pass of DPO is. `scoring` is forward
-only: rewards of both replies, against a loop over padded batches in the given order.
+fit into 384 tokens, so that nobody has to cut or drop one. Ours and stock take turns, so
+that the ratios hold where a machine's speed drifts; `compare` gives each a process of its
+own, so that memory is what one of them needed. Tokenising for a trainer is not timed; the
+reference pass of DPO is. `scoring` is forward only: texts to rewards of both replies,
+against a loop over padded batches in the given order.
 """
 
 import json
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ import pandas as pd
 import torch
 import typer
 from datasets import Dataset
+from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
 from helpers import costs, hh, judge, models, training
@@ -63,7 +65,8 @@ def compare(
     quiet()
     with tempfile.TemporaryDirectory() as folder:
         count = prepare(Path(folder), data, subset, pairs)
-        rows = in_turn(Path(folder), threads, repeats)
+        measure = partial(measured, folder=Path(folder), threads=threads)
+        rows = in_turn(measure, repeats)
     text = (
         f"{count} {subset} pairs of {hh_name(data)}, {threads} threads, the median of "
         f"{repeats} turns: pairs a second, their ratio to stock, and peak memory."
@@ -81,13 +84,13 @@ def growth(
 ) -> None:
     """Seconds against length, model size and number of pairs: their log-log slopes."""
     quiet()
+    torch.set_num_threads(threads)
     rows = []
     for what, points in GROWTH.items():
         for size, change in points:
             with tempfile.TemporaryDirectory() as folder:
-                settings = {"count": 64, **change}
-                prepare(Path(folder), data, subset, **settings)
-                for row in in_turn(Path(folder), threads, repeats):
+                prepare(Path(folder), data, subset, **{"count": 64} | change)
+                for row in in_turn(partial(timed, folder=Path(folder)), repeats):
                     rows.append({**row, "what": what, "size": size})
     text = (
         f"Log-log slopes of seconds, {subset} pairs of {hh_name(data)}, {threads} "
@@ -103,14 +106,7 @@ def one(kind: str, who: str, folder: Path, threads: int) -> None:
     """Do once what `compare` prepared, and print one line of JSON."""
     quiet()
     torch.set_num_threads(threads)
-    frame = pd.read_parquet(folder / "pairs.parquet")
-    tokenizer = models.load_tokenizer(folder)
-    run = {"ours": ours, "stock": stock}[who](kind, folder, tokenizer, frame)
-    started = time.perf_counter()
-    run()
-    seconds = time.perf_counter() - started
-    measured = {"seconds": seconds, "pairs/s": len(frame) / seconds}
-    print(json.dumps({**measured, "peak MiB": peak_memory_mib()}))
+    print(json.dumps({**timed(kind, who, folder), "peak MiB": peak_memory_mib()}))
 
 
 # --- preparation -----------------------------------------------------------------------
@@ -130,7 +126,7 @@ def prepare(
     **shape: int,
 ) -> int:
     """The pairs, their tokenizer and the model that measurements start from."""
-    limits = {"n_builtin": 8 * count, "max_pairs": 0, "judge_fraction": 0.0, "seed": 0}
+    limits = {"n_builtin": 8000, "max_pairs": 0, "judge_fraction": 0.0, "seed": 0}
     pairs, _ = hh.load_pairs(data, **limits)
     pairs = pairs[(pairs["split"] == "test") & (pairs["subset"] == subset)]
     pairs = pairs.sample(frac=1, random_state=0).head(2000)
@@ -159,10 +155,10 @@ def fitting(
 # --- measurements ----------------------------------------------------------------------
 
 
-def in_turn(folder: Path, threads: int, repeats: int) -> list[dict]:
+def in_turn(measure: Callable[[str, str], dict], repeats: int) -> list[dict]:
     """Every kind, ours and stock one after the other, as often as asked."""
     return [
-        measured(kind, who, folder, threads)
+        {"kind": kind, "who": who, **measure(kind, who)}
         for _ in range(repeats)
         for kind in KINDS
         for who in WHO
@@ -175,7 +171,18 @@ def measured(kind: str, who: str, folder: Path, threads: int) -> dict:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{kind} {who} failed:\n{done.stderr[-2000:]}")
-    return {"kind": kind, "who": who, **json.loads(done.stdout.splitlines()[-1])}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def timed(kind: str, who: str, folder: Path) -> dict:
+    """One measurement, here."""
+    frame = pd.read_parquet(folder / "pairs.parquet")
+    tokenizer = models.load_tokenizer(folder)
+    run = {"ours": ours, "stock": stock}[who](kind, folder, tokenizer, frame)
+    started = time.perf_counter()
+    run()
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "pairs/s": len(frame) / seconds}
 
 
 def ours(kind: str, folder: Path, tokenizer, frame: pd.DataFrame) -> Callable:
@@ -217,9 +224,11 @@ def stock(kind: str, folder: Path, tokenizer, frame: pd.DataFrame) -> Callable:
         model, config, trainer = models.load_scorer(folder), RewardConfig, RewardTrainer
     else:
         model, config, trainer = str(folder), DPOConfig, DPOTrainer
-    return trainer(
+    made = trainer(
         model, args=config(**settings), train_dataset=data, processing_class=tokenizer
-    ).train
+    )
+    made.remove_callback(PrinterCallback)
+    return made.train
 
 
 @torch.inference_mode()
@@ -245,7 +254,7 @@ def padded_loop(scorer, tokenizer, frame: pd.DataFrame, size: int = 64) -> np.nd
 
 def show(table: pd.DataFrame, out: str, title: str, text: str, command: str) -> None:
     """Print a table; record it for the book if a folder is given."""
-    print(f"{text}\n\n{table.to_markdown(floatfmt='.1f')}")
+    print(f"{text}\n\n{table.to_markdown(floatfmt='.2f')}")
     if out:
         costs.record(
             table, Path(out), title, text, f"python benchmarks/pairs.py {command}"
