@@ -71,7 +71,7 @@ def compare(
         f"{count} {subset} pairs of {hh_name(data)}, {threads} threads, the median of "
         f"{repeats} turns: pairs a second, their ratio to stock, and peak memory."
     )
-    show(table(pd.DataFrame(rows)), out, "Batches of pairs", text, "compare")
+    show(table(pd.DataFrame(rows)), out, "Batches of pairs", text)
 
 
 @app.command()
@@ -98,7 +98,7 @@ def growth(
         "one is varied: longest length (96 to 384, pairs of three quarters of it and "
         "more), width (64 to 256), number of pairs (32 to 128)."
     )
-    show(slopes(pd.DataFrame(rows)), out, "How the cost of pairs grows", text, "growth")
+    show(slopes(pd.DataFrame(rows)), out, "How the cost of pairs grows", text)
 
 
 @app.command()
@@ -252,13 +252,11 @@ def padded_loop(scorer, tokenizer, frame: pd.DataFrame, size: int = 64) -> np.nd
 # --- tables ----------------------------------------------------------------------------
 
 
-def show(table: pd.DataFrame, out: str, title: str, text: str, command: str) -> None:
+def show(table: pd.DataFrame, out: str, title: str, text: str) -> None:
     """Print a table; record it for the book if a folder is given."""
-    print(f"{text}\n\n{table.to_markdown(floatfmt='.2f')}")
+    print(f"{text}\n\n{table.to_markdown(floatfmt='.1f')}")
     if out:
-        costs.record(
-            table, Path(out), title, text, f"python benchmarks/pairs.py {command}"
-        )
+        costs.record(table.round(1), Path(out), title, text)
 
 
 def slopes(rows: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,8 @@ A recorded measurement is a folder under `book/recorded`: `table.csv` and `about
 """
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,8 +98,11 @@ def job_times(run: Path, manifests: Mapping[str, dict]) -> pd.DataFrame:
 # --- recorded measurements -----------------------------------------------------------
 
 
-def record(table: pd.DataFrame, out: Path, title: str, text: str, command: str) -> None:
-    """Write a measurement so that the book shows it: `table.csv` and `about.json`."""
+def record(table: pd.DataFrame, out: Path, title: str, text: str) -> None:
+    """Write a measurement so that the book shows it: `table.csv` and `about.json`.
+
+    The command that is kept is the one of this process.
+    """
     out.mkdir(parents=True, exist_ok=True)
     aside = out / ".table.csv.part"
     table.to_csv(aside, float_format="%.4g")
@@ -107,7 +112,7 @@ def record(table: pd.DataFrame, out: Path, title: str, text: str, command: str) 
     about = {
         "title": title,
         "text": text,
-        "command": command,
+        "command": shlex.join(["python", *sys.argv]),
         "date": datetime.now(UTC).date().isoformat(),
         **{name: here[name] for name in kept if name in here},
     }

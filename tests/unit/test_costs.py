@@ -1,0 +1,46 @@
+"""What it costs: a recorded measurement comes back on the page as it was measured."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from helpers import costs
+from helpers.records import tidy, write_records
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["benchmarks/some.py", "compare", "--pairs", "9"])
+    table = pd.DataFrame({"trainer": ["ours", "stock"], "pairs/s": [47.04, 11.8]})
+    folder = tmp_path / "recorded"
+    costs.record(table.set_index("trainer"), folder / "some", "Some", "Nine pairs.")
+    return folder
+
+
+def test_a_measurement_keeps_its_command_and_machine(recorded) -> None:
+    about = json.loads((recorded / "some" / "about.json").read_text("utf-8"))
+    assert about["command"] == "python benchmarks/some.py compare --pairs 9"
+    assert about["cpu_count"] >= 1 and "torch" in about["versions"]
+    assert [file.name for file in (recorded / "some").glob(".*")] == []
+
+
+def test_the_page_shows_stages_jobs_and_measurements(recorded, tmp_path) -> None:
+    rows = [
+        {"method": "rm", "init": "base", "pairs": 9600, "seed": seed, "value": seconds}
+        for seed, seconds in enumerate((10.0, 20.0))
+    ]
+    (tmp_path / "04_reward_model").mkdir()
+    records = tidy(rows, stage="04_reward_model", metric="seconds")
+    write_records(records, tmp_path / "04_reward_model" / "records.parquet")
+    manifest = {"seconds": 40.0, "job_seconds": 30.0, "peak_memory_mib": 512.0}
+    page = costs.costs_page(tmp_path, {"04_reward_model": manifest}, recorded)
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.splitlines()
+        if line.startswith("|")
+    ]
+    assert ["04_reward_model", "40", "100%", "30", "512"] in cells
+    assert ["04_reward_model", "rm base", "9,600", "2", "15.0", "30"] in cells
+    assert ["ours", "47.04"] in cells and "## Some" in page
+    assert "python benchmarks/some.py compare --pairs 9" in page
