@@ -23,8 +23,9 @@ oracle: .venv/test.stamp .venv-oracle/oracle.stamp  ## compare PPO with TRL 1.12
 	@.venv-oracle/bin/python tests/oracle/record.py .venv-oracle/recorded
 	@$(BIN)/python -m pytest tests/oracle/parity.py
 
-bench: .venv/book.stamp  ## measure the trainers of pairs against stock ones
+bench: .venv/book.stamp .venv-oracle/oracle.stamp  ## measure the trainers against stock ones
 	@$(BIN)/python benchmarks/pairs.py compare
+	@$(BIN)/python benchmarks/ppo.py compare --oracle-python .venv-oracle/bin/python
 
 clean:  ## remove the environment, all runs and their books
 	rm -rf .venv .venv-oracle runs
