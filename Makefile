@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet
 BROWSERS := chromium chromium-browser google-chrome
 
-.PHONY: help book run test bench browser clean
+.PHONY: help book run test oracle bench browser clean
 .DEFAULT_GOAL := help
 
 help:  ## show these lines
@@ -19,11 +19,16 @@ run: .venv/book.stamp  ## run the stages of the cpu tier that are stale
 test: .venv/test.stamp browser  ## install what the tests need and run them all
 	@$(BIN)/python -m pytest
 
-bench: .venv/book.stamp  ## measure the trainers of pairs against stock ones
+oracle: .venv/test.stamp .venv-oracle/oracle.stamp  ## compare PPO with TRL 1.12.0's, tensor by tensor
+	@.venv-oracle/bin/python tests/oracle/record.py .venv-oracle/recorded
+	@$(BIN)/python -m pytest tests/oracle/parity.py
+
+bench: .venv/book.stamp .venv-oracle/oracle.stamp  ## measure the trainers against stock ones
 	@$(BIN)/python benchmarks/pairs.py compare
+	@$(BIN)/python benchmarks/ppo.py compare --oracle-python .venv-oracle/bin/python
 
 clean:  ## remove the environment, all runs and their books
-	rm -rf .venv runs
+	rm -rf .venv .venv-oracle runs
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -31,6 +36,14 @@ clean:  ## remove the environment, all runs and their books
 
 .venv/%.stamp: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) install -e '.[$(EXTRAS)]' -c constraints.txt
+	@touch $@
+
+# TRL 1.12.0 is the last that has PPO; all else is as in the environment of the book.
+.venv-oracle/oracle.stamp: constraints.txt
+	$(PYTHON) -m venv .venv-oracle
+	grep -v '^trl==' constraints.txt >.venv-oracle/constraints.txt
+	.venv-oracle/bin/python -m pip --quiet install trl==1.12.0 \
+	  -c .venv-oracle/constraints.txt
 	@touch $@
 
 .venv/book.stamp: EXTRAS := book

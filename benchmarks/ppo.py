@@ -1,0 +1,194 @@
+"""Episodes a second: this project's PPO against that of TRL 1.12.0, the last with one.
+
+    python benchmarks/ppo.py compare --data ../shared/hh-rlhf \
+        --oracle-python .venv-oracle/bin/python
+
+TRL's side runs in the environment that `make oracle` makes; without one only ours is
+measured. Both sides start from the same small OPT models with random weights, which
+never end a reply, and the same prompts of the data, up to 96 tokens. They take turns,
+each in a process of its own, so that the ratios hold where a machine's speed drifts.
+Time runs from the end of the first rollout, the warm-up, to the end of the last.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import torch
+import typer
+from transformers import TrainerCallback
+
+from helpers import hh, models
+from helpers.generate import encode_prompt
+from helpers.ppo import PPOTrainer
+from helpers.ppo_config import PPOConfig
+from helpers.progress import quiet
+from helpers.provenance import peak_memory_mib
+
+SHAPE = {"hidden": 128, "layers": 4, "heads": 4, "max_positions": 160}
+SETTINGS = {  # those of both trainers, by the names that they share
+    "num_mini_batches": 4,
+    "num_ppo_epochs": 4,
+    "temperature": 1.0,
+    "learning_rate": 1e-5,
+    "seed": 0,
+}
+EPISODES, PROMPT, REPLY = 64, 96, 48  # a rollout; tokens
+OURS, TRL = ("ours", "ours, shared trunk"), "TRL 1.12.0"
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def compare(
+    data: Annotated[str, typer.Option(help="A data_source of 00_data.")] = "built-in",
+    oracle_python: Annotated[Path | None, typer.Option(help="Python with TRL.")] = None,
+    rollouts: Annotated[int, typer.Option(help="Timed rollouts a turn.")] = 3,
+    repeats: Annotated[int, typer.Option(help="Turns of each.")] = 3,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
+) -> None:
+    """Measure in turn and print a table."""
+    quiet()
+    who = [*OURS, *([TRL] if oracle_python else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder), data, (rollouts + 1) * EPISODES)
+        rows = [
+            measured(each, Path(folder), rollouts, threads, oracle_python)
+            for _ in range(repeats)
+            for each in who
+        ]
+    measures = table(pd.DataFrame(rows))
+    print(f"{rollouts} rollouts of {EPISODES} episodes, {threads} threads, {data}\n")
+    print(measures.to_markdown(floatfmt=".2f"))
+    if out:
+        measures.round(2).to_csv(out)
+
+
+@app.command()
+def one(who: str, folder: Path, rollouts: int, threads: int) -> None:
+    """Train once on what `compare` prepared, and print one line of JSON."""
+    quiet()
+    torch.set_num_threads(threads)
+    clock = Clock()
+    trainer = ours(folder, rollouts, shared=who == OURS[1], clock=clock)
+    trainer.train()
+    length = trainer.state.log_history[0]["reply_length"]
+    seconds = clock.ends[-1] - clock.ends[0]
+    speed = rollouts * EPISODES / seconds
+    measures = {"episodes/s": speed, "tokens a reply": length}
+    print(json.dumps({**measures, "peak MiB": peak_memory_mib()}))
+
+
+class Clock(TrainerCallback):
+    """When each rollout and its updates were finished, in seconds."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_log(self, args, state, control, logs, **kwargs) -> None:
+        if "rollout" in logs:
+            self.ends.append(time.perf_counter())
+
+
+# --- what is measured ----------------------------------------------------------------
+
+
+def prepare(folder: Path, data: str, count: int) -> None:
+    """Prompts as texts and ids, and the models that every measurement starts from."""
+    limits = {"n_builtin": 8 * count, "max_pairs": 0, "judge_fraction": 0.0, "seed": 0}
+    pairs, _ = hh.load_pairs(data, **limits)
+    prompts = pairs[pairs["split"] == "test"]["prompt"].drop_duplicates()
+    texts = prompts.sample(count, random_state=0, replace=len(prompts) < count).tolist()
+    tokenizer = models.build_tokenizer(texts, 2048)
+    ids = [encode_prompt(tokenizer, text, PROMPT) for text in texts]
+    policy = models.build_opt(tokenizer, seed=0, **SHAPE)
+    models.save(endless(policy, tokenizer), tokenizer, folder / "policy")
+    for seed, name in enumerate(("critic", "reward")):
+        scorer = models.load_scorer(folder / "policy", seed=seed)
+        models.save(scorer, tokenizer, folder / name)
+    settings = {**SETTINGS, "episodes": EPISODES, "response_length": REPLY}
+    content = {"settings": settings, "texts": texts, "ids": ids}
+    (folder / "prompts.json").write_text(json.dumps(content), "utf-8")
+
+
+@torch.no_grad()
+def endless(policy, tokenizer):
+    """The policy, made never to sample an end or padding: replies are equally long."""
+    decoder = policy.get_decoder()  # what all final states share speaks against both
+    decoder.final_layer_norm.bias[0] = 5.0
+    for token in (tokenizer.eos_token_id, tokenizer.pad_token_id):
+        decoder.embed_tokens.weight[token] = 0.0
+        decoder.embed_tokens.weight[token, 0] = -10.0
+    return policy
+
+
+def measured(
+    who: str, folder: Path, rollouts: int, threads: int, oracle: Path | None
+) -> dict:
+    """One measurement, in a process of its own."""
+    if who == TRL:
+        script = Path(__file__).with_name("ppo_trl.py")
+        command = [oracle, script, folder, rollouts, threads]
+    else:
+        command = [sys.executable, __file__, "one", who, folder, rollouts, threads]
+    command = list(map(str, command))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{who} failed:\n{done.stderr[-2000:]}")
+    return {"who": who, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def ours(folder: Path, rollouts: int, *, shared: bool, clock: Clock) -> PPOTrainer:
+    """This project's trainer, with a critic of its own or one on the policy's trunk."""
+    args = PPOConfig(
+        output_dir=str(folder / "ours"),
+        num_rollouts=rollouts + 1,
+        episodes=EPISODES,
+        max_prompt_length=PROMPT,
+        max_completion_length=REPLY,
+        per_device_train_batch_size=4,  # rows of like length: little padding to compute
+        critic_learning_rate=SETTINGS["learning_rate"],
+        use_cpu=not torch.accelerator.is_available(),
+        save_strategy="no",
+        disable_tqdm=True,
+        **SETTINGS,
+    )
+    return PPOTrainer(
+        models.load_policy(folder / "policy"),
+        models.load_scorer(folder / "reward"),
+        args,
+        json.loads((folder / "prompts.json").read_text("utf-8"))["texts"],
+        models.load_tokenizer(folder / "policy"),
+        value_model=None if shared else models.load_scorer(folder / "critic"),
+        callbacks=[clock],
+    )
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Medians and spread of each, and the ratio to TRL, turn by turn."""
+    speeds = {who: part["episodes/s"].to_numpy() for who, part in rows.groupby("who")}
+    parts = []
+    for who, part in rows.groupby("who", sort=False):
+        speed = part["episodes/s"]
+        ratio = speeds[who] / speeds[TRL] if TRL in speeds else [float("nan")]
+        parts.append(
+            {
+                "trainer": who,
+                "episodes/s": speed.median(),
+                "lowest": speed.min(),
+                "highest": speed.max(),
+                "times TRL": pd.Series(ratio).median(),
+                "peak MiB": part["peak MiB"].median(),
+                "tokens a reply": part["tokens a reply"].mean(),
+            }
+        )
+    return pd.DataFrame(parts).set_index("trainer")
+
+
+if __name__ == "__main__":
+    app()
