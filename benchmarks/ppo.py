@@ -23,7 +23,7 @@ import torch
 import typer
 from transformers import TrainerCallback
 
-from helpers import hh, models
+from helpers import costs, hh, models
 from helpers.generate import encode_prompt
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
@@ -50,23 +50,30 @@ def compare(
     rollouts: Annotated[int, typer.Option(help="Timed rollouts a turn.")] = 3,
     repeats: Annotated[int, typer.Option(help="Turns of each.")] = 3,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
-    out: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to record it in.")] = None,
 ) -> None:
     """Measure in turn and print a table."""
     quiet()
     who = [*OURS, *([TRL] if oracle_python else [])]
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder), data, (rollouts + 1) * EPISODES)
+        # apart: a process started by a large one counts that one's memory as its own
+        started("prepare", folder, data, (rollouts + 1) * EPISODES)
         rows = [
             measured(each, Path(folder), rollouts, threads, oracle_python)
             for _ in range(repeats)
             for each in who
         ]
     measures = table(pd.DataFrame(rows))
-    print(f"{rollouts} rollouts of {EPISODES} episodes, {threads} threads, {data}\n")
-    print(measures.to_markdown(floatfmt=".2f"))
+    source = "the built-in corpus" if data == "built-in" else "HH-RLHF"
+    text = (
+        f"Prompts of {source}, {threads} threads, the median of {repeats} turns of "
+        f"{rollouts} rollouts: {EPISODES} episodes of up to {PROMPT} tokens of prompt and "
+        f"{REPLY} of reply, four passes. A shared trunk has one model for policy and "
+        "critic, as TRL's PPO never has."
+    )
+    print(f"{text}\n\n{measures.to_markdown(floatfmt='.2f')}")
     if out:
-        measures.round(2).to_csv(out)
+        costs.record(measures.round(2), out, "Episodes of PPO", text)
 
 
 @app.command()
@@ -98,6 +105,7 @@ class Clock(TrainerCallback):
 # --- what is measured ----------------------------------------------------------------
 
 
+@app.command()
 def prepare(folder: Path, data: str, count: int) -> None:
     """Prompts as texts and ids, and the models that every measurement starts from."""
     limits = {"n_builtin": 8 * count, "max_pairs": 0, "judge_fraction": 0.0, "seed": 0}
@@ -133,14 +141,19 @@ def measured(
     """One measurement, in a process of its own."""
     if who == TRL:
         script = Path(__file__).with_name("ppo_trl.py")
-        command = [oracle, script, folder, rollouts, threads]
+        said = started(folder, rollouts, threads, script=script, python=oracle)
     else:
-        command = [sys.executable, __file__, "one", who, folder, rollouts, threads]
-    command = list(map(str, command))
+        said = started("one", who, folder, rollouts, threads)
+    return {"who": who, **json.loads(said.splitlines()[-1])}
+
+
+def started(*arguments, script: Path | str = __file__, python=sys.executable) -> str:
+    """What a script prints, run in a process of its own; SystemExit if it fails."""
+    command = list(map(str, [python, script, *arguments]))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{who} failed:\n{done.stderr[-2000:]}")
-    return {"who": who, **json.loads(done.stdout.splitlines()[-1])}
+        raise SystemExit(f"{command} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def ours(folder: Path, rollouts: int, *, shared: bool, clock: Clock) -> PPOTrainer:
