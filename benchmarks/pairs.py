@@ -17,7 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +66,7 @@ def compare(
     """Measure in turn and print a table: medians, spread, ratio to stock, memory."""
     quiet()
     with tempfile.TemporaryDirectory() as folder:
-        count = prepare(Path(folder), data, subset, pairs)
+        count = apart(prepare, Path(folder), data, subset, pairs)
         measure = partial(measured, folder=Path(folder), threads=threads)
         rows = in_turn(measure, repeats)
     text = (
@@ -89,7 +91,8 @@ def growth(
     for what, points in GROWTH.items():
         for size, change in points:
             with tempfile.TemporaryDirectory() as folder:
-                prepare(Path(folder), data, subset, **{"count": 64} | change)
+                settings = {"count": 64} | change
+                apart(prepare, Path(folder), data, subset, **settings)
                 for row in in_turn(partial(timed, folder=Path(folder)), repeats):
                     rows.append({**row, "what": what, "size": size})
     text = (
@@ -153,6 +156,15 @@ def fitting(
 
 
 # --- measurements ----------------------------------------------------------------------
+
+
+def apart(function: Callable, *args, **kwargs):
+    """What a function gives, called in a process of its own.
+
+    A process that is started by a large one would count that one's memory as its own.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *args, **kwargs).result()
 
 
 def in_turn(measure: Callable[[str, str], dict], repeats: int) -> list[dict]:

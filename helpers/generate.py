@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from helpers.dialogues import HUMAN
+from helpers.pairs import can_share, columns_of, last_block_at
 
 
 @dataclass(frozen=True)
@@ -257,9 +258,14 @@ def reply_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 def reply_states(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
-    """The trunk's states (N, H) before each of the N reply tokens, row after row."""
+    """The trunk's states (N, H) before each of the N reply tokens, row after row.
+
+    Where the model's family allows it, the last block works at these places only.
+    """
     trunk = model.get_decoder()
-    return trunk(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[mask]
+    with last_block_at(trunk, columns_of(mask) if can_share(model) else None):
+        output = trunk(input_ids=ids[:, :-1], use_cache=False)
+    return output.last_hidden_state[mask]
 
 
 # --- batches -------------------------------------------------------------------------

@@ -83,15 +83,20 @@ class Packing:
         return found.view(*flat.shape, -1)
 
     def columns(self, read: Tensor) -> Tensor:
-        """Packed columns (B, S) that hold every token where `read` (2B, L) is True.
-
-        Rows that need fewer than S have others beside, none of them twice.
-        """
+        """Packed columns (B, S) of every token where `read` (2B, L) is True."""
         needed = torch.zeros_like(self.ids, dtype=torch.bool)
         rows = torch.arange(len(needed), device=read.device).repeat(2).unsqueeze(1)
         needed[rows.expand_as(read)[read], self.target[read]] = True
-        count = int(needed.sum(1).max())
-        return needed.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
+        return columns_of(needed)
+
+
+def columns_of(needed: Tensor) -> Tensor:
+    """Columns (B, S) that hold every place where `needed` (B, K) is True.
+
+    Rows that need fewer than S have others beside, none of them twice.
+    """
+    count = int(needed.sum(1).max())
+    return needed.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
 def shared_prefix(ids: Tensor, mask: Tensor) -> Tensor:
@@ -218,6 +223,10 @@ def last_block_at(trunk: nn.Module, columns: Tensor | None) -> Iterator[None]:
             stock(**whole)
         except _Keys:
             pass
+        if whole.get("attention_mask") is None:  # some queries: causal has to be said
+            width = whole["hidden_states"].shape[1]
+            square = torch.ones(1, 1, width, width, device=columns.device)
+            whole["attention_mask"] = square.bool().tril()
         part = stock(**{name: at(columns, each) for name, each in whole.items()})
         states = part.new_zeros(*whole["hidden_states"].shape)
         return states.scatter(1, columns.unsqueeze(-1).expand_as(part), part)
@@ -233,12 +242,13 @@ def at(columns: Tensor, value):
     """The part of a block's argument that belongs to `columns` (B, S).
 
     States and positions have tokens in their second dimension, masks (B, 1, K, K) in
-    the third; what is no tensor stays as it is.
+    the third, and one row where all are alike; what is no tensor stays as it is.
     """
     if isinstance(value, tuple):
         return tuple(at(columns, each) for each in value)
     if not isinstance(value, Tensor):
         return value
+    value = value.expand(len(columns), *value.shape[1:])
     dim = 2 if value.dim() == 4 else 1
     index = columns.view(
         len(columns), *[1] * (dim - 1), -1, *[1] * (value.dim() - dim - 1)

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import DPOConfig, RewardConfig, SFTConfig
 
+from helpers import models
 from helpers.generate import encode
 from helpers.pairs import budget_batches
 from helpers.progress import Progress
@@ -104,10 +105,7 @@ def arguments(fit: Fit, out: Path, steps: int) -> dict:
 
     `steps` are those of one epoch.
     """
-    decays = fit.schedule == "warmup_stable_decay"
-    cuda = torch.cuda.is_available()
-    # T4 and older only emulate bfloat16, slowly: ask the chip, not the library
-    native_bf16 = cuda and torch.cuda.get_device_capability() >= (8, 0)
+    decays, tenth = fit.schedule == "warmup_stable_decay", int(steps * fit.epochs / 10)
     return dict(
         output_dir=str(out),
         learning_rate=fit.learning_rate,
@@ -115,17 +113,15 @@ def arguments(fit: Fit, out: Path, steps: int) -> dict:
         num_train_epochs=fit.epochs,
         warmup_steps=fit.warmup,
         lr_scheduler_type=fit.schedule,
-        lr_scheduler_kwargs={"num_decay_steps": int(steps * fit.epochs / 10)}
-        if decays
-        else None,
+        lr_scheduler_kwargs={"num_decay_steps": tenth} if decays else None,
         weight_decay=fit.weight_decay,
         seed=fit.seed,
         data_seed=fit.seed,
         train_sampling_strategy="group_by_length",
         remove_unused_columns=False,  # the sampler reads `length`
         use_cpu=not torch.accelerator.is_available(),
-        bf16=native_bf16,
-        activation_checkpointing=cuda,
+        bf16=models.native_bf16(),
+        activation_checkpointing=torch.cuda.is_available(),
         report_to="none",
         save_strategy="no",
         logging_steps=0.05,

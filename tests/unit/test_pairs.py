@@ -6,6 +6,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.generate import collate, reply_states
 from helpers.pairs import (
     Packing,
     budget_batches,
@@ -113,6 +114,24 @@ def test_activation_checkpoints_change_nothing(family):
     with sharing_prompts(model, last_tokens(mask)):
         packed = outputs(model, ids, mask, last_tokens(mask))
     for one, other in zip(plain, packed):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+@settings(max_examples=8, deadline=None)
+@given(pairs=batches)
+def test_states_of_replies_are_those_of_the_whole_trunk(family, pairs):
+    torch.manual_seed(0)
+    model = MODELS["language"].from_config(CONFIGS[family]).eval()
+    ids, mask = collate([(prompt, chosen) for prompt, chosen, _ in pairs])
+    whole = model.get_decoder()(input_ids=ids[:, :-1], use_cache=False)
+    found = []
+    for states in (whole.last_hidden_state[mask], reply_states(model, ids, mask)):
+        model.zero_grad()
+        states.square().mean().backward()
+        gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        found.append((states.detach(), torch.cat(gradients)))
+    for one, other in zip(*found):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
