@@ -66,10 +66,10 @@ def compare(
     measures = table(pd.DataFrame(rows))
     source = "the built-in corpus" if data == "built-in" else "HH-RLHF"
     text = (
-        f"Prompts of {source}, {threads} threads, the median of {repeats} turns of "
-        f"{rollouts} rollouts: {EPISODES} episodes of up to {PROMPT} tokens of prompt and "
-        f"{REPLY} of reply, four passes. A shared trunk has one model for policy and "
-        "critic, as TRL's PPO never has."
+        f"Prompts of {source}, up to {PROMPT} tokens, replies of {REPLY}, {EPISODES} "
+        f"episodes a rollout, four passes over it; {threads} threads, the median of "
+        f"{repeats} turns, in each the time of {rollouts} after the first. A shared trunk "
+        "has one model for policy and critic, as TRL's PPO never has."
     )
     print(f"{text}\n\n{measures.to_markdown(floatfmt='.2f')}")
     if out:

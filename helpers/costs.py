@@ -108,7 +108,7 @@ def record(table: pd.DataFrame, out: Path, title: str, text: str) -> None:
     table.to_csv(aside, float_format="%.4g")
     aside.replace(out / "table.csv")
     here = provenance(ROOT)
-    kept = ("commit", "python", "platform", "cpu_count", "device", "versions")
+    kept = ("commit", "python", "cpu_count", "device", "versions")
     about = {
         "title": title,
         "text": text,
