@@ -27,7 +27,8 @@ ORDER = [  # of colours: what is shown together lies far apart
     "grpo (base)",
 ]
 MARKERS = "os^DvPX*<>"  # colour alone does not tell them apart for everyone
-COLOURS = [*sns.color_palette("colorblind", 10), "#4b3b8f", "#5c5c00"]
+COLOURS = [*sns.color_palette("colorblind", 10), "#4b3b8f", "#7a3b1e"]
+COLOURS[8] = "#b59400"  # its yellow is too pale for a line
 PALETTE = dict(zip(ORDER, COLOURS, strict=True))
 
 
