@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from helpers import embedded, models
-from helpers.generate import encode, length_batches
-from helpers.scoring import end_scores
+from helpers.generate import length_batches
+from helpers.scoring import encode_replies, end_scores
 
 
 class Thresholds(NamedTuple):
@@ -119,11 +119,8 @@ def reward_scores(
     its reading; the result does not depend on how batches fall. Raises ValueError if
     prompts and replies differ in number.
     """
-    pairs = [
-        encode(tokenizer, prompt, reply, max_length)
-        for prompt, reply in zip(prompts, replies, strict=True)
-    ]
-    return end_scores(model, pairs, batch_size)
+    encoded = encode_replies(tokenizer, prompts, replies, max_length)
+    return end_scores(model, encoded, batch_size)
 
 
 def reward_function(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from helpers import models
@@ -22,10 +22,10 @@ from helpers.generate import encode_prompt
 from helpers.judge import Judge, RewardModelJudge
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
-from helpers.progress import Progress
 from helpers.project import job_folder
 from helpers.recipes import read_pairs
 from helpers.runs import Stage
+from helpers.training import log_of, quiet_arguments
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Online:
 
 
 # PPO and its variants, as changes of the settings: Xu et al.'s three factors taken away
-# or added, and three ways to break a run
+# or added, and two ways to break a run
 VARIANTS: dict[str, Callable[[Online], dict]] = {
     "ppo": lambda each: {},
     "ppo_raw_advantages": lambda each: {"whiten_advantages": False},
@@ -125,7 +125,7 @@ def fit_ppo(
     trainer = PPOTrainer(
         policy, payment, config, prompts, tokenizer, value_model=critic
     )
-    return log_of(trainer, "rollout")
+    return [entry for entry in log_of(trainer, "PPO") if "rollout" in entry]
 
 
 def fit_grouped(
@@ -170,7 +170,7 @@ def fit_grouped(
         train_dataset=Dataset.from_dict({"prompt": cut}),
         processing_class=tokenizer,
     )
-    log = log_of(fitted, "completions/mean_length")
+    log = [entry for entry in log_of(fitted, method.upper()) if "num_tokens" in entry]
     read = np.diff([0, *(entry["num_tokens"] for entry in log)])
     return [in_our_words(entry, tokens) for entry, tokens in zip(log, read)]
 
@@ -192,26 +192,11 @@ def in_our_words(entry: dict, tokens: float) -> dict:
 
 
 def common(settings: Online, out: Path) -> dict:
-    """The arguments that all trainers share: quiet, seeded, nothing reported."""
-    return dict(
-        output_dir=str(out),
+    """The arguments that all online trainers share."""
+    return quiet_arguments(out, settings.seed) | dict(
         learning_rate=settings.learning_rate,
         max_completion_length=settings.max_new_tokens,
-        seed=settings.seed,
-        use_cpu=not torch.accelerator.is_available(),
-        bf16=models.native_bf16(),
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
     )
-
-
-def log_of(trainer, marks: str) -> list[dict]:
-    """Train, and return the entries of its log that hold the metric `marks`."""
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress(type(trainer).__name__).callback())
-    trainer.train()
-    return [entry for entry in trainer.state.log_history if marks in entry]
 
 
 # --- the jobs of 07 and 10 -----------------------------------------------------------

@@ -32,7 +32,7 @@ from helpers.credit import (
     clipped_losses,
     summarise,
 )
-from helpers.generate import uniform_draws
+from helpers.generate import reply_logits, uniform_draws
 from helpers.judge import reward_function
 from helpers.ppo_config import PPOConfig
 from helpers.rollouts import (
@@ -41,7 +41,6 @@ from helpers.rollouts import (
     RewardFunction,
     Rollout,
     as_text,
-    language_logits,
     measure,
     micro_batches,
     prompt_rows,
@@ -171,7 +170,7 @@ class PPOTrainer(Trainer):
         policy = self.model.policy
         off = policy.disable_adapter if self.ref_model is None else nullcontext
         with off():
-            return language_logits(self.ref_model or policy)(ids, targets)
+            return reply_logits(self.ref_model or policy, ids, targets)
 
     def _everyone(self, mine: Sequence[int], episodes: list[Episode]) -> list[Episode]:
         if self.accelerator.num_processes == 1:

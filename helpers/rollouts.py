@@ -18,7 +18,6 @@ from helpers.generate import (
     encode_prompt,
     generate,
     length_batches,
-    reply_logits,
     reply_states,
 )
 from helpers.losses import token_entropy, token_logprobs
@@ -191,11 +190,6 @@ def measure(
         for name, measured in flat.items():
             for row, piece in zip(rows, measured.cpu().split(lengths)):
                 setattr(episodes[row], name, piece)
-
-
-def language_logits(model: PreTrainedModel) -> Callable[[Tensor, Tensor], Tensor]:
-    """A model's logits (N, V) at the reply tokens of a `collate`d batch."""
-    return lambda ids, targets: reply_logits(model, ids, targets)
 
 
 # --- prompts and chance ---------------------------------------------------------------

@@ -38,11 +38,21 @@ def sequence_logprobs(
 
     One float array per pair, in order, as long as the reply's tokens under `encode`.
     """
-    encoded = [
+    encoded = encode_replies(tokenizer, prompts, replies, max_length)
+    return token_scores(model, encoded, batch_size)
+
+
+def encode_replies(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    replies: Sequence[str],
+    max_length: int,
+) -> list[Encoded]:
+    """Every reply after its prompt under `encode`; ValueError if the numbers differ."""
+    return [
         encode(tokenizer, prompt, reply, max_length)
         for prompt, reply in zip(prompts, replies, strict=True)
     ]
-    return token_scores(model, encoded, batch_size)
 
 
 def token_scores(

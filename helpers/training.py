@@ -106,8 +106,7 @@ def arguments(fit: Fit, out: Path, steps: int) -> dict:
     `steps` are those of one epoch.
     """
     decays, tenth = fit.schedule == "warmup_stable_decay", int(steps * fit.epochs / 10)
-    return dict(
-        output_dir=str(out),
+    return quiet_arguments(out, fit.seed) | dict(
         learning_rate=fit.learning_rate,
         per_device_train_batch_size=fit.batch_size,
         num_train_epochs=fit.epochs,
@@ -115,18 +114,25 @@ def arguments(fit: Fit, out: Path, steps: int) -> dict:
         lr_scheduler_type=fit.schedule,
         lr_scheduler_kwargs={"num_decay_steps": tenth} if decays else None,
         weight_decay=fit.weight_decay,
-        seed=fit.seed,
         data_seed=fit.seed,
         train_sampling_strategy="group_by_length",
         remove_unused_columns=False,  # the sampler reads `length`
+        activation_checkpointing=torch.cuda.is_available(),
+        logging_steps=0.05,
+        max_length=None,
+    )
+
+
+def quiet_arguments(out: Path, seed: int) -> dict:
+    """What every trainer is told, online ones too: seeded, nothing reported or saved."""
+    return dict(
+        output_dir=str(out),
+        seed=seed,
         use_cpu=not torch.accelerator.is_available(),
         bf16=models.native_bf16(),
-        activation_checkpointing=torch.cuda.is_available(),
         report_to="none",
         save_strategy="no",
-        logging_steps=0.05,
         disable_tqdm=True,
-        max_length=None,
     )
 
 
@@ -146,12 +152,8 @@ def pair_arguments(fit: Fit, out: Path, pairs: Dataset) -> dict:
 
 def run(trainer) -> list[dict]:
     """Train, and return its log as records: one row per metric and step."""
-    trainer.remove_callback(PrinterCallback)
-    progress = Progress("training")
-    trainer.add_callback(progress.callback())
-    trainer.train()
     rows = []
-    for entry in trainer.state.log_history:
+    for entry in log_of(trainer, "training"):
         for name in ("loss", "accuracy", "rewards/accuracies", "mean_token_accuracy"):
             if name in entry:
                 metric = f"train_{name.split('/')[-1]}"
@@ -159,6 +161,14 @@ def run(trainer) -> list[dict]:
                 rows.append(row)
     flops = trainer.state.total_flos
     return [*rows, {"metric": "train_flops", "value": float(flops)}]
+
+
+def log_of(trainer, note: str) -> list[dict]:
+    """Train, telling how far it is under the name `note`, and return the trainer's log."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress(note).callback())
+    trainer.train()
+    return trainer.state.log_history
 
 
 # --- drivers: one per kind of training -------------------------------------------------
