@@ -22,6 +22,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from helpers.progress import Line, Progress, quiet, write_json
+from helpers.provenance import watched_memory
 from helpers.records import COLUMNS, read_records, tidy, write_records
 
 JobFunction = Callable[..., list[dict]]
@@ -60,19 +61,21 @@ def run_job(
 ) -> None:
     """Run one job and leave its folder, with `records.parquet` and `job.json`.
 
-    The record columns among the job's arguments are filled into its rows; one more row
-    says how many seconds it took. What was there under another key is replaced. Raises
+    The record columns among the job's arguments are filled into its rows; two more rows
+    say how many seconds it took and how much memory. What was there under another key is replaced. Raises
     JobError, from the cause, when it fails.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".job-", dir=folder.parent))
     started = time.monotonic()
     try:
-        rows = function(aside, **job, **shared)
+        with watched_memory() as peak:
+            rows = function(aside, **job, **shared)
         seconds = time.monotonic() - started
         common = {name: value for name, value in job.items() if name in COLUMNS}
         common["stage"] = stage
-        rows = [*rows, {"metric": "seconds", "value": seconds}]
+        costs = {"seconds": seconds, "peak_memory_mib": peak[0]}
+        rows = [*rows, *({"metric": m, "value": v} for m, v in costs.items())]
         write_records(tidy(rows, **common), aside / "records.parquet")
         about = {"job": job, "key": key, "seconds": round(seconds, 2)}
         write_json(about, aside / "job.json")

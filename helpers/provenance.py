@@ -4,10 +4,14 @@ import platform
 import resource
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import joblib
+import psutil
 
 PACKAGES = (
     "torch",
@@ -77,3 +81,32 @@ def peak_memory_mib() -> float:
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     largest = max(resource.getrusage(each).ru_maxrss for each in who)
     return round(largest / (1024**2 if sys.platform == "darwin" else 1024), 1)
+
+
+@contextmanager
+def watched_memory(interval: float = 0.05) -> Iterator[list[float]]:
+    """The most memory that is held inside the block, MiB, as the one item of a list.
+
+    On a GPU what torch has allocated there; else the process's resident memory, looked
+    at every `interval` seconds, since the system keeps only the peak of a whole process.
+    """
+    torch, peak = sys.modules.get("torch"), [0.0]
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        yield peak
+        peak[0] = torch.cuda.max_memory_allocated() / 1024**2
+        return
+    process, done = psutil.Process(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(interval):
+            peak[0] = max(peak[0], process.memory_info().rss / 1024**2)
+
+    peak[0] = process.memory_info().rss / 1024**2
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()

@@ -86,11 +86,11 @@ def plain(value: object) -> object:
 
 
 def results(folder: Path, records: pd.DataFrame) -> dict[str, str]:
-    """What a stage gives, as digests: its content, and apart from it the seconds.
+    """What a stage gives, as digests: its content, and apart from it what it took.
 
     A stage that was run again and gave the same leaves later ones as they are.
     """
-    timed = records["metric"] == "seconds"
+    timed = records["metric"].isin(["seconds", "peak_memory_mib"])
     files = {
         path.relative_to(folder).as_posix(): file_digest(path)
         for path in sorted(folder.rglob("*"))
