@@ -10,27 +10,50 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import compare
-from helpers.evaluation import ONLINE
+from helpers.evaluation import ONLINE, compared, strengths
 from helpers.project import read_manifest
+from helpers.recipes import RELATIVES
 from helpers.runs import Stage
 from helpers.stats import Interval
 
-CONTRASTS = [
+CONTRASTS = [  # of policies, at the strength at which each is compared
     ("sft", "base"),
     ("dpo", "base"),
-    ("sft_dpo", "base"),
-    ("ppo (base)", "base"),
-    ("dpo", "sft"),
     ("sft_dpo", "sft"),
+    ("dpo_iter (base)", "sft"),
     ("ppo (base)", "sft"),
     ("ppo (codepmp)", "sft"),
-    ("ppo (base)", "sft_dpo"),
-    ("ppo (codepmp)", "ppo (base)"),
     ("rloo (base)", "sft"),
     ("grpo (base)", "sft"),
+    ("best_of_n (base)", "sft"),
+    ("dpo", "sft"),
+    ("ppo (base)", "sft_dpo"),
+    ("ppo (base)", "dpo_iter (base)"),
+    ("dpo_iter (base)", "sft_dpo"),
+    ("ppo (base)", "best_of_n (base)"),
     ("rloo (base)", "ppo (base)"),
     ("grpo (base)", "ppo (base)"),
+    ("ppo (codepmp)", "ppo (base)"),
+    ("best_of_n (codepmp)", "best_of_n (base)"),
+    ("best_of_n (base)", "best_of_n (random)"),
 ]
+# DPO's relatives, all on the same pairs; tis_equal is DPO
+RELATIVE_CONTRASTS = [
+    ("tis_equal", "sft"),
+    ("ipo", "tis_equal"),
+    ("tis_dpo", "tis_equal"),
+    ("tis_dpo_s", "tis_equal"),
+    ("tis_random", "tis_equal"),
+    ("tis_dpo", "tis_random"),
+    ("tis_dpo", "tis_dpo_s"),
+]
+EQUAL_KL = [
+    ("ppo (base)", "sft_dpo"),
+    ("ppo (base)", "best_of_n (base)"),
+    ("sft_dpo", "best_of_n (base)"),
+    ("best_of_n (codepmp)", "best_of_n (base)"),
+]
+FRONTIER = ("sft_dpo", "ppo", "best_of_n", "rloo", "grpo", "dpo_iter")
 
 ANSWER = """\
 On {source} data, with models trained here from scratch and {seeds} seeds:
@@ -40,7 +63,11 @@ On {source} data, with models trained here from scratch and {seeds} seeds:
   Inside PPO it changes the reward of replies by {ppo_codepmp_gain}:
   {ppo_codepmp_verdict}.
 - **DPO and PPO.** Over SFT, SFT+DPO gains {dpo_over_sft} and PPO {ppo_over_sft} in judged
-  reward. PPO minus SFT+DPO is {ppo_over_dpo}: {ppo_dpo_verdict}.
+  reward. PPO minus SFT+DPO is {ppo_over_dpo}: {ppo_dpo_verdict}. At equal KL from SFT,
+  {equal_kl} nats a reply, it is {ppo_dpo_equal}: {ppo_dpo_equal_verdict}.
+- **Without training a policy.** The best of {best_of} replies by the reward model gains
+  {best_over_sft} over SFT; with CodePMP's reward model instead, {best_codepmp_gain} more:
+  {best_codepmp_verdict}.
 - **As judges of pairs.** The reward model is right on {rm_accuracy}, DPO's implicit reward
   on {dpo_accuracy}, a bag of words on {words_accuracy}.
 - **Cost.** Training time beyond the base model: SFT+DPO {dpo_seconds} s, PPO {ppo_seconds}
@@ -48,20 +75,21 @@ On {source} data, with models trained here from scratch and {seeds} seeds:
 """
 
 # what a method needs beyond the base model: (stage, method, init of its jobs)
+SFT = ("05_sft", "sft", "")
 LINEAGE = {
-    "sft": [("05_sft", "sft", "")],
+    "sft": [SFT],
     "dpo": [("06_dpo", "dpo", "")],
-    "sft_dpo": [("05_sft", "sft", ""), ("06_dpo", "sft_dpo", "")],
-    "rm (base)": [("04_reward_model", "rm", "base")],
+    **{method: [SFT, ("06_dpo", method, "")] for method in ("sft_dpo", *RELATIVES)},
 }
 CODE = [("02_code_pairs", "strong", ""), ("02_code_pairs", "weak", "")]
 CODE += [("03_codepmp", "", "codepmp")]
-LINEAGE["rm (codepmp)"] = [*CODE, ("04_reward_model", "rm", "codepmp")]
-for _init in ("base", "codepmp"):
-    _reward = LINEAGE[f"rm ({_init})"]
+for _init, _before in (("base", []), ("codepmp", CODE)):
+    _reward = [*_before, ("04_reward_model", "rm", _init)]
+    LINEAGE[f"rm ({_init})"] = _reward
+    LINEAGE[f"best_of_n ({_init})"] = [SFT, *_reward]
     for _method in ONLINE:
         _online = ("07_ppo", _method, _init)
-        LINEAGE[f"{_method} ({_init})"] = [*LINEAGE["sft"], *_reward, _online]
+        LINEAGE[f"{_method} ({_init})"] = [SFT, *_reward, _online]
 
 
 def setting(run: Path) -> dict[str, object]:
@@ -108,42 +136,43 @@ def win_rates(scores: pd.DataFrame, opponent: str) -> pd.DataFrame:
     return compare.mean_table(rest.assign(value=won), by=["name"], within=(0, 1))
 
 
-def kl_table(records: pd.DataFrame) -> pd.DataFrame:
-    """Mean KL from the SFT policy of the seed, per policy: columns name, kl."""
-    kl = compare.named(records[records["metric"] == "kl"])
-    return kl.groupby("name", sort=False)["value"].mean().rename("kl").reset_index()
-
-
 def cost_table(stage: Stage) -> pd.DataFrame:
-    """Seconds, FLOPs and labels of all a method needs beyond the base model.
+    """Labels, time, FLOPs and memory of all a method needs beyond the base model.
 
-    Means over seeds; reward models at the largest number of pairs. Columns: name,
-    HH pairs, code pairs, seconds, teraFLOPs.
+    Means over seeds, at the strength that is compared; memory is the largest of the
+    method's trainings. Columns: name, HH pairs, code pairs, seconds, teraFLOPs,
+    peak MiB, replies per answer (what is sampled and thrown away at use).
     """
     code_pairs = len(pd.read_parquet(stage.input("02_code_pairs") / "pairs.parquet"))
-    rows = []
+    best_of = read_manifest(stage.run, "08_evaluate")["parameters"]["best_of"]
+    main, rows = strengths(stage.run), []
     for name, steps in LINEAGE.items():
-        jobs = [job_costs(stage, *step) for step in steps]
+        jobs = [job_costs(stage, main, *step) for step in steps]
         if any(job.empty for job in jobs):
             continue
-        total = sum(job.set_index("metric")["value"] for job in jobs)
         labels = max(job["pairs"].max() for job in jobs if job["pairs"].notna().any())
+        jobs = pd.DataFrame([job.set_index("metric")["value"] for job in jobs])
         rows.append(
             {
                 "name": name,
                 "HH pairs": int(labels),
                 "code pairs": code_pairs if CODE[-1] in steps else 0,
-                "seconds": total["seconds"],
-                "teraFLOPs": total["train_flops"] / 1e12,
+                "seconds": jobs["seconds"].sum(),
+                "teraFLOPs": jobs["train_flops"].sum() / 1e12,
+                "peak MiB": jobs["peak_memory_mib"].max(),
+                "replies per answer": max(best_of) if "best_of_n" in name else 1,
             }
         )
     return pd.DataFrame(rows)
 
 
-def job_costs(stage: Stage, source: str, method: str, init: str) -> pd.DataFrame:
-    """Mean over seeds of one kind of job's seconds and FLOPs: metric, pairs, value."""
+def job_costs(
+    stage: Stage, main: dict[str, float], source: str, method: str, init: str
+) -> pd.DataFrame:
+    """Mean over seeds of what one kind of job costs: metric, pairs, value."""
     records = stage.records(source)
-    records = records[records["metric"].isin(["seconds", "train_flops"])]
+    costs = ["seconds", "train_flops", "peak_memory_mib"]
+    records = compared(records[records["metric"].isin(costs)], main)
     records = records[(records["method"] == method) & (records["init"] == init)]
     if records["pairs"].notna().any():
         records = records[records["pairs"] == records["pairs"].max()]
@@ -156,8 +185,13 @@ def findings(
     scores: pd.DataFrame,
     margins: pd.DataFrame,
     cost: pd.DataFrame,
+    equal: pd.DataFrame,
 ) -> dict[str, object]:
-    """The values of `ANSWER`, over both subsets; a method that was not run says so."""
+    """The values of `ANSWER`, over both subsets; a method that was not run says so.
+
+    gains, scores, margins, cost and equal are what `pretraining_gains`, `judged`,
+    `scorer_margins`, `cost_table` and `frontier.equal_kl_table` gave.
+    """
     rewards = compare.difference_table(scores, CONTRASTS, subsets=False)
     rewards = rewards.set_index("name")["interval"]
     gains = gains[
@@ -177,15 +211,25 @@ def findings(
         "rm_accuracy": accuracy.get("rm (base)", none),
         "dpo_accuracy": accuracy.get("sft_dpo implicit", none),
         "words_accuracy": accuracy.get("bag of words", none),
+        "best_of": int(cost["replies per answer"].max()),
+        "best_over_sft": rewards.get("best_of_n (base) − sft", none),
+        "best_codepmp_gain": rewards.get(
+            "best_of_n (codepmp) − best_of_n (base)", none
+        ),
     }
+    equal = equal.set_index("name")
+    found["equal_kl"] = equal["kl"].get("ppo (base) − sft_dpo", none)
+    found["ppo_dpo_equal"] = equal["interval"].get("ppo (base) − sft_dpo", none)
     for name, key in (("dpo", "sft_dpo"), ("ppo", "ppo (base)")):
         found[f"{name}_seconds"] = round_seconds(seconds.get(key, none))
     found["ppo_codepmp_seconds"] = round_seconds(seconds.get("ppo (codepmp)", none))
     words = ("it helps", "it hurts")
     found["codepmp_verdict"] = in_words(found["codepmp_gain"], *words)
     found["ppo_codepmp_verdict"] = in_words(found["ppo_codepmp_gain"], *words)
+    found["best_codepmp_verdict"] = in_words(found["best_codepmp_gain"], *words)
     better = ("PPO is better", "SFT+DPO is better")
     found["ppo_dpo_verdict"] = in_words(found["ppo_over_dpo"], *better)
+    found["ppo_dpo_equal_verdict"] = in_words(found["ppo_dpo_equal"], *better)
     return found
 
 

@@ -13,6 +13,8 @@ import pandas as pd
 from helpers import stats
 from helpers.metrics import preference_accuracy
 
+RUN = ("method", "init", "pairs", "strength", "seed")  # what tells trainings apart
+
 
 def name_of(method: str, init: str) -> str:
     """How a model is called in tables and figures: `sft_dpo`, `ppo (codepmp)`."""
@@ -155,9 +157,11 @@ def late_mean(
     by: Sequence[str],
     share: float = 0.25,
 ) -> pd.Series:
-    """Mean of training metrics over the last `share` of the steps, per group."""
+    """Mean of training metrics over the last `share` of each run's steps, per group."""
     part = records[records["metric"].isin(list(metrics))]
-    late = part[part["step"] > (1 - share) * part["step"].max()]
+    runs = [name for name in RUN if name in part.columns]
+    last = part.groupby(runs, dropna=False)["step"].transform("max")
+    late = part[part["step"] > (1 - share) * last]
     return late.groupby(list(by), sort=False)["value"].mean()
 
 

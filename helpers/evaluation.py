@@ -1,7 +1,7 @@
 """How every policy is examined: the same prompts, the same judges, the same pairs.
 
-`evaluate` is the job of stage 08; around it, the list of policies that a run holds, the
-judges that may score them, and the margins that turn policies into scorers of pairs.
+`evaluate` is the job of stage 08; around it, the list of policies that a run holds and
+the judges that may score them.
 """
 
 from functools import cache, partial
@@ -10,55 +10,92 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import compare, metrics, models
-from helpers.generate import Reply, generate
-from helpers.judge import (
-    Judge,
-    PairTextJudge,
-    RewardModelJudge,
-    TrueReward,
-    median_thresholds,
-)
+from helpers.generate import Reply, encode_prompt, generate
+from helpers.jobs import finished_jobs
+from helpers.judge import Judge, PairTextJudge, RewardModelJudge, TrueReward
 from helpers.project import job_folder, read_manifest
-from helpers.recipes import OFFLINE, base_folder, both_sides, draw, read_pairs
+from helpers.recipes import (
+    OFFLINE,
+    base_folder,
+    both_sides,
+    draw,
+    read_pairs,
+)
 from helpers.records import example_rows
 from helpers.runs import Stage
-from helpers.scoring import sequence_logprobs
+from helpers.scoring import Encoded, exact_kl, sequence_logprobs
 
 DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # name -> temperature
-ONLINE = ("ppo", "rloo", "grpo")
+ONLINE = ("dpo_iter", "ppo", "rloo", "grpo")
+POLICIES = ("sft", *OFFLINE, *ONLINE)
 STAGE_OF = {"sft": "05_sft", **dict.fromkeys(OFFLINE, "06_dpo")}
+STAGE_OF |= dict.fromkeys(ONLINE, "07_ppo")
 # whose log-probability a policy's implicit reward is measured from
 REFERENCE_OF = dict.fromkeys((*OFFLINE, *ONLINE), "sft") | {"dpo": "base"}
 
 
+# --- what there is to examine ------------------------------------------------------------
+
+
 def policies(run: Path) -> list[dict]:
-    """Every policy that the run's finished stages hold, as a grid of jobs."""
-    tuned = read_manifest(run, "06_dpo")["parameters"]
-    online = read_manifest(run, "07_ppo")["parameters"]
-    seeds = range(read_manifest(run, "05_sft")["parameters"]["seeds"])
-    kinds = [("base", ""), ("sft", "")]
-    kinds += [(method, "") for method in tuned["methods"]]
-    kinds += [
-        (method, init)
-        for method in online["methods"]
-        for init in (online["inits"] if method == "ppo" else ["base"])
-    ]
-    return [
-        {"method": method, "init": init, "seed": seed}
-        for method, init in kinds
-        for seed in seeds
-    ]
+    """Every policy that the run's finished stages hold, as a grid of jobs.
+
+    A job is what told the policy apart when it was trained: method and seed, and as far
+    as it has them init, pairs and strength.
+    """
+    seeds = read_manifest(run, "05_sft")["parameters"]["seeds"]
+    found = [{"method": "base", "seed": seed} for seed in range(seeds)]
+    for method in POLICIES:
+        trained = finished_jobs(run / STAGE_OF[method] / "jobs")
+        found += [job for job, _ in trained if job["method"] == method]
+    return found
 
 
-def policy_folder(run: Path, method: str, init: str, seed: int) -> Path:
+def policy_folder(run: Path, method: str, **job: object) -> Path:
     """Where a policy's weights lie."""
     if method == "base":
         return base_folder(run)
-    job = {"method": method, "seed": seed}
-    if method in ONLINE:
-        return job_folder(run, "07_ppo", init=init, **job)
-    pairs = read_manifest(run, STAGE_OF[method])["parameters"]["pairs"]
-    return job_folder(run, STAGE_OF[method], pairs=pairs, **job)
+    return job_folder(run, STAGE_OF[method], method=method, **job)
+
+
+def strengths(run: Path) -> dict[str, float]:
+    """The strength at which each method is compared; further ones draw its frontier."""
+    tuned = read_manifest(run, "06_dpo")["parameters"]
+    online = read_manifest(run, "07_ppo")["parameters"]
+    found = dict.fromkeys(OFFLINE, tuned["beta"]) | {"ipo": tuned["tau"]}
+    return found | dict.fromkeys(ONLINE, online["kl_coef"])
+
+
+def compared(records: pd.DataFrame, strengths: dict[str, float]) -> pd.DataFrame:
+    """The records of policies at the strength at which they are compared.
+
+    It is the largest where `strengths` names none: best-of-N is compared at its largest N.
+    """
+    largest = records.groupby("method")["strength"].transform("max")
+    wanted = records["method"].map(strengths).fillna(largest)
+    return records[wanted.isna() | (records["strength"] == wanted)]
+
+
+def labels(run: Path) -> int:
+    """Number of pairs that the reward models with most of them have learned from."""
+    trained = finished_jobs(run / "04_reward_model" / "jobs")
+    return max(job["pairs"] for job, _ in trained if job["method"] == "rm")
+
+
+# --- judges ------------------------------------------------------------------------------
+
+
+def proxies(run: Path, seed: int) -> dict[str, Judge]:
+    """The reward models of a seed that policies are trained against, by their start."""
+    inits = read_manifest(run, "07_ppo")["parameters"]["inits"]
+    length = read_manifest(run, "04_reward_model")["parameters"]["max_length"]
+    job = {"method": "rm", "pairs": labels(run), "seed": seed}
+    return {
+        init: RewardModelJudge(
+            job_folder(run, "04_reward_model", init=init, **job), max_length=length
+        )
+        for init in inits
+    }
 
 
 @cache  # by every worker: once
@@ -81,26 +118,24 @@ def asked(run: Path, count: int) -> pd.DataFrame:
     return pd.concat(parts)
 
 
+# --- the job -------------------------------------------------------------------------------
+
+
 def evaluate(
     out: Path,
     *,
     run: Path,
-    method: str,
-    init: str,
     seed: int,
     judge_model: str,
     prompts: int,
     max_new_tokens: int,
     max_length: int,
+    **job: object,
 ) -> list[dict]:
     """Replies of one policy, scored by every judge; its likelihood of the test pairs."""
-    folder = policy_folder(run, method, init, seed)
+    folder = policy_folder(run, seed=seed, **job)
     policy, tokenizer = models.load_policy(folder), models.load_tokenizer(folder)
-    pairs = asked(run, prompts)
-    lengths = {
-        "max_new_tokens": max_new_tokens,
-        "max_prompt_tokens": max_length - max_new_tokens,
-    }
+    pairs, limit = asked(run, prompts), max_length - max_new_tokens
     rows, written = [], []
     for decoding, temperature in DECODINGS.items():
         replies = generate(
@@ -109,15 +144,21 @@ def evaluate(
             pairs["prompt"].tolist(),
             temperature=temperature,
             seed=seed,
-            **lengths,
+            max_new_tokens=max_new_tokens,
+            max_prompt_tokens=limit,
         )
-        rows += reply_rows(pairs, replies, judges(run, judge_model), decoding)
         texts = [reply.text for reply in replies]
+        rows += reply_rows(pairs, texts, judges(run, judge_model), decoding)
+        ended = [reply.ended for reply in replies]
+        rows += example_rows(pairs, f"ended:{decoding}", ended)
         written.append(
             pairs[["id", "subset", "prompt"]].assign(reply=texts, decoding=decoding)
         )
-    reference = models.load_policy(policy_folder(run, "sft", "", seed))
-    rows += kl_rows(policy, reference, tokenizer, pairs, replies, max_length)
+    rows += proxy_rows(pairs, texts, proxies(run, seed))
+    rows.append({"metric": "distinct_2", "value": metrics.distinct(texts)})
+    reference = models.load_policy(policy_folder(run, "sft", seed=seed))
+    encoded = encoded_replies(tokenizer, pairs, replies, limit)
+    rows += example_rows(pairs, "kl", exact_kl(policy, reference, encoded))
     pd.concat(written).to_parquet(out / "replies.parquet")
     return rows + likelihood_rows(
         policy, tokenizer, read_pairs(run, "test"), max_length
@@ -125,34 +166,43 @@ def evaluate(
 
 
 def reply_rows(
-    pairs: pd.DataFrame, replies: list[Reply], judges: list[Judge], decoding: str
+    pairs: pd.DataFrame, texts: list[str], judges: list[Judge], decoding: str
 ) -> list[dict]:
-    """What the judges say of the replies, their length, and whether they end."""
-    texts = [reply.text for reply in replies]
+    """What the judges say of the replies, and how long they are."""
     rows = example_rows(pairs, f"length:{decoding}", [len(text) for text in texts])
-    rows += example_rows(pairs, f"ended:{decoding}", [reply.ended for reply in replies])
     for judge in judges:
         scores = judge.score(pairs["prompt"].tolist(), texts)
         rows += example_rows(pairs, f"reward:{judge.name}:{decoding}", scores)
     return rows
 
 
-def kl_rows(
-    policy,
-    reference,
-    tokenizer,
-    pairs: pd.DataFrame,
-    replies: list[Reply],
-    max_length: int,
+def proxy_rows(
+    pairs: pd.DataFrame, texts: list[str], proxies: dict[str, Judge]
 ) -> list[dict]:
-    """KL of the policy from the reference on its own samples, nats a reply (k3)."""
-    texts = [reply.text for reply in replies]
-    prompts = pairs["prompt"].tolist()
-    own, other = (
-        sequence_logprobs(model, tokenizer, prompts, texts, max_length=max_length)
-        for model in (policy, reference)
-    )
-    return example_rows(pairs, "kl", metrics.sequence_kl(own, other))
+    """What the reward models that policies learn from say of sampled replies."""
+    rows = []
+    for init, proxy in proxies.items():
+        scores = proxy.score(pairs["prompt"].tolist(), texts)
+        rows += example_rows(pairs, f"proxy:{init}:sampled", scores)
+    return rows
+
+
+def encoded_replies(
+    tokenizer, pairs: pd.DataFrame, replies: list[Reply], limit: int
+) -> list[Encoded]:
+    """Token ids of prompts, cut as for generation, and of the replies as sampled."""
+    prompts = [encode_prompt(tokenizer, text, limit) for text in pairs["prompt"]]
+    return [(prompt, reply.ids) for prompt, reply in zip(prompts, replies)]
+
+
+def chosen_rows(run: Path, prompts: int, judges: list[Judge]) -> list[dict]:
+    """The data's own chosen replies to the same prompts, as a policy called `chosen`."""
+    pairs = asked(run, prompts)
+    return [
+        {**row, "method": "chosen", "seed": 0}
+        for decoding in DECODINGS
+        for row in reply_rows(pairs, pairs["chosen"].tolist(), judges, decoding)
+    ]
 
 
 def likelihood_rows(
@@ -169,92 +219,20 @@ def likelihood_rows(
     return rows
 
 
-# --- policies as scorers ---------------------------------------------------------------
-
-
-def scorer_margins(run: Path, records: pd.DataFrame) -> pd.DataFrame:
-    """The margin of every scorer on every test pair, as records called by method, init.
-
-    Reward models and the judge as trained with all pairs, implicit rewards of policies,
-    likelihood under SFT (sum and mean), the rules of 00, the truth where it is known.
-    """
-    rewards = pd.read_parquet(run / "04_reward_model" / "records.parquet")
-    rewards = rewards[rewards["metric"] == "margin"]
-    largest = rewards[rewards["method"] == "rm"]["pairs"].max()
-    rewards = rewards[(rewards["method"] == "judge") | (rewards["pairs"] == largest)]
-    rules = pd.read_parquet(run / "00_data" / "records.parquet")
-    rules = rules[rules["metric"] == "margin"]
-    parts = [rewards, rules, *policy_margins(records), true_margins(run)]
-    columns = ["method", "init", "seed", "subset", "example", "metric", "value"]
-    return pd.concat([part[columns] for part in parts if len(part)], ignore_index=True)
-
-
-def policy_margins(records: pd.DataFrame) -> list[pd.DataFrame]:
-    """Implicit-reward margins of tuned policies; likelihood margins of the SFT policy."""
-    sums, means = gaps(records, "logprob"), gaps(records, "logprob_mean")
-    parts = [
-        sums[sums["method"] == "sft"].assign(method="sft log-prob"),
-        means[means["method"] == "sft"].assign(method="sft log-prob, mean"),
-    ]
-    keys = ["seed", "subset", "example"]
-    for method, reference in REFERENCE_OF.items():
-        own = sums[sums["method"] == method]
-        base = sums[sums["method"] == reference].set_index(keys)["value"]
-        values = own["value"] - base.loc[own.set_index(keys).index].to_numpy()
-        parts.append(own.assign(value=values, method=f"{method} implicit"))
-    return parts
-
-
-def gaps(records: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Log-probability of the chosen minus that of the rejected reply, per policy."""
-    keys = ["method", "init", "seed", "subset", "example"]
-    sides = [
-        records[records["metric"] == f"{name}:{side}"].set_index(keys)["value"]
-        for side in ("chosen", "rejected")
-    ]
-    return (sides[0] - sides[1]).reset_index().assign(metric="margin")
-
-
-def true_margins(run: Path) -> pd.DataFrame:
-    """Margins of the true reward; empty where the data are not the built-in corpus."""
-    if read_manifest(run, "00_data")["parameters"]["data_source"] != "built-in":
-        return pd.DataFrame()
-    test = read_pairs(run, "test")
-    chosen, rejected = both_sides(TrueReward().score, test)
-    return pd.DataFrame(example_rows(test, "margin", chosen - rejected)).assign(
-        method="truth", init="", seed=0
-    )
-
-
-# --- replies and thresholds --------------------------------------------------------------
+# --- replies -----------------------------------------------------------------------------
 
 
 def read_replies(
     stage: Stage, grid: list[dict], seed: int, decoding: str
 ) -> pd.DataFrame:
-    """The replies of all policies of one seed: columns name, id, subset, prompt, reply."""
-    parts = []
+    """The replies of the compared policies of one seed.
+
+    Columns: name, id, subset, prompt, reply.
+    """
+    main, parts = strengths(stage.run), []
     for job in grid:
-        if job["seed"] == seed:
+        if job["seed"] == seed and job.get("strength") == main.get(job["method"]):
             replies = pd.read_parquet(stage.job(stage.name, **job) / "replies.parquet")
-            name = compare.name_of(job["method"], job["init"])
+            name = compare.name_of(job["method"], job.get("init", ""))
             parts.append(replies[replies["decoding"] == decoding].assign(name=name))
     return pd.concat(parts, ignore_index=True)
-
-
-def study_rates(run: Path, records: pd.DataFrame, judges: list[Judge]) -> pd.DataFrame:
-    """HmR, HpR and CAS of the greedy replies, per policy, seed and judge, in percent."""
-    test = read_pairs(run, "test")
-    rows = []
-    for judge in judges:
-        limits = judge.thresholds or median_thresholds(judge, test)
-        scores = records[records["metric"] == f"reward:{judge.name}:greedy"]
-        for key, part in scores.groupby(["method", "init", "seed"]):
-            sides = {name: group["value"] for name, group in part.groupby("subset")}
-            rates = metrics.hmr_hpr_cas(sides["harmless"], sides["helpful"], limits)
-            common = dict(zip(("method", "init", "seed"), key))
-            rows += [
-                {**common, "metric": f"{rate}:{judge.name}", "value": value}
-                for rate, value in rates.items()
-            ]
-    return pd.DataFrame(rows)

@@ -25,9 +25,13 @@ ORDER = [  # of colours: what is shown together lies far apart
     "ppo (codepmp)",
     "rloo (base)",
     "grpo (base)",
+    "dpo_iter (base)",
+    "best_of_n (base)",
+    "best_of_n (codepmp)",
 ]
 MARKERS = "os^DvPX*<>"  # colour alone does not tell them apart for everyone
 COLOURS = [*sns.color_palette("colorblind", 10), "#4b3b8f", "#7a3b1e"]
+COLOURS += ["#2f6f4f", "#8f1d3f", "#3f6f9f"]
 COLOURS[8] = "#b59400"  # its yellow is too pale for a line
 PALETTE = dict(zip(ORDER, COLOURS, strict=True))
 
@@ -181,6 +185,55 @@ def reward_against(rows: pd.DataFrame, x: str, xlabel: str, ylabel: str) -> Figu
     axis.margins(x=0.08)
     axis.set(xlabel=xlabel, ylabel=ylabel)
     return legend_below(tidy(figure), axis, "policy")
+
+
+def frontier(rows: pd.DataFrame, ylabel: str) -> Figure:
+    """Gain against KL, one curve per method through its strengths, from SFT on.
+
+    rows: columns name, strength, kl, estimate, low, high.
+    """
+    figure, axis = plt.subplots(figsize=(6.8, 4.4))
+    palette = colours(rows["name"])
+    for place, (name, part) in enumerate(rows.groupby("name", sort=False)):
+        part = part.sort_values("kl")
+        error = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
+        look = {"color": palette[name], "marker": MARKERS[place % len(MARKERS)]}
+        axis.errorbar(
+            part["kl"], part["estimate"], yerr=error, capsize=3, ls="", **look
+        )
+        axis.plot([0, *part["kl"]], [0, *part["estimate"]], lw=1, label=name, **look)
+        for row in part.itertuples():
+            place_at = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
+            axis.annotate(f"{row.strength:g}", (row.kl, row.estimate), **place_at)
+    axis.axhline(0, color="black", lw=1)
+    axis.set(xlabel="KL from SFT, nats a reply", ylabel=ylabel)
+    return legend_below(tidy(figure), axis, "method, with its strength at each point")
+
+
+def overoptimisation(rows: pd.DataFrame, judge: str) -> Figure:
+    """Gain by the proxy and gain by the judge against KL, one panel per method.
+
+    rows: as for `frontier`, and proxy, proxy_low, proxy_high; methods with one strength
+    draw no curve and are left out.
+    """
+    counts = rows["name"].value_counts()
+    names = [name for name in rows["name"].unique() if counts[name] > 1]
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(3.2 * len(names), 3.6), sharey=True, squeeze=False
+    )
+    sides = {"proxy": ("proxy", "proxy_low", "proxy_high", "--")}
+    sides[judge] = ("estimate", "low", "high", "-")
+    for axis, name in zip(axes[0], names):
+        part = rows[rows["name"] == name].sort_values("kl")
+        for (label, (mid, low, high, line)), colour in zip(sides.items(), COLOURS):
+            kl = [0, *part["kl"]]
+            axis.plot(kl, [0, *part[mid]], line, marker="o", color=colour, label=label)
+            axis.fill_between(
+                kl, [0, *part[low]], [0, *part[high]], color=colour, alpha=0.15
+            )
+        axis.set(title=name, xlabel="KL from SFT, nats a reply")
+    axes[0][0].set_ylabel("gain over SFT")
+    return legend_below(tidy(figure), axes[0][0], "scored by")
 
 
 def legend_below(figure: Figure, axis: Axes, title: str) -> Figure:

@@ -112,6 +112,12 @@ def token_entropy(logits: Tensor) -> Tensor:
     return -(logprobs.exp() * logprobs).sum(-1)
 
 
+def token_kl(logits: Tensor, reference_logits: Tensor) -> Tensor:
+    """KL in nats of each distribution from the reference's; (..., V), result (...)."""
+    policy, reference = logits.log_softmax(-1), reference_logits.log_softmax(-1)
+    return (policy.exp() * (policy - reference)).sum(-1)
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of the unmasked values, 0 if there is none; values and mask (B, T)."""
     # where, not a product: a nan in the padding must not reach the sum

@@ -132,6 +132,23 @@ def hmr_hpr_cas(
     return {"HmR": hmr, "HpR": hpr, "CAS": (hmr + hpr) / 2}
 
 
+# --- diversity ------------------------------------------------------------------------
+
+
+def distinct(texts: Sequence[str], n: int = 2) -> float:
+    """Distinct n-grams of words over all n-grams of the texts (Li et al. 2016); 0 to 1.
+
+    It falls with the number and the length of texts: compare equal numbers of replies.
+    nan if no text has n words.
+    """
+    grams = [
+        tuple(words[at : at + n])
+        for words in map(str.split, texts)
+        for at in range(len(words) - n + 1)
+    ]
+    return len(set(grams)) / len(grams) if grams else float("nan")
+
+
 # --- distance from the reference ------------------------------------------------------
 
 

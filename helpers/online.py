@@ -1,4 +1,4 @@
-"""Online methods behind one call: PPO (ours), RLOO and GRPO (TRL's).
+"""Online methods behind one call: PPO and iterative DPO (ours), RLOO and GRPO (TRL's).
 
 All of them sample replies to the same prompts, are paid by the same function of texts,
 and leave the same records. A further judge may watch: it scores the replies that are
@@ -6,8 +6,8 @@ trained on and teaches nothing.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,82 +19,15 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from helpers import models
 from helpers.evaluation import judges
 from helpers.generate import encode_prompt
-from helpers.judge import Judge, RewardModelJudge
+from helpers.iterative import fit_iterative
+from helpers.judge import RewardModelJudge
+from helpers.online_config import VARIANTS, Online, Payment
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
 from helpers.project import job_folder
 from helpers.recipes import read_pairs
 from helpers.runs import Stage
 from helpers.training import log_of, quiet_arguments
-
-
-@dataclass(frozen=True)
-class Online:
-    """How one policy is trained online; the same words for every method."""
-
-    rollouts: int
-    episodes: int  # replies a rollout
-    epochs: int  # passes over a rollout
-    minibatches: int  # updates a pass
-    learning_rate: float
-    critic_learning_rate: float  # PPO only
-    kl_coef: float
-    max_prompt_length: int
-    max_new_tokens: int
-    generations: int = 4  # replies a prompt, for RLOO and GRPO: their baseline
-    missing_eos_penalty: float = 1.0
-    whiten_advantages: bool = True  # PPO only
-    ref_ema: float = 0.0  # PPO only
-    seed: int = 0
-
-
-# PPO and its variants, as changes of the settings: Xu et al.'s three factors taken away
-# or added, and two ways to break a run
-VARIANTS: dict[str, Callable[[Online], dict]] = {
-    "ppo": lambda each: {},
-    "ppo_raw_advantages": lambda each: {"whiten_advantages": False},
-    "ppo_small_batch": lambda each: {
-        # as many episodes and passes in all, in a quarter of the batch
-        "episodes": each.episodes // 4,
-        "rollouts": each.rollouts * 4,
-    },
-    "ppo_ema_reference": lambda each: {"ref_ema": 0.05},
-    "ppo_no_kl": lambda each: {"kl_coef": 0.0},
-    "ppo_huge_rate": lambda each: {"learning_rate": 30 * each.learning_rate},
-}
-
-
-# --- what pays -----------------------------------------------------------------------
-
-
-class Payment:
-    """A reward on texts for all trainers; remembers the mean of every rollout.
-
-    `judge` watches. `penalty` is taken off replies without an end where the trainer
-    tells their token ids, as TRL's do; ours takes it off by itself.
-    """
-
-    def __init__(self, reward: Judge, judge: Judge, end: int, penalty: float) -> None:
-        self.reward, self.judge, self.end, self.penalty = reward, judge, end, penalty
-        self.__name__ = "payment"  # TRL names its metrics after it
-        self.seen: list[dict[str, float]] = []
-
-    def __call__(
-        self,
-        prompts: list[str],
-        completions: list[str],
-        completion_ids: list[list[int]] | None = None,
-        **_: object,
-    ) -> list[float]:
-        """One score for each reply."""
-        scores = np.asarray(self.reward.score(prompts, completions))
-        judged = np.asarray(self.judge.score(prompts, completions))
-        self.seen.append({"reward": scores.mean(), "judged": judged.mean()})
-        if completion_ids is not None:
-            cut = [not ids or ids[-1] != self.end for ids in completion_ids]
-            scores = scores - self.penalty * np.array(cut)
-        return scores.tolist()
-
 
 # --- one fit for each kind of method -------------------------------------------------
 
@@ -216,9 +149,11 @@ def shared_by(stage: Stage, params: Mapping[str, object]) -> dict:
         kl_coef=params["kl_coef"],
         max_prompt_length=length - new,
         max_new_tokens=new,
+        rounds=params["rounds"],
+        dpo_learning_rate=params["dpo_learning_rate"],
     )
-    pairs = int(rewards["pairs"].max())
-    shared = {"pairs": pairs, "settings": settings, "max_length": length}
+    labels = int(rewards["pairs"].max())
+    shared = {"labels": labels, "settings": settings, "max_length": length}
     return {"run": stage.run, **shared}
 
 
@@ -228,22 +163,24 @@ def train(
     run: Path,
     method: str,
     init: str,
+    strength: float,
     seed: int,
-    pairs: int,
+    labels: int,
     settings: Online,
     max_length: int,
 ) -> list[dict]:
     """A policy from the SFT model of the seed, paid by the reward model of init and seed.
 
-    method: `rloo`, `grpo`, or one of `VARIANTS`. The judge that watches is the first of
-    the run's: the truth where it is known.
+    method: `rloo`, `grpo`, `dpo_iter`, or one of `VARIANTS`. strength: the KL weight.
+    labels: pairs that the reward model has learned from. The judge that watches is the
+    first of the run's: the truth where it is known.
     """
     start = job_folder(run, "05_sft", seed=seed)
     reward = job_folder(
-        run, "04_reward_model", method="rm", init=init, pairs=pairs, seed=seed
+        run, "04_reward_model", method="rm", init=init, pairs=labels, seed=seed
     )
     tokenizer, policy = models.load_tokenizer(start), models.load_policy(start)
-    settings = replace(settings, seed=seed)
+    settings = replace(settings, seed=seed, kl_coef=strength)
     payment = Payment(
         RewardModelJudge(reward, max_length=max_length),
         judges(run)[0],
@@ -255,21 +192,29 @@ def train(
         settings = replace(settings, **VARIANTS[method](settings))
         critic = models.load_scorer(reward)
         log = fit_ppo(policy, critic, tokenizer, payment, prompts, settings, out)
+    elif method == "dpo_iter":
+        log = fit_iterative(policy, tokenizer, payment, prompts, settings, out)
     else:
         log = fit_grouped(method, policy, tokenizer, payment, prompts, settings, out)
     models.save(policy, tokenizer, out)
-    rows = as_rows(log, payment.seen, settings.episodes)
-    tokens = sum(row["value"] for row in rows if row["metric"] == "tokens")
-    passes = settings.epochs * tokens
-    cost = flops(policy, tokens, passes, with_critic=method in VARIANTS)
+    rows = as_rows(log, payment.seen, settings.rollouts * settings.episodes)
+    read = sum(entry["tokens"] for entry in log)
+    trained = sum(
+        entry.get("trained", settings.epochs * entry["tokens"]) for entry in log
+    )
+    cost = flops(policy, read, trained, with_critic=method in VARIANTS)
     return [*rows, {"metric": "train_flops", "value": cost}]
 
 
 def as_rows(log: list[dict], seen: list[dict], episodes: int) -> list[dict]:
-    """Records of each rollout; a step is an episode, so batches of any size compare."""
+    """Records of each rollout; a step is an episode, so batches of any size compare.
+
+    episodes: of all rollouts together.
+    """
     passed = ("step", "epoch", "rollout")
+    each = episodes // len(log)
     return [
-        {"metric": name, "step": number * episodes, "value": float(value)}
+        {"metric": name, "step": number * each, "value": float(value)}
         for number, (entry, scores) in enumerate(zip(log, seen, strict=True), 1)
         for name, value in {**entry, **scores}.items()
         if name not in passed

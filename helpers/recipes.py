@@ -29,7 +29,10 @@ CONTROLS = {
     "tis_random": reference.random_weights,
     "tis_equal": reference.equal_weights,
 }
-OFFLINE = ("dpo", "sft_dpo", "ipo", "tis_dpo", *CONTROLS)
+# TIS-DPO (D) and (S): weights by two DPO policies, or by two SFT policies
+CONTRASTS = ("tis_dpo", "tis_dpo_s")
+RELATIVES = ("ipo", *CONTRASTS, *CONTROLS)  # of DPO; 06 gives them fewer pairs
+OFFLINE = ("dpo", "sft_dpo", *RELATIVES)
 # weights of the reward and the language loss; the paper's method and its two ablations
 PREFERENCE_LOSS = {
     "codepmp": (1.0, 1.0),
@@ -216,21 +219,35 @@ def reward_model(
 
 
 def dpo(
-    out: Path, *, run: Path, method: str, pairs: int, seed: int, beta: float, fit: Fit
+    out: Path,
+    *,
+    run: Path,
+    method: str,
+    pairs: int,
+    strength: float,
+    seed: int,
+    fit: Fit,
+    contrast: Fit,
 ) -> list[dict]:
     """A policy trained on pairs directly, by one of `OFFLINE`, and its log.
 
-    From the base model (`dpo`), or from the SFT model of the seed (all others). What the
-    frozen models say of the pairs is kept in the run's folder `cache`.
+    From the base model (`dpo`), or from the SFT model of the seed (all others); strength
+    is DPO's beta or IPO's tau, and `contrast` how TIS-DPO (S) trains its two SFT models.
+    What the frozen models say of the pairs is kept in the run's folder `cache`.
     """
     start, cache = reference_folder(run, method, seed), run / "cache"
     data = draw(read_pairs(run, "train"), pairs, seed)
     policy, tokenizer = models.load_policy(start), models.load_tokenizer(start)
     dataset = training.pair_dataset(data, tokenizer, fit.max_length)
-    settings = {"beta": beta, "cache": cache}
+    settings = {"beta": strength, "cache": cache}
     rows = []
-    if method == "tis_dpo":
-        better, worse, rows = contrastive_pair(start, dataset, fit, out, **settings)
+    if method in CONTRASTS:
+        common = {"tokenizer": tokenizer, "out": out}
+        teach = {
+            "tis_dpo": partial(training.fit_dpo, fit=fit, **common, **settings),
+            "tis_dpo_s": partial(training.fit_chosen, fit=contrast, **common),
+        }[method]
+        better, worse, rows = contrastive_pair(start, dataset, teach)
         dataset = reference.contrastive_weights(better, worse, dataset)
     elif method in CONTROLS:
         dataset = CONTROLS[method](dataset, seed)
@@ -241,13 +258,16 @@ def dpo(
 
 
 def contrastive_pair(
-    start: Path, pairs: Dataset, fit: Fit, out: Path, **settings
+    start: Path, pairs: Dataset, teach: Callable[..., list[dict]]
 ) -> tuple[PreTrainedModel, PreTrainedModel, list[dict]]:
-    """DPO and reverse DPO from one start, TIS-DPO (D), and the log of both trainings."""
-    tokenizer, found, rows = models.load_tokenizer(start), [], []
+    """TIS-DPO's two policies from one start, and the log of both trainings.
+
+    One is taught the pairs, the other the pairs with their replies swapped.
+    """
+    found, rows = [], []
     for data in (pairs, training.swapped(pairs)):
         model = models.load_policy(start)
-        rows += training.fit_dpo(model, tokenizer, data, fit, out, **settings)
+        rows += teach(model, data=data)
         found.append(model.eval())
     return *found, rows
 

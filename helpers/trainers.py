@@ -130,13 +130,20 @@ class Pairs(Prepared):
 
 
 class PreferenceTrainer(Pairs, DPOTrainer):
-    """TRL's DPO trainer on our token ids; the reference is the model it starts from.
+    """TRL's DPO trainer on our token ids.
 
-    `cache` is the folder in which the reference's log-probabilities are kept.
+    `reference` is the model it starts from unless another is given; `cache` is the folder
+    in which the reference's log-probabilities are kept.
     """
 
-    def __init__(self, model: PreTrainedModel, cache: Path | None = None, **kwargs):
-        self.cache = cache
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        cache: Path | None = None,
+        reference: PreTrainedModel | None = None,
+        **kwargs,
+    ):
+        self.cache, self.reference = cache, reference
         super().__init__(model, **kwargs)
         if not torch.cuda.is_available():
             score_labelled_positions(self.model)
@@ -148,7 +155,7 @@ class PreferenceTrainer(Pairs, DPOTrainer):
         """Reference log-probabilities of both replies, summed over their tokens."""
         if is_peft_model(self.model):  # TRL knows how to switch adapters off
             return super()._precompute_ref_logps(dataset, *args)
-        scores = cached_scores(self.model, dataset, self.cache)
+        scores = cached_scores(self.reference or self.model, dataset, self.cache)
         for side in SIDES:
             sums = list(map(self.total, scores[side], self.weights(dataset, side)))
             dataset = dataset.add_column(f"ref_{side}_logps", sums)

@@ -43,6 +43,8 @@ class Fit:
     token_budget: int = 0  # of pairs: fills batches up to so many tokens; 0: batch_size
 
 
+PAIR_IDS = ("prompt_ids", "chosen_ids", "rejected_ids", "length")  # columns of pairs
+
 # --- data ----------------------------------------------------------------------------
 
 
@@ -242,8 +244,9 @@ def fit_dpo(
     beta: float,
     loss: str = "sigmoid",
     cache: Path | None = None,
+    reference: PreTrainedModel | None = None,
 ) -> list[dict]:
-    """A loss of the DPO family on pairs; the reference is `policy` as it comes.
+    """A loss of the DPO family on pairs; the reference is `policy` as it comes, or given.
 
     loss: a `loss_type` of TRL: `sigmoid` is DPO (Rafailov et al. 2023, eq. 7), `ipo` is
     IPO with tau = beta. Pairs with weights of tokens (`reference`) give TIS-DPO instead
@@ -263,8 +266,24 @@ def fit_dpo(
         processing_class=tokenizer,
         budget=fit.token_budget,
         cache=cache,
+        reference=reference,
     )
     return run(trainer)
+
+
+def fit_chosen(
+    model: PreTrainedModel, tokenizer, data: Dataset, fit: Fit, out: Path
+) -> list[dict]:
+    """SFT on the chosen replies of pairs."""
+    rows = [
+        {
+            "input_ids": prompt + reply,
+            "completion_mask": [0] * len(prompt) + [1] * len(reply),
+            "length": len(prompt + reply),
+        }
+        for prompt, reply in zip(data["prompt_ids"], data["chosen_ids"])
+    ]
+    return fit_language_model(model, tokenizer, Dataset.from_list(rows), fit, out)
 
 
 def swapped(pairs: Dataset) -> Dataset:

@@ -1,0 +1,115 @@
+"""Best-of-N: a reward model chooses among replies of the SFT policy; nothing is trained.
+
+Of M sampled replies to a prompt, the expected score of the best of N that a reward model
+would choose is computed over all subsets of N at once (Nakano et al. 2021,
+arXiv:2112.09332, appendix), which is steadier than drawing one subset.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaln
+
+from helpers import models
+from helpers.evaluation import asked, judges, policy_folder, proxies
+from helpers.generate import generate
+from helpers.records import example_rows
+
+
+def selection_weights(scores: np.ndarray, count: int) -> np.ndarray:
+    """Chance of each of M replies to be the best of a random `count`; scores, result (M,).
+
+    The reply of rank i, from the lowest, wins in (i - 1 over count - 1) of the (M over
+    count) subsets. Ties are broken by place. Raises ValueError unless 1 <= count <= M.
+    """
+    replies = len(scores)
+    if not 1 <= count <= replies:
+        raise ValueError(f"best of {count}: expected 1 to {replies} replies")
+    ranks = np.argsort(np.argsort(scores, kind="stable")) + 1.0
+    logs = np.full(replies, -np.inf)
+    able = ranks >= count
+    logs[able] = log_binomial(ranks[able] - 1, count - 1)
+    return np.exp(logs - log_binomial(replies, count))
+
+
+def log_binomial(n: np.ndarray | float, k: float) -> np.ndarray | float:
+    """log of n over k."""
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+
+def kl_bound(count: int) -> float:
+    """KL of best-of-N from the policy sampled, in nats: log N - (N - 1) / N.
+
+    Exact where no two replies are alike, else an upper bound (Beirami et al. 2024,
+    arXiv:2401.01879).
+    """
+    return math.log(count) - (count - 1) / count
+
+
+def best_of_n(
+    out: Path,
+    *,
+    run: Path,
+    method: str,
+    seed: int,
+    counts: Sequence[int],
+    judge_model: str,
+    prompts: int,
+    max_new_tokens: int,
+    max_length: int,
+) -> list[dict]:
+    """Best of each of `counts` of the SFT policy's replies, by every reward model.
+
+    method: `best_of_n`. init says which reward model chose, `random` that none did.
+    """
+    folder = policy_folder(run, "sft", seed=seed)
+    pairs, copies = asked(run, prompts), max(counts)
+    texts = [text for text in pairs["prompt"] for _ in range(copies)]
+    replies = generate(
+        models.load_policy(folder),
+        models.load_tokenizer(folder),
+        texts,
+        temperature=1.0,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        max_prompt_tokens=max_length - max_new_tokens,
+    )
+    written = [reply.text for reply in replies]
+    measured = {
+        "length:sampled": np.array([len(text) for text in written]),
+        "ended:sampled": np.array([reply.ended for reply in replies]),
+    }
+    chooser = {
+        init: each.score(texts, written) for init, each in proxies(run, seed).items()
+    }
+    measured |= {f"proxy:{init}:sampled": scores for init, scores in chooser.items()}
+    for judge in judges(run, judge_model):
+        measured[f"reward:{judge.name}:sampled"] = judge.score(texts, written)
+    chooser["random"] = np.zeros(len(texts))
+    return [
+        {**row, "init": init, "strength": float(count)}
+        for init, scores in chooser.items()
+        for count in (counts if init != "random" else [copies])
+        for row in chosen_rows(
+            pairs, measured, scores, 1 if init == "random" else count
+        )
+    ]
+
+
+def chosen_rows(
+    pairs: pd.DataFrame, measured: dict[str, np.ndarray], scores: np.ndarray, count: int
+) -> list[dict]:
+    """What was measured of all replies, expected of the best of `count` by `scores`.
+
+    measured: arrays (prompts * M,), the M replies to a prompt side by side.
+    """
+    groups = scores.reshape(len(pairs), -1)
+    weights = np.array([selection_weights(group, count) for group in groups])
+    rows = example_rows(pairs, "kl", np.full(len(pairs), kl_bound(count)))
+    for metric, values in measured.items():
+        expected = (weights * values.reshape(weights.shape)).sum(1)
+        rows += example_rows(pairs, metric, expected)
+    return rows

@@ -1,0 +1,143 @@
+"""What strength buys: reward against KL, the proxy against the judge, equal distance.
+
+A policy is told apart by method, init and strength (beta, KL weight, N). All gains are
+over the SFT policy of the same seed, on the same prompts, so that methods and judges of
+different scales stand in one figure.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from helpers import compare, stats
+
+POLICY = ["method", "init", "strength"]
+START = "sft"
+
+
+def arrays(records: pd.DataFrame, metric: str) -> dict[tuple, np.ndarray]:
+    """Values (seeds, examples) of one metric for every policy: (method, init, strength)."""
+    part = records[records["metric"] == metric].fillna({"strength": 0.0})
+    groups = part.groupby(POLICY, sort=False)
+    return {key: compare.by_seed(group) for key, group in groups}
+
+
+def gains(records: pd.DataFrame, metric: str) -> dict[tuple, np.ndarray]:
+    """As `arrays`, minus what the SFT policy of the same seed gets for the prompt."""
+    found = arrays(records, metric)
+    start = found.pop((START, "", 0.0))
+    return {key: stats.paired_difference(each, start) for key, each in found.items()}
+
+
+def points(records: pd.DataFrame, judge: str, methods: Sequence[str]) -> pd.DataFrame:
+    """KL, gain by the judge and gain by its proxy of every policy of some methods.
+
+    The proxy is the reward model that the policy learned from or was chosen by; for the
+    others, which have none, the one from the base model. Columns: name, strength, kl,
+    estimate, low, high, interval (of the judge's gain), and proxy, proxy_low,
+    proxy_high. SFT stands at the origin of every curve and is not listed.
+    """
+    kl, judged = arrays(records, "kl"), gains(records, f"reward:{judge}:sampled")
+    proxies = {
+        metric.split(":")[1]: gains(records, metric)
+        for metric in records["metric"].unique()
+        if metric.startswith("proxy:")
+    }
+    rows = []
+    for key, gained in judged.items():
+        method, init, strength = key
+        if method not in methods or key not in kl:
+            continue
+        proxy = stats.mean_interval(proxies[proxy_of(init)][key])
+        rows.append(
+            {
+                "name": compare.name_of(method, init),
+                "strength": strength,
+                "kl": float(kl[key].mean()),
+                **compare.bounds(stats.mean_interval(gained)),
+                "proxy": proxy.estimate,
+                "proxy_low": proxy.low,
+                "proxy_high": proxy.high,
+            }
+        )
+    return pd.DataFrame(rows).sort_values(["name", "kl"], ignore_index=True)
+
+
+def proxy_of(init: str) -> str:
+    """The start of the reward model that stands for what a policy was trained on."""
+    return init if init not in ("", "random") else "base"
+
+
+# --- at equal distance ---------------------------------------------------------------
+
+
+def at_equal_kl(
+    records: pd.DataFrame, judge: str, names: Sequence[str]
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The gain of some methods at one KL that all their curves reach, and that KL.
+
+    A curve runs from SFT, at KL 0 and gain 0, through a method's strengths in the order
+    of their KL; between two of them gains are interpolated, for each seed by its own
+    KLs, for each example alike. Result: KL in nats, and arrays (seeds, examples) by name.
+    Raises ValueError if a method is not there.
+    """
+    kl, judged = arrays(records, "kl"), gains(records, f"reward:{judge}:sampled")
+    curves: dict[str, list[tuple]] = {name: [] for name in names}
+    for key in judged:
+        name = compare.name_of(*key[:2])
+        if name in curves and key in kl:
+            curves[name].append(key)
+    if missing := [name for name, keys in curves.items() if not keys]:
+        raise ValueError(f"no records of {', '.join(missing)}")
+    # every seed's curve has to reach it
+    target = min(
+        float(np.max([kl[key].mean(1) for key in keys], axis=0).min())
+        for keys in curves.values()
+    )
+    return target, {
+        name: interpolate(
+            np.array([kl[key].mean(1) for key in keys]),
+            np.array([judged[key] for key in keys]),
+            target,
+        )
+        for name, keys in curves.items()
+    }
+
+
+def interpolate(kl: np.ndarray, gained: np.ndarray, target: float) -> np.ndarray:
+    """Gains (seeds, examples) at one KL, from KLs (K, seeds), gains (K, seeds, examples).
+
+    Linear between the neighbours in KL; the origin, no gain at no KL, is one of them.
+    """
+    found = []
+    for own_kl, own in zip(kl.T, gained.swapaxes(0, 1)):
+        order = np.argsort(own_kl)
+        places = np.concatenate([[0.0], own_kl[order]])
+        values = np.concatenate([np.zeros((1, own.shape[1])), own[order]])
+        # the curve rises to the right: beyond the last place its value stays
+        right = int(np.clip(np.searchsorted(places, target), 1, len(places) - 1))
+        left = right - 1
+        width = places[right] - places[left]
+        share = np.clip((target - places[left]) / width, 0, 1) if width > 0 else 1.0
+        found.append((1 - share) * values[left] + share * values[right])
+    return np.array(found)
+
+
+def equal_kl_table(
+    records: pd.DataFrame, judge: str, contrasts: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    """Paired differences of gains at equal KL, each at the largest KL that both reach.
+
+    Columns: name ("a − b"), kl, estimate, low, high, interval.
+    """
+    rows = []
+    for first, second in contrasts:
+        try:
+            target, found = at_equal_kl(records, judge, [first, second])
+        except ValueError:  # a method that was not run
+            continue
+        interval = stats.difference_interval(found[first], found[second])
+        name = f"{first} − {second}"
+        rows.append({"name": name, "kl": target, **compare.bounds(interval)})
+    return pd.DataFrame(rows, columns=["name", "kl", *compare.BOUNDS])

@@ -1,0 +1,81 @@
+"""What all online methods are told, and what pays them.
+
+`Online` has the same words for every method; a `Payment` scores replies for the trainers
+and lets a further judge watch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers.judge import Judge
+
+
+@dataclass(frozen=True)
+class Online:
+    """How one policy is trained online; the same words for every method."""
+
+    rollouts: int
+    episodes: int  # replies a rollout
+    epochs: int  # passes over a rollout
+    minibatches: int  # updates a pass
+    learning_rate: float
+    critic_learning_rate: float  # PPO only
+    kl_coef: float
+    max_prompt_length: int
+    max_new_tokens: int
+    generations: int = 4  # replies a prompt, where they are compared: all but PPO
+    missing_eos_penalty: float = 1.0
+    whiten_advantages: bool = True  # PPO only
+    ref_ema: float = 0.0  # PPO only
+    rounds: int = 4  # of iterative DPO, over all episodes
+    dpo_learning_rate: float = 1e-4  # of iterative DPO
+    seed: int = 0
+
+
+# PPO and its variants, as changes of the settings: Xu et al.'s three factors taken away
+# or added, and a way to break a run
+VARIANTS: dict[str, Callable[[Online], dict]] = {
+    "ppo": lambda each: {},
+    "ppo_raw_advantages": lambda each: {"whiten_advantages": False},
+    "ppo_small_batch": lambda each: {
+        # as many episodes and passes in all, in a quarter of the batch
+        "episodes": each.episodes // 4,
+        "rollouts": each.rollouts * 4,
+    },
+    "ppo_ema_reference": lambda each: {"ref_ema": 0.05},
+    "ppo_huge_rate": lambda each: {"learning_rate": 30 * each.learning_rate},
+}
+
+
+# --- what pays -----------------------------------------------------------------------
+
+
+class Payment:
+    """A reward on texts for all trainers; remembers the mean of every rollout.
+
+    `judge` watches. `penalty` is taken off replies without an end where the trainer
+    tells their token ids, as TRL's do; ours takes it off by itself.
+    """
+
+    def __init__(self, reward: Judge, judge: Judge, end: int, penalty: float) -> None:
+        self.reward, self.judge, self.end, self.penalty = reward, judge, end, penalty
+        self.__name__ = "payment"  # TRL names its metrics after it
+        self.seen: list[dict[str, float]] = []
+
+    def __call__(
+        self,
+        prompts: list[str],
+        completions: list[str],
+        completion_ids: list[list[int]] | None = None,
+        **_: object,
+    ) -> list[float]:
+        """One score for each reply."""
+        scores = np.asarray(self.reward.score(prompts, completions))
+        judged = np.asarray(self.judge.score(prompts, completions))
+        self.seen.append({"reward": scores.mean(), "judged": judged.mean()})
+        if completion_ids is not None:
+            cut = [not ids or ids[-1] != self.end for ids in completion_ids]
+            scores = scores - self.penalty * np.array(cut)
+        return scores.tolist()
