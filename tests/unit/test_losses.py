@@ -283,3 +283,13 @@ def test_k2_and_k3_are_never_negative_where_k1_is() -> None:
 def test_unknown_kl_estimator_is_refused() -> None:
     with pytest.raises(ValueError, match="k4.*expected k1, k2 or k3"):
         losses.kl_estimate(torch.zeros(1), torch.zeros(1), "k4")
+
+
+def test_token_kl_is_that_of_the_distributions() -> None:
+    logits, other = torch.randn(2, 3, 7, 11, dtype=torch.float64)
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Categorical(logits=logits),
+        torch.distributions.Categorical(logits=other),
+    )
+    torch.testing.assert_close(losses.token_kl(logits, other), expected)
+    assert (losses.token_kl(logits, logits + 3).abs() < 1e-12).all()

@@ -10,6 +10,7 @@ import pytest
 from helpers import dialogues, hh
 from helpers.metrics import (
     BagOfWords,
+    distinct,
     expected_calibration_error,
     hmr_hpr_cas,
     length_margin,
@@ -134,3 +135,9 @@ def test_sequence_kl_is_unbiased_and_never_negative() -> None:
 def test_sequence_kl_refuses_replies_of_other_lengths() -> None:
     with pytest.raises(ValueError, match="2 policy tokens, 1 reference tokens"):
         sequence_kl([np.zeros(2)], [np.zeros(1)])
+
+
+def test_distinct_counts_pairs_of_words() -> None:
+    assert distinct(["a b c", "a b"]) == 2 / 3
+    assert distinct(["a b c d"]) == 1
+    assert np.isnan(distinct(["one", ""]))

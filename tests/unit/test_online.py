@@ -7,16 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import models
-from helpers.online import (
-    VARIANTS,
-    Online,
-    Payment,
-    as_rows,
-    fit_grouped,
-    fit_ppo,
-    flops,
-)
+from helpers import iterative, models
+from helpers.online import as_rows, fit_grouped, fit_ppo, flops
+from helpers.online_config import VARIANTS, Online, Payment
 
 PROMPTS = [f"\n\nHuman: Name {what}.\n\nAssistant:" for what in ("a herb", "an oil")]
 TOKENIZER = models.build_tokenizer(PROMPTS, 270)
@@ -67,7 +60,7 @@ def fitted(method: str, folder, out, settings: Online = SETTINGS) -> list[dict]:
         log = fit_ppo(policy, critic, TOKENIZER, paid, PROMPTS, settings, out)
     else:
         log = fit_grouped(method, policy, TOKENIZER, paid, PROMPTS, settings, out)
-    return as_rows(log, paid.seen, settings.episodes)
+    return as_rows(log, paid.seen, settings.rollouts * settings.episodes)
 
 
 def curve(rows: list[dict], metric: str) -> list[float]:
@@ -121,3 +114,51 @@ def test_a_critic_costs_one_more_to_read_and_to_train(folder) -> None:
     weights = policy.num_parameters(exclude_embeddings=True)
     assert flops(policy, 10, 20, with_critic=False) == weights * (8 * 10 + 6 * 20)
     assert flops(policy, 10, 20, with_critic=True) == weights * (10 * 10 + 12 * 20)
+
+
+# --- iterative DPO -------------------------------------------------------------------
+
+
+def test_pairs_are_the_best_and_the_worst_of_each_prompt() -> None:
+    encoded = [([1], [each]) for each in range(4)] + [
+        ([2, 3], [each, 9]) for each in range(4)
+    ]
+    scores = np.array([0.0, 3.0, -1.0, 1.0, 5.0, 5.0, 5.0, 5.0])
+    pairs = iterative.best_and_worst(encoded, scores, copies=4)
+    assert pairs.to_list() == [
+        {"prompt_ids": [1], "chosen_ids": [1], "rejected_ids": [2], "length": 3}
+    ]  # the second prompt's replies are paid alike
+    assert len(iterative.best_and_worst(encoded, np.zeros(8), copies=4)) == 0
+
+
+def rounds(folder, out, settings) -> tuple[list[dict], object]:
+    torch.set_num_threads(1)
+    policy = models.load_policy(folder).cpu()
+    paid = payment()
+    log = iterative.fit_iterative(policy, TOKENIZER, paid, PROMPTS, settings, out)
+    return [entry | seen for entry, seen in zip(log, paid.seen, strict=True)], policy
+
+
+def test_it_learns_what_is_paid_round_by_round(folder, tmp_path) -> None:
+    settings = replace(SETTINGS, rounds=12, kl_coef=0.1, dpo_learning_rate=1e-2)
+    log, _ = rounds(folder, tmp_path, settings)
+    assert len(log) == 12
+    assert log[0]["kl"] == pytest.approx(0, abs=1e-5)  # still the reference
+    assert log[-1]["kl"] > 0.01
+    assert log[-1]["reward"] > log[0]["reward"] + 1
+    assert all(entry["trained"] < entry["tokens"] * settings.epochs for entry in log)
+
+
+def test_the_same_seed_gives_the_same_rounds(folder, tmp_path) -> None:
+    settings = replace(SETTINGS, rounds=2, rollouts=2)
+    first, one = rounds(folder, tmp_path, settings)
+    again, other = rounds(folder, tmp_path, settings)
+    assert first == again
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_too_few_episodes_for_a_round_are_refused(folder, tmp_path) -> None:
+    settings = replace(SETTINGS, rounds=400)
+    with pytest.raises(ValueError, match="expected at least 1600 episodes"):
+        rounds(folder, tmp_path, settings)

@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from helpers import losses, models, reference
 from helpers.reference import SIDES, cached_scores, contrastive_weights, pair_scores
-from helpers.scoring import token_scores
+from helpers.scoring import exact_kl, token_scores
 
 ROWS = [
     ([3, 4, 5, 6], [7, 8], [9]),
@@ -86,3 +86,44 @@ def test_the_controls_know_nothing_of_the_tokens(pairs):
     )
     equal = reference.equal_weights(pairs)
     assert equal["rejected_weights"] == [[1.0] * len(row[2]) for row in ROWS]
+
+
+# --- KL along replies -----------------------------------------------------------------
+
+
+def test_exact_kl_is_the_mean_log_ratio_of_all_replies():
+    """Two-token replies are few enough to count them all: chain rule of the KL."""
+    policy, other = small(0), small(1)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.mul_(3)  # models far apart, so that the number is not near zero
+    prompt, tokens = [3, 4, 5], range(policy.config.vocab_size)
+    first = [
+        model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1).detach().double()
+        for model in (policy, other)
+    ]
+    expected = (first[0].exp() * (first[0] - first[1])).sum()
+    replies = [(prompt, [token, 7]) for token in tokens]
+    second = exact_kl(policy, other, replies, batch_size=64) - expected.item()
+    # second holds, for each first token, the KL of what follows it
+    assert (second > -1e-5).all()
+    total = expected + (first[0].exp() * torch.from_numpy(second)).sum()
+    ratios = torch.stack([pair_logprobs(model, prompt) for model in (policy, other)])
+    by_hand = (ratios[0].exp() * (ratios[0] - ratios[1])).sum()
+    assert total.item() == pytest.approx(by_hand.item(), rel=1e-4)
+    assert by_hand > 0.01
+
+
+def pair_logprobs(model, prompt: list[int]) -> torch.Tensor:
+    """Log-probability of every two tokens after the prompt, (V, V)."""
+    size = model.config.vocab_size
+    ids = torch.tensor([[*prompt, token] for token in range(size)])
+    with torch.no_grad():
+        logits = model(ids).logits[:, -2:].double().log_softmax(-1)
+    return logits[:, 0].diagonal().unsqueeze(1) + logits[:, 1]
+
+
+def test_a_policy_is_at_no_distance_from_itself():
+    model = small(0)
+    found = exact_kl(model, model, [([3, 4], [5, 6, 7]), ([8], [9])])
+    np.testing.assert_allclose(found, 0, atol=1e-6)

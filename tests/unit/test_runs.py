@@ -1,9 +1,11 @@
 """Run folders: keys, open stages, grids of jobs, and what is left of a broken run."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,7 +14,7 @@ from helpers.digests import reached_from_cells, reached_from_function
 from helpers.params import ParameterError
 from helpers.progress import Line, Progress
 from helpers.project import PROJECT, STAGES, Project, RunError, read_manifest
-from helpers.provenance import provenance
+from helpers.provenance import provenance, watched_memory
 from helpers.records import COLUMNS
 from helpers.runs import Stage, key_parts, open_stage
 
@@ -384,3 +386,13 @@ def test_line_tells_how_far(tmp_path: Path) -> None:
     assert line.text() == "06_dpo: 3/6 jobs, training 40/200, 0 s (3 already done)"
     line.one_done()
     assert json.loads((tmp_path / "progress.json").read_text())["done"] == 4
+
+
+def test_the_peak_of_memory_is_seen_while_it_is_held() -> None:
+    with watched_memory(interval=0.005) as small:
+        time.sleep(0.03)
+    with watched_memory(interval=0.005) as large:
+        held = np.ones(40 * 1024**2 // 8)  # 40 MiB, written to
+        time.sleep(0.1)
+        del held
+    assert small[0] > 10 and large[0] - small[0] > 30

@@ -213,6 +213,37 @@ def test_reference_scores_are_kept_and_found(policy, tokenizer, tmp_path, monkey
         assert first.train_dataset[name] == again.train_dataset[name]
 
 
+def test_another_reference_can_be_given(policy, tokenizer, tmp_path):
+    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    other = deepcopy(policy)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.mul_(1.5)
+    config = training.arguments(Fit(1e-3, 4), tmp_path, 1) | {"beta": 0.3}
+    trainer = trainers.PreferenceTrainer(
+        policy,
+        args=DPOConfig(**config, precompute_ref_log_probs=True),
+        train_dataset=data,
+        processing_class=tokenizer,
+        reference=other,
+    )
+    found = trainer.train_dataset["ref_chosen_logps"]
+    expected = [scores.sum() for scores in reference.pair_scores(other, data)["chosen"]]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_sft_on_pairs_learns_the_chosen_replies_only(policy, tokenizer, tmp_path):
+    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    before = reference.pair_scores(policy, data)
+    training.fit_chosen(policy, tokenizer, data, Fit(1e-2, 4, epochs=5), tmp_path)
+    after = reference.pair_scores(policy, data)
+    gained = {
+        side: np.mean([a.mean() - b.mean() for a, b in zip(after[side], before[side])])
+        for side in reference.SIDES
+    }
+    assert gained["chosen"] > 0.5 and gained["chosen"] > gained["rejected"] + 0.1
+
+
 @pytest.mark.parametrize("ahead", [True, False])
 def test_adapters_are_trained_the_same_way(ahead, policy, tokenizer, tmp_path):
     """TRL's own way with PEFT: the reference is the model with its adapter off."""
