@@ -31,7 +31,7 @@ from datasets import Dataset
 from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
-from helpers import costs, hh, judge, models, training
+from helpers import hh, judge, models, recorded, training
 from helpers.progress import quiet
 from helpers.provenance import peak_memory_mib
 from helpers.training import Fit
@@ -268,7 +268,7 @@ def show(table: pd.DataFrame, out: str, title: str, text: str) -> None:
     """Print a table; record it for the book if a folder is given."""
     print(f"{text}\n\n{table.to_markdown(floatfmt='.1f')}")
     if out:
-        costs.record(table.round(1), Path(out), title, text)
+        recorded.record(table.round(1), Path(out), title, text)
 
 
 def slopes(rows: pd.DataFrame) -> pd.DataFrame:

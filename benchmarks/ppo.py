@@ -23,7 +23,7 @@ import torch
 import typer
 from transformers import TrainerCallback
 
-from helpers import costs, hh, models
+from helpers import hh, models, recorded
 from helpers.generate import encode_prompt
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
@@ -73,7 +73,7 @@ def compare(
     )
     print(f"{text}\n\n{measures.to_markdown(floatfmt='.2f')}")
     if out:
-        costs.record(measures.round(2), out, "Episodes of PPO", text)
+        recorded.record(measures.round(2), out, "Episodes of PPO", text)
 
 
 @app.command()

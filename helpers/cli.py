@@ -1,4 +1,4 @@
-"""The command `prefbook`: run, params, status, build, clean.
+"""The command `prefbook`: run, params, status, build, record, clean.
 
 What is refused is said in one line and ends with 2; a stage that fails ends with 1 and
 the name of the notebook to open. Heavy libraries are imported where they are used, so
@@ -113,6 +113,18 @@ def build(context: typer.Context, run: Run = "cpu") -> None:
         from helpers.book import build_book
 
         print(build_book(project_of(context).run(run_name(run))))
+
+
+@app.command()
+def record(context: typer.Context, run: Run = "cpu") -> None:
+    """Keep the tables of a run's comparison with the sources: the book shows them."""
+    with one_line_errors():
+        from helpers.recorded import record_run
+
+        project, name = project_of(context), run_name(run)
+        out = project.root / "book" / "recorded" / "runs" / name
+        record_run(project.run(name), out, project)
+        print(f"recorded in {project.shown(out)}")
 
 
 @app.command()

@@ -1,21 +1,11 @@
-"""The page "What it costs": the time of this run, and recorded measurements.
+"""The page "What it costs": the time of this run, and recorded measurements."""
 
-A recorded measurement is a folder under `book/recorded`: `table.csv` and `about.json`
-(title, text, command, and where and when it was measured). The book shows it as it is.
-"""
-
-import json
-import shlex
-import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
-from helpers.progress import write_json
-from helpers.project import ROOT
-from helpers.provenance import provenance
+from helpers.recorded import measurement
 from helpers.records import read_records
 
 INTRODUCTION = """\
@@ -47,7 +37,7 @@ def costs_page(run: Path, manifests: Mapping[str, dict], recorded: Path) -> str:
         JOBS_TEXT,
     ]
     for about in sorted(recorded.glob("*/about.json")):
-        parts += recording(about.parent)
+        parts += measurement(about.parent)
     return "\n".join(parts)
 
 
@@ -93,43 +83,3 @@ def job_times(run: Path, manifests: Mapping[str, dict]) -> pd.DataFrame:
             "together, s": found["total"].map("{:.0f}".format),
         }
     )
-
-
-# --- recorded measurements -----------------------------------------------------------
-
-
-def record(table: pd.DataFrame, out: Path, title: str, text: str) -> None:
-    """Write a measurement so that the book shows it: `table.csv` and `about.json`.
-
-    The command that is kept is the one of this process.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    aside = out / ".table.csv.part"
-    table.to_csv(aside, float_format="%.4g")
-    aside.replace(out / "table.csv")
-    here = provenance(ROOT)
-    kept = ("commit", "python", "cpu_count", "device", "versions")
-    about = {
-        "title": title,
-        "text": text,
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.now(UTC).date().isoformat(),
-        **{name: here[name] for name in kept if name in here},
-    }
-    write_json(about, out / "about.json")
-
-
-def recording(folder: Path) -> list[str]:
-    """A recorded measurement as Markdown."""
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    table = pd.read_csv(folder / "table.csv", dtype=str).fillna("")
-    packages = ("torch", "transformers", "trl")
-    versions = ", ".join(f"{name} {about['versions'][name]}" for name in packages)
-    machine = f"{about['cpu_count']} cores, device {about['device']}"
-    return [
-        f"\n## {about['title']}\n",
-        f"{about['text']}\n",
-        table.to_markdown(index=False, disable_numparse=True),
-        f"\nRecorded {about['date']} on {machine}, with {versions}:\n",
-        f"```bash\n{about['command']}\n```\n",
-    ]

@@ -5,6 +5,7 @@ each under its name so that any page of the book can quote it.
 """
 
 import html
+from pathlib import Path
 
 import pandas as pd
 from IPython.display import HTML, Markdown, display
@@ -35,6 +36,7 @@ def cell(value: object, digits: int = 3) -> str:
 
 
 glued: dict[str, str] = {}  # what this notebook has glued so far
+kept_in: list[Path] = []  # where this notebook keeps what it shows, if anywhere
 
 
 def say(sentence: str, **values: object) -> None:
@@ -53,6 +55,7 @@ def say(sentence: str, **values: object) -> None:
                 f"{name} is glued as {glued[name]!r} and again as {text!r}"
             )
     display(Markdown(sentence.format(**texts)))
+    keep_text(sentence.format(**texts))
 
 
 def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
@@ -64,6 +67,21 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     shown = shown.rename(columns=cell, index=cell)
     body = shown.to_html(escape=False, border=0, classes="dataframe")
     display(HTML(f"<p><em>{html.escape(caption)}</em></p>{body}"))
+    rows = shown.reset_index().to_markdown(index=False, disable_numparse=True)
+    keep_text(f"*{caption}*\n\n{rows}")
+
+
+def keep(folder: Path) -> None:
+    """From here on, put every table and sentence also into `folder`, as Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept_in[:] = [folder]
+
+
+def keep_text(text: str) -> None:
+    """Put Markdown into the folder of `keep`, if one is given, after what is there."""
+    for folder in kept_in:
+        path = folder / f"{len(list(folder.iterdir())):02d}.md"
+        path.write_text(f"\n{text}\n", encoding="utf-8")
 
 
 def dialogue(prompt: str, replies: dict[str, str]) -> None:

@@ -5,27 +5,27 @@ import json
 import pandas as pd
 import pytest
 
-from helpers import costs
+from helpers import costs, recorded
 from helpers.records import tidy, write_records
 
 
 @pytest.fixture
-def recorded(tmp_path, monkeypatch):
+def kept(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["benchmarks/some.py", "compare", "--pairs", "9"])
     table = pd.DataFrame({"trainer": ["ours", "stock"], "pairs/s": [47.04, 11.8]})
     folder = tmp_path / "recorded"
-    costs.record(table.set_index("trainer"), folder / "some", "Some", "Nine pairs.")
+    recorded.record(table.set_index("trainer"), folder / "some", "Some", "Nine pairs.")
     return folder
 
 
-def test_a_measurement_keeps_its_command_and_machine(recorded) -> None:
-    about = json.loads((recorded / "some" / "about.json").read_text("utf-8"))
+def test_a_measurement_keeps_its_command_and_machine(kept) -> None:
+    about = json.loads((kept / "some" / "about.json").read_text("utf-8"))
     assert about["command"] == "python benchmarks/some.py compare --pairs 9"
     assert about["cpu_count"] >= 1 and "torch" in about["versions"]
-    assert [file.name for file in (recorded / "some").glob(".*")] == []
+    assert [file.name for file in (kept / "some").glob(".*")] == []
 
 
-def test_the_page_shows_stages_jobs_and_measurements(recorded, tmp_path) -> None:
+def test_the_page_shows_stages_jobs_and_measurements(kept, tmp_path) -> None:
     rows = [
         {"method": "rm", "init": "base", "pairs": 9600, "seed": seed, "value": seconds}
         for seed, seconds in enumerate((10.0, 20.0))
@@ -34,7 +34,7 @@ def test_the_page_shows_stages_jobs_and_measurements(recorded, tmp_path) -> None
     records = tidy(rows, stage="04_reward_model", metric="seconds")
     write_records(records, tmp_path / "04_reward_model" / "records.parquet")
     manifest = {"seconds": 40.0, "job_seconds": 30.0, "peak_memory_mib": 512.0}
-    page = costs.costs_page(tmp_path, {"04_reward_model": manifest}, recorded)
+    page = costs.costs_page(tmp_path, {"04_reward_model": manifest}, kept)
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in page.splitlines()

@@ -18,6 +18,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict, dict]]:
         found.append((data, metadata or {}))
 
     monkeypatch.setattr(report, "glued", {})
+    monkeypatch.setattr(report, "kept_in", [])
     shell = InteractiveShell.instance()
     monkeypatch.setattr(shell.display_pub, "publish", publish)
     return found
@@ -65,3 +66,13 @@ def test_a_sentence_glues_every_value_under_its_name(shown):
     assert len(shown) == 4  # quoted once, said twice
     with pytest.raises(ValueError, match="share is glued as '0.500'"):
         report.say("Now {share}.", share=0.6)
+
+
+def test_what_is_shown_can_be_kept_in_its_order(shown, tmp_path):
+    report.say("Before.")
+    report.keep(tmp_path / "tables")
+    report.table(pd.DataFrame({"a": [0.5]}, index=["x | y"]), "First")
+    report.say("Then {n}.", n=3)
+    texts = [path.read_text() for path in sorted((tmp_path / "tables").iterdir())]
+    assert len(texts) == 2 and texts[1] == "\nThen 3.\n"
+    assert texts[0].startswith("\n*First*\n\n|") and "0.500" in texts[0]

@@ -1,0 +1,180 @@
+"""What was measured once and is kept with the sources, so that any book can show it.
+
+A measurement is a folder under `book/recorded`: `table.csv` and `about.json` (title,
+text, command, and where and when it was measured). A run is a folder under
+`book/recorded/runs`: the tables of its comparison as Markdown, its findings, and
+`about.json`. Numbers only: no text of data or models.
+"""
+
+import json
+import shlex
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.params import read_schema
+from helpers.progress import write_json
+from helpers.project import PROJECT, ROOT, Project, read_manifest
+from helpers.provenance import provenance
+
+KEPT = ("commit", "python", "cpu_count", "device", "versions")
+
+# --- measurements --------------------------------------------------------------------
+
+
+def record(table: pd.DataFrame, out: Path, title: str, text: str) -> None:
+    """Write a measurement so that the book shows it: `table.csv` and `about.json`.
+
+    The command that is kept is the one of this process.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    aside = out / ".table.csv.part"
+    table.to_csv(aside, float_format="%.4g")
+    aside.replace(out / "table.csv")
+    here = provenance(ROOT)
+    kept = ("commit", "python", "cpu_count", "device", "versions")
+    about = {
+        "title": title,
+        "text": text,
+        "command": shlex.join(["python", *sys.argv]),
+        "date": datetime.now(UTC).date().isoformat(),
+        **{name: here[name] for name in kept if name in here},
+    }
+    write_json(about, out / "about.json")
+
+
+def measurement(folder: Path) -> list[str]:
+    """A recorded measurement as Markdown."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    table = pd.read_csv(folder / "table.csv", dtype=str).fillna("")
+    packages = ("torch", "transformers", "trl")
+    versions = ", ".join(f"{name} {about['versions'][name]}" for name in packages)
+    machine = f"{about['cpu_count']} cores, device {about['device']}"
+    return [
+        f"\n## {about['title']}\n",
+        f"{about['text']}\n",
+        table.to_markdown(index=False, disable_numparse=True),
+        f"\nRecorded {about['date']} on {machine}, with {versions}:\n",
+        f"```bash\n{about['command']}\n```\n",
+    ]
+
+
+# --- runs ----------------------------------------------------------------------------
+
+RUNS_PAGE = """\
+# On real pairs
+
+The other pages show the run that this copy of the book was built from. Runs that take
+longer, or data that are not part of the repository, are recorded: the tables below are
+those of their chapter 09, as it was executed. Their models are trained from scratch too,
+except where it is said, and small. So they tell how the methods compare at that size on
+those pairs, not what large models would do.
+"""
+NO_RUN = """
+No run is recorded in this copy. `prefbook record --run NAME` records one.
+"""
+
+
+def record_run(run: Path, out: Path, project: Project = PROJECT) -> None:
+    """Keep the tables and findings of a run's comparison, and what it was made with.
+
+    Raises RunError if the run has no finished 09.
+    """
+    last = read_manifest(run, "09_compare", project)
+    aside = out.with_name(f".{out.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    for kind in ("tables", "figures"):
+        shutil.copytree(run / "09_compare" / kind, aside / kind)
+    about = {
+        "name": run.name,
+        "data": data_of(run, project),
+        "parameters": changed_parameters(run, project),
+        "date": last["started"][:10],
+        "seconds": round(
+            sum(
+                read_manifest(run, stage, project)["seconds"]
+                for stage in project.stages
+            )
+        ),
+        **{name: last[name] for name in KEPT if name in last},
+    }
+    write_json(about, aside / "about.json")
+    shutil.rmtree(out, ignore_errors=True)
+    aside.replace(out)
+
+
+def data_of(run: Path, project: Project = PROJECT) -> str:
+    """What data a run learned from: a name, never a place on a disk, and how many pairs."""
+    source = read_manifest(run, "00_data", project)["parameters"]["data_source"]
+    if (project.root / source).is_dir():
+        source = "a folder in the layout of Anthropic/hh-rlhf"
+    pairs = pd.read_parquet(
+        run / "00_data" / "pairs.parquet", columns=["subset", "split"]
+    )
+    counts = pairs.groupby(["split", "subset"]).size()
+    listed = ", ".join(
+        f"{split} {subset} {n:,}" for (split, subset), n in counts.items()
+    )
+    return f"{source}; pairs: {listed}"
+
+
+def changed_parameters(run: Path, project: Project = PROJECT) -> dict[str, dict]:
+    """Per stage, the parameters that differ from the defaults of the sources today."""
+    passed = ("run_dir", "workers", "data_source")
+    found = {}
+    for stage in project.stages:
+        schema = read_schema(project.notebook(stage))
+        used = read_manifest(run, stage, project)["parameters"]
+        changed = {
+            name: used[name]
+            for name, each in schema.items()
+            if name in used and name not in passed and used[name] != each.default
+        }
+        if changed:
+            found[stage] = changed
+    return found
+
+
+def runs_page(folder: Path) -> str:
+    """The page "On real pairs": every recorded run, one section each."""
+    recorded = sorted(folder.glob("*/about.json"))
+    parts = [RUNS_PAGE, *(run_section(about.parent) for about in recorded)]
+    return "\n".join(parts if recorded else [RUNS_PAGE, NO_RUN])
+
+
+def run_section(folder: Path) -> str:
+    """A recorded run as Markdown: what it was made with, then its tables."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    changed = [
+        f"`{stage}.{name}={value}`"
+        for stage, values in about["parameters"].items()
+        for name, value in values.items()
+    ]
+    facts = {
+        "data": about["data"],
+        "differs from the defaults by": ", ".join(changed) or "nothing",
+        "machine": f"{about['cpu_count']} cores, device {about['device']}",
+        "time": f"{about['seconds'] / 60:.0f} minutes, {about['date']}",
+        "commit": about.get("commit", "no repository"),
+    }
+    table = pd.DataFrame(facts.items(), columns=["what", "value"])
+    tables = sorted((folder / "tables").glob("*.md"))
+    figures = sorted((folder / "figures").glob("*.png"))
+    return "\n".join(
+        [
+            f"\n## Run `{about['name']}`\n",
+            table.to_markdown(index=False, disable_numparse=True),
+            *(path.read_text(encoding="utf-8") for path in tables),
+            *(figure_of(path, folder) for path in figures),
+        ]
+    )
+
+
+def figure_of(path: Path, folder: Path) -> str:
+    """A kept figure as Markdown, for a page beside the folder `recorded`."""
+    words = path.stem.replace("_", " ")
+    place = f"recorded/runs/{folder.name}/figures/{path.name}"
+    return f"\n```{{figure}} {place}\n:alt: {words}, run {folder.name}\n\n{words}\n```"
