@@ -68,6 +68,7 @@ On {source} data, with models trained here from scratch and {seeds} seeds:
 - **Without training a policy.** The best of {best_of} replies by the reward model gains
   {best_over_sft} over SFT; with CodePMP's reward model instead, {best_codepmp_gain} more:
   {best_codepmp_verdict}.
+- **The judge of replies** is right on {judge_accuracy} of held-out pairs itself.
 - **As judges of pairs.** The reward model is right on {rm_accuracy}, DPO's implicit reward
   on {dpo_accuracy}, a bag of words on {words_accuracy}.
 - **Cost.** Training time beyond the base model: SFT+DPO {dpo_seconds} s, PPO {ppo_seconds}
@@ -201,6 +202,7 @@ def findings(
     accuracy = accuracy.set_index("name")["interval"]
     seconds = cost.set_index("name")["seconds"]
     none = "(not run)"
+    judge = "truth" if "truth" in accuracy else "judge (base)"
     found = {
         "pairs": int(gains["pairs"].max()),
         "codepmp_gain": gains.set_index("init")["interval"].get("codepmp", none),
@@ -211,6 +213,7 @@ def findings(
         "rm_accuracy": accuracy.get("rm (base)", none),
         "dpo_accuracy": accuracy.get("sft_dpo implicit", none),
         "words_accuracy": accuracy.get("bag of words", none),
+        "judge_accuracy": accuracy.get(judge, none),
         "best_of": int(cost["replies per answer"].max()),
         "best_over_sft": rewards.get("best_of_n (base) − sft", none),
         "best_codepmp_gain": rewards.get(

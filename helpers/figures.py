@@ -7,6 +7,7 @@ into a notebook; colours mean the same model in every chapter.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -33,6 +34,8 @@ MARKERS = "os^DvPX*<>"  # colour alone does not tell them apart for everyone
 COLOURS = [*sns.color_palette("colorblind", 10), "#4b3b8f", "#7a3b1e"]
 COLOURS += ["#2f6f4f", "#8f1d3f", "#3f6f9f"]
 COLOURS[8] = "#b59400"  # its yellow is too pale for a line
+ROOTS = (np.sqrt, np.square)  # KL is drawn on a scale of roots: Gao et al. 2023
+KL_LABEL = "KL from SFT, nats a reply"
 PALETTE = dict(zip(ORDER, COLOURS, strict=True))
 
 
@@ -206,7 +209,8 @@ def frontier(rows: pd.DataFrame, ylabel: str) -> Figure:
             place_at = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
             axis.annotate(f"{row.strength:g}", (row.kl, row.estimate), **place_at)
     axis.axhline(0, color="black", lw=1)
-    axis.set(xlabel="KL from SFT, nats a reply", ylabel=ylabel)
+    axis.set_xscale("function", functions=ROOTS)
+    axis.set(xlabel=KL_LABEL, ylabel=ylabel)
     return legend_below(tidy(figure), axis, "method, with its strength at each point")
 
 
@@ -231,7 +235,8 @@ def overoptimisation(rows: pd.DataFrame, judge: str) -> Figure:
             axis.fill_between(
                 kl, [0, *part[low]], [0, *part[high]], color=colour, alpha=0.15
             )
-        axis.set(title=name, xlabel="KL from SFT, nats a reply")
+        axis.set_xscale("function", functions=ROOTS)
+        axis.set(title=name, xlabel=KL_LABEL)
     axes[0][0].set_ylabel("gain over SFT")
     return legend_below(tidy(figure), axes[0][0], "scored by")
 
