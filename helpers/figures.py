@@ -34,7 +34,8 @@ MARKERS = "os^DvPX*<>"  # colour alone does not tell them apart for everyone
 COLOURS = [*sns.color_palette("colorblind", 10), "#4b3b8f", "#7a3b1e"]
 COLOURS += ["#2f6f4f", "#8f1d3f", "#3f6f9f"]
 COLOURS[8] = "#b59400"  # its yellow is too pale for a line
-ROOTS = (np.sqrt, np.square)  # KL is drawn on a scale of roots: Gao et al. 2023
+# KL is drawn on a scale of roots, as by Gao et al. 2023
+ROOTS = (lambda kl: np.sqrt(np.maximum(kl, 0)), np.square)
 KL_LABEL = "KL from SFT, nats a reply"
 PALETTE = dict(zip(ORDER, COLOURS, strict=True))
 
