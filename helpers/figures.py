@@ -211,7 +211,7 @@ def frontier(rows: pd.DataFrame, ylabel: str) -> Figure:
             axis.annotate(f"{row.strength:g}", (row.kl, row.estimate), **place_at)
     axis.axhline(0, color="black", lw=1)
     axis.set_xscale("function", functions=ROOTS)
-    axis.set(xlabel=KL_LABEL, ylabel=ylabel)
+    axis.set(xlabel=KL_LABEL, ylabel=ylabel, xlim=(0, None))
     return legend_below(tidy(figure), axis, "method, with its strength at each point")
 
 
@@ -237,7 +237,7 @@ def overoptimisation(rows: pd.DataFrame, judge: str) -> Figure:
                 kl, [0, *part[low]], [0, *part[high]], color=colour, alpha=0.15
             )
         axis.set_xscale("function", functions=ROOTS)
-        axis.set(title=name, xlabel=KL_LABEL)
+        axis.set(title=name, xlabel=KL_LABEL, xlim=(0, None))
     axes[0][0].set_ylabel("gain over SFT")
     return legend_below(tidy(figure), axes[0][0], "scored by")
 
