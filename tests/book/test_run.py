@@ -7,6 +7,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from helpers.evaluation import POLICIES
 from helpers.project import ROOT, STAGES, read_manifest
 from helpers.records import COLUMNS, read_records
 from tests.book.conftest import NAME, prefbook
@@ -46,15 +47,26 @@ def test_scorers_of_every_kind_meet_the_same_pairs(run):
     assert {"sft log-prob", "length", "bag of words", "truth"} <= set(margins["method"])
 
 
-def test_rates_and_rewards_are_there_for_every_policy(run):
+def test_every_policy_is_measured_alike(run):
     records = read_records(run / "08_evaluate" / "records.parquet")
-    policies = {"base", "sft", "dpo", "sft_dpo", "ppo", "rloo", "grpo"}
-    for metric in ("HmR:truth", "CAS:held-out RM", "reward:truth:greedy", "kl"):
-        assert set(records[records["metric"] == metric]["method"]) == policies, metric
-    rates = records[records["metric"].str.match("HmR|HpR|CAS")]["value"]
-    assert rates.between(0, 100).all()
-    sft = records[(records["metric"] == "kl") & (records["method"] == "sft")]["value"]
+    trained = {"base", *POLICIES} - {"dpo_lora"}
+    greedy = records[records["metric"] == "reward:truth:greedy"]
+    assert set(greedy["method"]) == trained | {"chosen"}
+    for metric in ("reward:held-out RM:sampled", "proxy:codepmp:sampled", "kl"):
+        found = set(records[records["metric"] == metric]["method"])
+        assert found - {"chosen"} == trained | {"best_of_n"}, metric
+    assert records[records["metric"] == "distinct_2"]["value"].between(0, 1).all()
+    kl = records[records["metric"] == "kl"]
+    assert kl["value"].min() > -1e-4
+    sft = kl[kl["method"] == "sft"]["value"]
     assert sft.abs().max() < 1e-4, "the SFT policy is its own reference"
+
+
+def test_frontiers_have_more_than_one_strength(run):
+    records = read_records(run / "08_evaluate" / "records.parquet")
+    strengths = records[records["metric"] == "kl"].groupby("method")["strength"]
+    counts = strengths.nunique()
+    assert all(counts[each] > 1 for each in ("sft_dpo", "ppo", "best_of_n")), counts
 
 
 def test_a_second_run_runs_nothing(run):
