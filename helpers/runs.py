@@ -37,6 +37,7 @@ from helpers.project import (
 )
 from helpers.provenance import peak_memory_mib, provenance
 from helpers.records import read_records, tidy, write_records
+from helpers.rules import check_together
 
 UNKEYED = ("run_dir", "workers")  # parameters that do not change results
 
@@ -256,6 +257,7 @@ def open_stage(
         if needed not in schema:
             raise ParameterError(f"{name}: {needed}: every notebook must declare it")
     values = resolve(schema, {each: namespace[each] for each in schema})
+    check_together(name, values)
     run = (project.root / values["run_dir"]).resolve()
     parts = key_parts(project, run, name, values)
     stage = Stage(name, run, SimpleNamespace(**values), parts, project)

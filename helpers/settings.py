@@ -21,6 +21,7 @@ from helpers.params import (
     yaml_hint,
 )
 from helpers.project import Project
+from helpers.rules import check_together
 
 Schemas = Mapping[str, Mapping[str, Parameter]]
 Values = dict[str, dict[str, object]]  # stage -> name -> value
@@ -74,7 +75,10 @@ def all_values(
     merge(settings, from_texts(given, schemas, selected))
     for stage in selected:
         settings[stage]["run_dir"] = run_dir
-    return {stage: resolve(schemas[stage], settings[stage]) for stage in selected}
+    values = {stage: resolve(schemas[stage], settings[stage]) for stage in selected}
+    for stage in selected:
+        check_together(stage, values[stage])
+    return values
 
 
 def merge(settings: Values, later: Values) -> None:

@@ -1,0 +1,61 @@
+"""What parameters of one stage must agree on, beyond the range of each.
+
+A rule holds for every stage that declares all of its names. It is checked before
+anything runs, like a range.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from helpers.params import ParameterError
+
+
+class Rule(NamedTuple):
+    """Names, a test of their values in this order, and what is expected, in words."""
+
+    names: tuple[str, ...]
+    holds: Callable[..., bool]
+    expected: str
+
+
+RULES = (
+    Rule(
+        ("hidden", "heads"),
+        lambda hidden, heads: hidden % heads == 0,
+        "hidden to be a multiple of heads",
+    ),
+    Rule(
+        ("max_new_tokens", "max_length"),
+        lambda new, length: new < length,
+        "max_new_tokens below max_length: a prompt needs room",
+    ),
+    Rule(
+        (
+            "episodes",
+            "minibatches",
+        ),  # four: replies a prompt, and the small batch of 07
+        lambda episodes, minibatches: episodes % (4 * minibatches) == 0,
+        "episodes to be a multiple of 4 times minibatches",
+    ),
+    Rule(
+        ("rounds", "steps", "episodes"),
+        lambda rounds, steps, episodes: steps * episodes >= 4 * rounds,
+        "steps times episodes to give each of the rounds 4 replies",
+    ),
+    Rule(
+        ("weak_hidden",),
+        lambda hidden: hidden % 4 == 0,
+        "weak_hidden to be a multiple of 4, its attention heads",
+    ),
+)
+
+
+def check_together(stage: str, values: Mapping[str, object]) -> None:
+    """Raise ParameterError for the first rule that a stage's values break."""
+    for rule in RULES:
+        if not all(name in values for name in rule.names):
+            continue
+        given = {name: values[name] for name in rule.names}
+        if not rule.holds(*given.values()):
+            listed = ", ".join(f"{name}={value}" for name, value in given.items())
+            raise ParameterError(f"{stage}: {listed}: expected {rule.expected}")

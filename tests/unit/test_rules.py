@@ -1,0 +1,39 @@
+"""Rules across parameters: refused before anything runs, in one line."""
+
+import pytest
+
+from helpers.params import ParameterError
+from helpers.project import PROJECT
+from helpers.rules import RULES, check_together
+from helpers.settings import all_values
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("01_base_model.heads=5", "01_base_model: hidden=96, heads=5: expected hidden"),
+        ("08_evaluate.max_new_tokens=192", "expected max_new_tokens below max_length"),
+        ("07_ppo.episodes=24", "episodes=24, minibatches=4: expected episodes"),
+        ("07_ppo.rounds=1000", "expected steps times episodes"),
+        ("02_code_pairs.weak_hidden=10", "weak_hidden=10: expected weak_hidden"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused(given: str, reason: str) -> None:
+    with pytest.raises(ParameterError, match=reason) as error:
+        all_values(PROJECT, list(PROJECT.stages), "runs/x", given=[given])
+    assert "\n" not in str(error.value)
+
+
+def test_every_tier_follows_the_rules() -> None:
+    for tier in ("smoke", "cpu", "t4", "h100"):
+        all_values(PROJECT, list(PROJECT.stages), "runs/x", tier)
+
+
+def test_every_rule_speaks_of_parameters_that_a_stage_declares() -> None:
+    values = all_values(PROJECT, list(PROJECT.stages), "runs/x")
+    for rule in RULES:
+        assert any(set(rule.names) <= set(each) for each in values.values()), rule
+
+
+def test_a_rule_passes_over_stages_without_its_names() -> None:
+    check_together("00_data", {"hidden": 7})
