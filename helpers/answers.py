@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import compare
+from helpers import compare, stats
 from helpers.evaluation import ONLINE, compared, strengths
 from helpers.project import read_manifest
 from helpers.recipes import RELATIVES
@@ -104,37 +104,46 @@ def setting(run: Path) -> dict[str, object]:
     }
 
 
-def pretraining_gains(margins: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of each pretrained start minus the base start, per subset and pairs.
-
-    Columns: pairs, init, subset ("both" too), name, estimate, low, high, interval.
-    """
-    margins = margins[margins["metric"] == "margin"]
-    right = compare.preference_accuracy(margins["value"].to_numpy())
-    scored = margins.assign(value=right, name=margins["init"])
-    contrasts = [(init, "base") for init in scored["init"].unique() if init != "base"]
-    parts = []
-    for pairs, part in scored.groupby("pairs"):
-        for split in (True, False):
-            gains = compare.difference_table(part, contrasts, subsets=split)
-            init = gains["name"].str.split(" ").str[0]
-            parts.append(gains.assign(pairs=int(pairs), init=init))
-    return pd.concat(parts, ignore_index=True)
-
-
 def judged(records: pd.DataFrame, judge: str, decoding: str) -> pd.DataFrame:
     """Per-reply rewards of every policy from one judge, named for comparison."""
     return compare.named(records[records["metric"] == f"reward:{judge}:{decoding}"])
 
 
-def win_rates(scores: pd.DataFrame, opponent: str) -> pd.DataFrame:
-    """How often a policy's reply beats the opponent's on the same prompt and seed."""
-    keys = ["seed", "subset", "example"]
-    other = scores[scores["name"] == opponent].set_index(keys)["value"]
-    rest = scores[scores["name"] != opponent]
-    margins = rest["value"].to_numpy() - other.loc[pd.MultiIndex.from_frame(rest[keys])]
-    won = compare.preference_accuracy(margins.to_numpy())
-    return compare.mean_table(rest.assign(value=won), by=["name"], within=(0, 1))
+def win_rates(
+    scores: pd.DataFrame, lengths: pd.DataFrame, opponent: str
+) -> pd.DataFrame:
+    """Every policy's replies against the opponent's, on the same prompts and seeds.
+
+    scores and lengths: records with a column `name`; an opponent of one seed meets all.
+    Columns: name, subset, win, tie, lose (shares), rate (ties count one half, with its
+    interval), at equal length (the same by `stats.length_controlled`), length gap
+    (characters, mean).
+    """
+    rows = []
+    lengths = lengths.set_index(["name", "subset"]).sort_index()
+    for subset, part in scores.groupby("subset", sort=False):
+        arrays = {name: compare.by_seed(group) for name, group in part.groupby("name")}
+        other = arrays.pop(opponent)
+        their_length = compare.by_seed(lengths.loc[(opponent, subset)].reset_index())
+        for name, own in arrays.items():
+            margin = stats.paired_difference(own, other)
+            won = compare.preference_accuracy(margin)
+            own_length = compare.by_seed(lengths.loc[(name, subset)].reset_index())
+            gap = stats.paired_difference(own_length, their_length)
+            fair = stats.mean_interval(stats.length_controlled(won, gap))
+            rows.append(
+                {
+                    "name": name,
+                    "subset": subset,
+                    "win": float((margin > 0).mean()),
+                    "tie": float((margin == 0).mean()),
+                    "lose": float((margin < 0).mean()),
+                    "rate": stats.mean_interval(won).within(0, 1),
+                    "at equal length": fair.within(0, 1),
+                    "length gap": float(gap.mean()),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def cost_table(stage: Stage) -> pd.DataFrame:

@@ -100,7 +100,9 @@ def difference_table(
 ) -> pd.DataFrame:
     """Paired differences, first minus second, between models called by `name`.
 
-    Columns: name ("a − b"), subset, estimate, low, high, interval.
+    Columns: name ("a − b"), subset, estimate, low, high, interval, p and p_holm (the
+    contrasts of a subset being one family), effect (`stats.effect_size`), detectable
+    (the difference that would have been seen with a power of 0.8).
     """
     if not subsets:
         records = records.assign(
@@ -109,13 +111,24 @@ def difference_table(
     rows = []
     for subset, part in records.groupby("subset", sort=False):
         arrays = {name: by_seed(group) for name, group in part.groupby("name")}
-        for first, second in contrasts:
-            if first not in arrays or second not in arrays:
-                continue
-            interval = stats.difference_interval(arrays[first], arrays[second])
-            name = f"{first} − {second}"
-            rows.append({"name": name, "subset": subset, **bounds(interval)})
-    return pd.DataFrame(rows)
+        family = [pair for pair in contrasts if arrays.keys() >= set(pair)]
+        for first, second in family:
+            pair = arrays[first], arrays[second]
+            difference = stats.paired_difference(*pair)
+            rows.append(
+                {
+                    "name": f"{first} − {second}",
+                    "subset": subset,
+                    **bounds(stats.mean_interval(difference)),
+                    "p": stats.p_value(difference),
+                    "effect": stats.effect_size(difference),
+                    "detectable": stats.detectable_difference(*pair),
+                }
+            )
+    table = pd.DataFrame(rows)
+    if rows:
+        table["p_holm"] = table.groupby("subset")["p"].transform(stats.holm)
+    return table
 
 
 BOUNDS = ("estimate", "low", "high", "interval")

@@ -242,6 +242,44 @@ def overoptimisation(rows: pd.DataFrame, judge: str) -> Figure:
     return legend_below(tidy(figure), axes[0][0], "scored by")
 
 
+def reliability(curves: pd.DataFrame) -> Figure:
+    """Accuracy against confidence of each scorer, one panel per subset.
+
+    curves: columns name, subset, confidence, accuracy; calibrated scorers lie on the
+    diagonal, those below it are surer than right.
+    """
+    subsets = sorted(curves["subset"].unique())
+    figure, axes = plt.subplots(
+        1, len(subsets), figsize=(4.2 * len(subsets), 4), sharey=True, squeeze=False
+    )
+    look = {"x": "confidence", "y": "accuracy", "hue": "name", "style": "name"}
+    palette = colours(curves["name"])
+    for axis, subset in zip(axes[0], subsets):
+        part = curves[curves["subset"] == subset]
+        sns.lineplot(part, **look, markers=True, dashes=False, palette=palette, ax=axis)
+        axis.plot([0.5, 1], [0.5, 1], color="black", lw=1)
+        axis.set(title=subset, xlabel="confidence", ylabel="accuracy")
+        axis.get_legend().remove()
+    return legend_below(tidy(figure), axes[0][0], "scorer")
+
+
+def agreement(shares: pd.DataFrame) -> Figure:
+    """Share of pairs on which two scorers agree, as a square of colours and numbers."""
+    size = 1.8 + 0.52 * len(shares)
+    figure, axis = plt.subplots(figsize=(size + 1.2, size))
+    sns.heatmap(
+        shares,
+        annot=True,
+        fmt=".2f",
+        vmin=0.5,
+        vmax=1,
+        cmap="crest",
+        ax=axis,
+        square=True,
+    )
+    return tidy(figure)
+
+
 def legend_below(figure: Figure, axis: Axes, title: str) -> Figure:
     """One legend for all panels, under them, where it hides nothing."""
     handles, labels = axis.get_legend_handles_labels()

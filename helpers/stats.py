@@ -5,7 +5,7 @@ or pairs of a test set. A claim about a method must hold for other seeds and oth
 examples, so both count in every interval, and differences are paired in both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -56,17 +56,97 @@ def mean_interval(
     ValueError unless all values are finite.
     """
     values = _checked(values)
-    seed_error, example_error = _errors(values)
-    means = values.mean(axis=0)
-    noise = _weights(means.size, draws, seed) @ (means - means.mean())
-    if (spread := noise.std()) > 0:
-        # the scale is known: only the shape is left to the draws
-        noise = example_error * (noise - noise.mean()) / spread
-    noise += seed_error * _normal(draws, seed)
-    tail = (1 - level) / 2
-    noise *= _widening(seed_error, example_error, values.shape, level)
-    low, high = values.mean() + np.quantile(noise, [tail, 1 - tail])
-    return Interval(float(values.mean()), float(low), float(high), level)
+    return _interval(values, _noise(values, draws, seed), level)
+
+
+def p_value(values: np.ndarray, *, draws: int = 2000, seed: int = 0) -> float:
+    """Two-sided p-value of a mean of zero; values (seeds, examples).
+
+    It is the level of error at which `mean_interval` just holds zero, so a 95 % interval
+    leaves out zero exactly where p < 0.05. The draws tell nothing below 0.001, which is
+    the least that is given.
+    """
+    values = _checked(values)
+    noise, low, high = _noise(values, draws, seed), 0.001, 1.0
+
+    def holds_zero(error: float) -> bool:
+        found = _interval(values, noise, 1 - error)
+        return found.low <= 0 <= found.high
+
+    if not values.any():
+        return 1.0
+    if not holds_zero(low):
+        return low
+    for _ in range(16):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds_zero(middle) else (low, middle)
+    return high
+
+
+def effect_size(values: np.ndarray) -> float:
+    """Mean over the standard deviation of examples, each a mean over seeds; nan if 0.
+
+    Cohen's d for paired differences; values (seeds, examples).
+    """
+    by_example = _checked(values).mean(axis=0)
+    spread = by_example.std(ddof=1) if by_example.size > 1 else 0.0
+    return float(by_example.mean() / spread) if spread > 0 else float("nan")
+
+
+def ratio_interval(
+    numerator: np.ndarray, denominator: np.ndarray, *, level: float = 0.95
+) -> Interval:
+    """mean(numerator) / mean(denominator), paired arrays (seeds, examples).
+
+    Fieller's way (1954): the ratios r for which the interval of the mean of
+    numerator - r * denominator holds zero. Where the denominator's own interval holds
+    zero, no bound can be given, and both are infinite.
+    """
+    below = mean_interval(denominator, level=level)
+    estimate = float(np.mean(numerator) / np.mean(denominator))
+    if below.low <= 0 <= below.high:
+        return Interval(estimate, -np.inf, np.inf, level)
+
+    def holds(ratio: float) -> bool:
+        found = mean_interval(numerator - ratio * denominator, level=level)
+        return found.low <= 0 <= found.high
+
+    bounds = [_edge(holds, estimate, side) for side in (-1, 1)]
+    return Interval(estimate, *bounds, level)
+
+
+def _edge(holds: Callable[[float], bool], start: float, side: int) -> float:
+    """How far from `start`, where it holds, a condition goes on to hold."""
+    step = 1.0
+    while holds(start + side * step):
+        step *= 2
+        if step > 2**20:
+            return side * np.inf
+    near, far = 0.0, step
+    for _ in range(30):
+        middle = (near + far) / 2
+        near, far = (middle, far) if holds(start + side * middle) else (near, middle)
+    return float(start + side * near)
+
+
+def length_controlled(won: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """Values whose mean is the win rate at equal length; all (seeds, examples).
+
+    The intercept of a linear regression of `won` (1, 1/2 or 0) on tanh(gap / sd), gap
+    being the reply's length minus its opponent's: the linear form of the logistic length
+    control of AlpacaEval 2 (Dubois et al. 2024, arXiv:2404.04475). Each value is the
+    intercept and what its example adds to the intercept's error, so `mean_interval`
+    counts the error of the regression too.
+    """
+    won, gaps = np.asarray(won, float), np.asarray(gaps, float)
+    spread = gaps.std()
+    x = np.tanh(gaps / spread) if spread > 0 else np.zeros_like(gaps)
+    centred, variance = x - x.mean(), x.var()
+    slope = (centred * won).mean() / variance if variance > 0 else 0.0
+    intercept = won.mean() - slope * x.mean()
+    residuals = won - intercept - slope * x
+    pull = x.mean() * centred / variance if variance > 0 else 0.0
+    return intercept + residuals * (1 - pull)
 
 
 def difference_interval(
@@ -112,6 +192,25 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             f"cannot pair (seeds, examples) {first.shape} with {second.shape}"
         )
     return first - second
+
+
+def _noise(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Draws of the error of the mean, not yet widened for few seeds; (draws,)."""
+    seed_error, example_error = _errors(values)
+    means = values.mean(axis=0)
+    noise = _weights(means.size, draws, seed) @ (means - means.mean())
+    if (spread := noise.std()) > 0:
+        # the scale is known: only the shape is left to the draws
+        noise = example_error * (noise - noise.mean()) / spread
+    return noise + seed_error * _normal(draws, seed)
+
+
+def _interval(values: np.ndarray, noise: np.ndarray, level: float) -> Interval:
+    """The interval of a level from the draws of `_noise`."""
+    tail = (1 - level) / 2
+    widened = noise * _widening(*_errors(values), values.shape, level)
+    low, high = values.mean() + np.quantile(widened, [tail, 1 - tail])
+    return Interval(float(values.mean()), float(low), float(high), level)
 
 
 def _checked(values: np.ndarray) -> np.ndarray:

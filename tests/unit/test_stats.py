@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
+from helpers import stats
 from helpers.stats import (
     Interval,
     detectable_difference,
@@ -179,3 +180,89 @@ def test_a_rate_stays_a_rate() -> None:
     wide = Interval(0.9, 0.6, 1.2).within(0, 1)
     assert wide == Interval(0.9, 0.6, 1.0)
     assert wide.within(-np.inf, np.inf) == wide
+
+
+# --- p-values, ratios, equal length ----------------------------------------------------
+
+
+def centred(
+    random: np.random.Generator, seeds: int = 3, examples: int = 60
+) -> np.ndarray:
+    """Values of a two-way layout with mean 0, seeds and examples both random."""
+    return (
+        random.normal(scale=0.3, size=(seeds, 1))
+        + random.normal(size=(1, examples))
+        + random.normal(size=(seeds, examples))
+    )
+
+
+def test_p_is_below_5_percent_exactly_where_the_interval_leaves_out_zero() -> None:
+    random, seen = np.random.default_rng(1), set()
+    for shift in np.linspace(-1.5, 1.5, 60):
+        values = centred(random) + shift
+        interval, p = stats.mean_interval(values), stats.p_value(values)
+        if abs(p - 0.05) > 1e-3:
+            assert (p < 0.05) == (interval.low > 0 or interval.high < 0)
+        seen.add(p < 0.05)
+    assert seen == {True, False}
+
+
+def test_p_values_under_the_null_are_small_as_often_as_they_say() -> None:
+    random = np.random.default_rng(2)
+    found = np.array([stats.p_value(centred(random, 5)) for _ in range(400)])
+    assert 0.02 <= (found < 0.05).mean() <= 0.08
+    assert 0.40 <= (found < 0.5).mean() <= 0.60
+    assert stats.p_value(np.zeros((3, 5))) == 1
+    assert stats.p_value(np.ones((1, 50)) + random.normal(size=(1, 50)) / 9) == 0.001
+
+
+def test_holm_keeps_the_error_of_a_family() -> None:
+    random = np.random.default_rng(3)
+    families = [
+        [stats.p_value(centred(random, 3, 30)) for _ in range(5)] for _ in range(150)
+    ]
+    wrong = [stats.holm(each).min() < 0.05 for each in families]
+    alone = [min(each) < 0.05 for each in families]
+    assert np.mean(wrong) <= 0.09 < np.mean(alone)
+
+
+def test_an_effect_size_is_the_mean_in_standard_deviations() -> None:
+    values = np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]])
+    assert stats.effect_size(values) == 3.0
+    assert np.isnan(stats.effect_size(np.ones((2, 4))))
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_the_interval_of_a_ratio_covers_it(seeds: int) -> None:
+    random, covered = np.random.default_rng(seeds), []
+    for _ in range(200):
+        below = centred(random, seeds) + 3
+        above = centred(random, seeds) + 1.5
+        found = stats.ratio_interval(above, below)
+        assert found.low <= found.estimate <= found.high
+        covered.append(found.low <= 0.5 <= found.high)
+    assert 0.91 <= np.mean(covered) <= 0.99
+
+
+def test_a_ratio_to_what_may_be_zero_has_no_bounds() -> None:
+    values = centred(np.random.default_rng(0))
+    found = stats.ratio_interval(values + 1, values - values.mean())
+    assert found.low == -np.inf and found.high == np.inf
+
+
+def test_length_control_takes_off_what_the_gap_explains() -> None:
+    random, covered = np.random.default_rng(4), []
+    for _ in range(200):
+        gaps = random.normal(40, 30, size=(1, 150))  # one policy writes more
+        x = np.tanh(gaps / gaps.std())
+        won = random.random(gaps.shape) < 0.5 + 0.3 * x
+        values = stats.length_controlled(won, gaps)
+        found = stats.mean_interval(values)
+        covered.append(found.low <= 0.5 <= found.high)
+        assert won.mean() > values.mean()
+    assert 0.91 <= np.mean(covered) <= 0.99
+
+
+def test_at_equal_lengths_there_is_nothing_to_control() -> None:
+    won = np.array([[1.0, 0.0, 1.0, 1.0]])
+    np.testing.assert_allclose(stats.length_controlled(won, np.zeros((1, 4))), won)

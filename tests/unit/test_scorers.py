@@ -1,0 +1,96 @@
+"""Scorers looked at closely: simulated scorers whose properties are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import compare, figures, metrics, scorers
+
+RANDOM = np.random.default_rng(0)
+SIZE = 2000
+TEST = pd.DataFrame(
+    {
+        "id": [f"e{at:04d}" for at in range(SIZE)],
+        "turns": RANDOM.integers(1, 6, SIZE),
+        "chosen": ["x" * n for n in RANDOM.integers(1, 50, SIZE)],
+        "rejected": ["x" * n for n in RANDOM.integers(1, 50, SIZE)],
+    }
+)
+
+
+def margins(name: str, values: np.ndarray, **columns: object) -> pd.DataFrame:
+    """Margins (seeds, examples) of a scorer as records."""
+    rows = [
+        {"seed": seed, "example": TEST["id"][at], "value": value}
+        for (seed, at), value in np.ndenumerate(np.atleast_2d(values))
+    ]
+    place = {"method": name, "name": name, "subset": "helpful", "metric": "margin"}
+    return pd.DataFrame(rows).assign(**(place | {"init": ""} | columns))
+
+
+def calibrated(scale: float = 1.0) -> np.ndarray:
+    """Margins that are the log-odds of being positive, times `scale`; (2, SIZE)."""
+    odds = RANDOM.normal(size=(2, SIZE))
+    right = RANDOM.random(odds.shape) < 1 / (1 + np.exp(-np.abs(odds)))
+    return np.abs(odds) * np.where(right, 1, -1) * scale
+
+
+def test_accuracy_is_told_apart_by_depth_and_by_length_gap() -> None:
+    first = np.where(TEST["turns"] == 1, 1.0, -1.0)
+    table = scorers.by_depth(margins("first turns", first), TEST).set_index("depth")
+    assert table["estimate"].tolist() == [1.0, 0.0, 0.0]
+    length = scorers.by_length_gap(margins("length", metrics.length_margin(TEST)), TEST)
+    assert len(length) == 4
+    assert length["estimate"].iloc[0] == 0 and length["estimate"].iloc[-1] == 1
+    assert length["estimate"].is_monotonic_increasing
+
+
+def test_a_calibrated_scorer_has_little_error_and_a_loud_one_much() -> None:
+    both = pd.concat([margins("fair", calibrated()), margins("loud", calibrated(5))])
+    table = scorers.calibration(both).set_index("name")
+    assert table["high"]["fair"] < 0.08 and table["low"]["loud"] > 0.15
+    curves = scorers.reliability(both)
+    loud = curves[curves["name"] == "loud"]
+    assert (loud["accuracy"] < loud["confidence"])[loud["confidence"] > 0.8].all()
+    assert len(figures.reliability(curves).axes) == 1
+
+
+def test_agreement_is_whole_with_oneself_and_none_with_the_opposite() -> None:
+    values = RANDOM.normal(size=(3, SIZE))
+    rows = [margins("a", values), margins("b", values[0]), margins("not a", -values)]
+    table = scorers.agreement(pd.concat(rows), ["a", "b", "not a", "absent"])
+    assert table.loc["a", "a"] == 1 and table.loc["a", "not a"] == 0
+    assert table.loc["a", "b"] == pytest.approx(2 / 3, abs=0.05)  # one seed of three
+    assert list(table.columns) == ["a", "b", "not a"]
+    assert figures.agreement(table).axes
+
+
+def curve(init: str, shift: float, sizes=(600, 2400, 9600)) -> list[pd.DataFrame]:
+    """Reward models whose accuracy grows by 0.03 a doubling; `shift` doublings ahead."""
+    parts = []
+    for pairs in sizes:
+        accuracy = 0.6 + 0.03 * (np.log2(pairs / 600) + shift)
+        right = np.random.default_rng(pairs).random((3, SIZE)) < accuracy
+        parts.append(margins("rm", np.where(right, 1.0, -1.0), init=init, pairs=pairs))
+    return parts
+
+
+def test_a_start_that_is_a_doubling_ahead_is_worth_twice_the_labels() -> None:
+    factor, slope = scorers.label_worth(
+        pd.concat([*curve("base", 0), *curve("codepmp", 1)]), "codepmp"
+    )
+    assert factor.low < 2 < factor.high and factor.low > 1
+    assert slope == pytest.approx(0.03, abs=0.01)
+
+
+def test_without_two_sizes_there_is_no_worth() -> None:
+    one = [*curve("base", 0), *curve("codepmp", 1, sizes=(600,))]
+    assert scorers.label_worth(pd.concat(one), "codepmp") is None
+
+
+def test_a_gain_is_paired_and_told_for_each_number_of_pairs() -> None:
+    table = scorers.pretraining_gains(pd.concat([*curve("base", 0), *curve("x", 1)]))
+    both = table[table["subset"] == "both"]
+    assert both["pairs"].tolist() == [600, 2400, 9600]
+    assert (both["low"] > 0).all() and set(both["init"]) == {"x"}
+    assert set(table.columns) >= set(compare.BOUNDS)
