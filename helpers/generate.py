@@ -108,14 +108,16 @@ def generate(
     draws: Tensor | None = None,
     batch_size: int = 64,
     max_prompt_tokens: int,
+    stop_at_human: bool = True,
 ) -> list[Reply]:
     """One reply to each prompt, in the order of the prompts.
 
     Temperature 0 is greedy; else tokens are drawn after the temperature, `top_k`
     (0 = all) and `top_p` (1 = all) filters, each by its own number of `draws`
     (prompts, max_new_tokens), which come from `seed` unless given: replies do not
-    depend on batches. A reply ends at the end-of-sequence token or at the next human
-    turn. Raises ValueError if prompt and reply may exceed the model's positions.
+    depend on batches. A reply ends at the end-of-sequence token or, with
+    `stop_at_human`, at the next human turn. Raises ValueError if prompt and reply may
+    exceed the model's positions.
     """
     encoded = [encode_prompt(tokenizer, p, max_prompt_tokens) for p in prompts]
     check_positions(model, max(map(len, encoded), default=0) + max_new_tokens)
@@ -125,7 +127,7 @@ def generate(
         draws = uniform_draws(len(encoded), max_new_tokens, generator)
     exact = torch.float32 if model.device.type == "mps" else torch.float64
     draws = draws.to(model.device, exact)  # Apple's chips have no doubles
-    ended = _turn_end(tokenizer)
+    ended = _turn_end(tokenizer, stop_at_human)
     replies: list[Reply | None] = [None] * len(encoded)
     with evaluating(model):
         for rows in length_batches([len(ids) for ids in encoded], batch_size):
@@ -133,7 +135,8 @@ def generate(
             sampled = _decode(model, batch, pick, draws[rows], ended)
             for row, ids in zip(rows, sampled):
                 text = tokenizer.decode(ids, skip_special_tokens=True)
-                replies[row] = Reply(text.split(HUMAN)[0], ids, ended(ids))
+                text = text.split(HUMAN)[0] if stop_at_human else text
+                replies[row] = Reply(text, ids, ended(ids))
     return replies
 
 
@@ -209,7 +212,9 @@ def _picker(
     return pick
 
 
-def _turn_end(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], bool]:
+def _turn_end(
+    tokenizer: PreTrainedTokenizerBase, stop_at_human: bool = True
+) -> Callable[[list[int]], bool]:
     """The rule that says whether a reply's last token ended the turn."""
     vocabulary = tokenizer.get_vocab().items()
     closing = {index for token, index in vocabulary if HUMAN[-1] in token}
@@ -217,6 +222,8 @@ def _turn_end(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], bool]
     def ended(ids: list[int]) -> bool:
         if ids[-1] == tokenizer.eos_token_id:
             return True
+        if not stop_at_human:
+            return False
         # decoding at every token would cost more than the model: only after a colon
         return ids[-1] in closing and HUMAN in tokenizer.decode(ids[-len(HUMAN) :])
 

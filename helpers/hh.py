@@ -125,10 +125,10 @@ def _hub_rows(name: str, subset: str, split: str) -> Iterator[tuple[str, str]]:
     return (_row(row, f"{where}, line {n}") for n, row in enumerate(table, 1))
 
 
-def _source_rows(
+def source_rows(
     source: str, subset: str, split: str, n_builtin: int, seed: int
 ) -> Iterable[tuple[str, str]]:
-    """All (chosen, rejected) dialogues of one subset and official split."""
+    """All (chosen, rejected) dialogues of one subset and official split, as they come."""
     if source == BUILT_IN:
         n = n_builtin if split == "train" else max(min(n_builtin // 4, TEST_PAIRS), 2)
         n = (n + (subset == "helpful")) // 2  # an odd pair goes to helpful
@@ -178,7 +178,7 @@ def load_pairs(
     frames, dropped = [], Counter()
     for subset, folder in FOLDERS.items():
         for split in ("train", "test"):
-            rows = _source_rows(source, subset, split, n_builtin, seed)
+            rows = source_rows(source, subset, split, n_builtin, seed)
             frame, reasons = _parsed(rows, subset, split)
             frames.append(frame)
             dropped.update({(subset, split, r): n for r, n in reasons.items()})

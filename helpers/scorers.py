@@ -145,5 +145,21 @@ def label_worth(margins: pd.DataFrame, init: str) -> tuple[Interval, float] | No
     x = np.log2(sizes) - np.mean(np.log2(sizes))
     slope = np.tensordot(x, (base + own) / 2, 1) / (x**2).sum()
     worth = stats.ratio_interval((own - base).mean(0), slope)
-    factor = Interval(*(2.0**each for each in (worth.estimate, worth.low, worth.high)))
+    # beyond 2^50 a bound says no more than that there is none
+    doublings = np.clip([worth.estimate, worth.low, worth.high], -50, 50)
+    factor = Interval(*(float(2.0**each) for each in doublings))
     return factor, float(slope.mean())
+
+
+def saved_labels(
+    factor: Interval, doubling: float, init: str, pairs: int
+) -> dict[str, object]:
+    """What `label_worth` found, as values of a sentence; labels saved of `pairs`."""
+    saved = [pairs * (each - 1) for each in (factor.estimate, factor.low, factor.high)]
+    return {
+        "init": init,
+        "label_factor": factor,
+        "doubling": doubling,
+        "largest": int(pairs),
+        "saved": "{:,.0f} ({:,.0f} to {:,.0f})".format(*saved),
+    }
