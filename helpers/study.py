@@ -149,12 +149,14 @@ def answer(
     judge_model: str,
     limit: int,
     max_length: int,
+    part: str = "study",
     **job: object,
 ) -> list[dict]:
     """Greedy replies of one model under every protocol, judged; per-example records.
 
     Metrics: `study:PROTOCOL:JUDGE`, `study_runon:PROTOCOL` (a human turn in the reply),
-    `study_empty:PROTOCOL`. limit: prompts of each subset under `repaired`, 0: all.
+    `study_empty:PROTOCOL`. limit: prompts of each subset under `repaired`, 0: all;
+    part: tells these jobs from others of the stage.
     """
     folder = policy_folder(run, seed=seed, **job)
     policy, tokenizer = models.load_policy(folder), models.load_tokenizer(folder)
@@ -300,3 +302,13 @@ def published_table() -> pd.DataFrame:
         )
     )
     return table.assign(CAS=PUBLISHED.mean(axis=1))
+
+
+def mean_defect(
+    rates: pd.DataFrame, defect: str, protocols: dict[str, str]
+) -> dict[str, float]:
+    """A column of `rate_table` as its mean over models: `runs_KEY` by protocol."""
+    means = rates.groupby("protocol")[defect].mean()
+    return {
+        f"{defect.split()[0]}_{key}": means[name] for key, name in protocols.items()
+    }
