@@ -151,13 +151,10 @@ def label_worth(margins: pd.DataFrame, init: str) -> tuple[Interval, float] | No
     return factor, float(slope.mean())
 
 
-def saved_labels(
-    factor: Interval, doubling: float, init: str, pairs: int
-) -> dict[str, object]:
+def saved_labels(factor: Interval, doubling: float, pairs: int) -> dict[str, object]:
     """What `label_worth` found, as values of a sentence; labels saved of `pairs`."""
     saved = [pairs * (each - 1) for each in (factor.estimate, factor.low, factor.high)]
     return {
-        "init": init,
         "label_factor": factor,
         "doubling": doubling,
         "largest": int(pairs),
