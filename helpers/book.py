@@ -18,7 +18,7 @@ import yaml
 from helpers.costs import costs_page
 from helpers.params import read_schema
 from helpers.project import ROOT, STAGES, read_manifest
-from helpers.recorded import runs_page
+from helpers.recorded import real_page
 
 KEYS = """
 The key of a stage is a digest of its notebook's code, of the code of `helpers` that it
@@ -83,7 +83,7 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         "parameters": parameter_page(root),
         "costs": costs_page(run, manifests, root / "book" / "recorded"),
         "reproducibility": reproducibility_page(manifests),
-        "real": runs_page(root / "book" / "recorded" / "runs"),
+        "real": real_page(root / "book" / "recorded"),
     }
     for name, text in pages.items():
         (tree / "book" / f"{name}.md").write_text(text, encoding="utf-8")

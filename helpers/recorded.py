@@ -1,8 +1,8 @@
 """What was measured once and is kept with the sources, so that any book can show it.
 
 A measurement is a folder under `book/recorded`: `table.csv` and `about.json` (title,
-text, command, and where and when it was measured). A run is a folder under
-`book/recorded/runs`: the tables of its comparison as Markdown, its findings, and
+text, command, and where and when it was measured); those on real pairs are under
+`book/recorded/real`. A run is a folder under `book/recorded/runs`: the tables of its comparison as Markdown, its findings, and
 `about.json`. Numbers only: no text of data or models.
 """
 
@@ -64,17 +64,18 @@ def measurement(folder: Path) -> list[str]:
 
 # --- runs ----------------------------------------------------------------------------
 
-RUNS_PAGE = """\
+REAL_PAGE = """\
 # On real pairs
 
 The other pages show the run that this copy of the book was built from. Runs that take
 longer, or data that are not part of the repository, are recorded: the tables below are
 those of their chapter 09, as it was executed. Their models are trained from scratch too,
 except where it is said, and small. So they tell how the methods compare at that size on
-those pairs, not what large models would do.
+those pairs, not what large models would do. A reward model that has seen almost only one
+subset learns its taste, and can fall below one half on the other: read the two apart.
 """
 NO_RUN = """
-No run is recorded in this copy. `prefbook record --run NAME` records one.
+No whole run is recorded in this copy. `prefbook record --run NAME` records one.
 """
 
 
@@ -138,11 +139,13 @@ def changed_parameters(run: Path, project: Project = PROJECT) -> dict[str, dict]
     return found
 
 
-def runs_page(folder: Path) -> str:
-    """The page "On real pairs": every recorded run, one section each."""
-    recorded = sorted(folder.glob("*/about.json"))
-    parts = [RUNS_PAGE, *(run_section(about.parent) for about in recorded)]
-    return "\n".join(parts if recorded else [RUNS_PAGE, NO_RUN])
+def real_page(folder: Path) -> str:
+    """The page "On real pairs": measurements and recorded runs, one section each."""
+    measured = sorted(folder.glob("real/*/about.json"))
+    runs = sorted(folder.glob("runs/*/about.json"))
+    parts = [line for about in measured for line in measurement(about.parent)]
+    parts += [run_section(about.parent) for about in runs] or [NO_RUN]
+    return "\n".join([REAL_PAGE, *parts])
 
 
 def run_section(folder: Path) -> str:

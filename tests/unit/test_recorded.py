@@ -50,7 +50,7 @@ def test_a_run_is_kept_with_what_it_changed_and_without_its_texts(
     )
     kept = "".join(path.read_text() for path in out.rglob("*.*"))
     assert "secret" not in kept and str(tmp_path) not in kept
-    page = recorded.runs_page(out.parent)
+    page = recorded.real_page(tmp_path / "recorded")
     assert (
         "*T*" in page and "`06_dpo.beta=0.7`" in page and "train helpful 1,200" in page
     )
@@ -65,4 +65,4 @@ def test_an_unfinished_run_is_refused_and_nothing_is_left(run, tmp_path) -> None
 
 
 def test_a_book_without_recorded_runs_says_so(tmp_path) -> None:
-    assert "prefbook record" in recorded.runs_page(tmp_path)
+    assert "prefbook record" in recorded.real_page(tmp_path)

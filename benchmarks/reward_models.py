@@ -1,0 +1,70 @@
+"""Reward models of a finished run against the rules of 00, as one table.
+
+    prefbook run --run real -p data_source=Anthropic/hh-rlhf --only 04_reward_model ...
+    python benchmarks/reward_models.py --run runs/real --out book/recorded/real/reward_models
+
+Reads the records of 00 and 04 only, so it can be recorded before the policies are there.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from helpers import compare, recorded, report, scorers
+from helpers.project import read_manifest
+from helpers.records import read_records
+
+
+def accuracies(run: Path) -> pd.DataFrame:
+    """Accuracy on held-out pairs per subset: rows are scorers, with their pairs."""
+    rewards = read_records(run / "04_reward_model" / "records.parquet")
+    rules = read_records(run / "00_data" / "records.parquet")
+    margins = compare.named(pd.concat([rewards, rules]).query("metric == 'margin'"))
+    table = compare.accuracy_table(margins, by=["name", "pairs"])
+    table["interval"] = table["interval"].map(report.cell)
+    return table.pivot(index=["name", "pairs"], columns="subset", values="interval")
+
+
+def gains(run: Path) -> str:
+    """What CodePMP changes at each number of pairs, and what it is worth in labels."""
+    rewards = read_records(run / "04_reward_model" / "records.parquet")
+    rewards = rewards.query("method == 'rm'")
+    table = scorers.pretraining_gains(rewards).query("subset == 'both'")
+    table = table[table["init"] == "codepmp"]
+    parts = [
+        f"{row.pairs:,} pairs {report.cell(row.interval)}" for row in table.itertuples()
+    ]
+    worth = scorers.label_worth(rewards, "codepmp")
+    words = f"CodePMP minus base start, both subsets: {'; '.join(parts)}."
+    if worth is not None:
+        words += f" In labels that is a factor of {report.cell(worth[0], 2)}."
+    return words
+
+
+def main(
+    run: Annotated[Path, typer.Option(help="Folder of the run.")],
+    out: Annotated[Path | None, typer.Option(help="Where to record.")] = None,
+) -> None:
+    """Print the table; with --out, keep it for the book."""
+    table, words = accuracies(run), gains(run)
+    print(table.to_string(), words, sep="\n")
+    if out is not None:
+        about = read_manifest(run.resolve(), "01_base_model")
+        shape = ", ".join(
+            f"{name} {about['parameters'][name]}" for name in ("hidden", "layers")
+        )
+        text = (
+            f"Data: {recorded.data_of(run.resolve())}. Models: OPT trained here from "
+            f"scratch ({shape}); the mean over seeds, with 95 % intervals over pairs and "
+            f"seeds. {words}"
+        )
+        recorded.record(table, out, "Reward models on real pairs", text)
+
+
+if __name__ == "__main__":
+    typer.run(main)
