@@ -75,6 +75,7 @@ On {source} data, with models trained here from scratch and {seeds} seeds:
   s, PPO with CodePMP {ppo_codepmp_seconds} s.
 """
 
+COSTS = ("seconds", "train_flops", "peak_memory_mib")  # of a job, as records
 # what a method needs beyond the base model: (stage, method, init of its jobs)
 SFT = ("05_sft", "sft", "")
 LINEAGE = {
@@ -155,9 +156,12 @@ def cost_table(stage: Stage) -> pd.DataFrame:
     """
     code_pairs = len(pd.read_parquet(stage.input("02_code_pairs") / "pairs.parquet"))
     best_of = read_manifest(stage.run, "08_evaluate")["parameters"]["best_of"]
-    main, rows = strengths(stage.run), []
+    sources = sorted({step[0] for steps in LINEAGE.values() for step in steps})
+    records = compare.together(*map(stage.records, sources))
+    records = compared(records[records["metric"].isin(COSTS)], strengths(stage.run))
+    rows = []
     for name, steps in LINEAGE.items():
-        jobs = [job_costs(stage, main, *step) for step in steps]
+        jobs = [job_costs(records, *step) for step in steps]
         if any(job.empty for job in jobs):
             continue
         labels = max(job["pairs"].max() for job in jobs if job["pairs"].notna().any())
@@ -177,13 +181,11 @@ def cost_table(stage: Stage) -> pd.DataFrame:
 
 
 def job_costs(
-    stage: Stage, main: dict[str, float], source: str, method: str, init: str
+    records: pd.DataFrame, stage: str, method: str, init: str
 ) -> pd.DataFrame:
     """Mean over seeds of what one kind of job costs: metric, pairs, value."""
-    records = stage.records(source)
-    costs = ["seconds", "train_flops", "peak_memory_mib"]
-    records = compared(records[records["metric"].isin(costs)], main)
-    records = records[(records["method"] == method) & (records["init"] == init)]
+    keys = zip(records["stage"], records["method"], records["init"])
+    records = records[[key == (stage, method, init) for key in keys]]
     if records["pairs"].notna().any():
         records = records[records["pairs"] == records["pairs"].max()]
     means = records.groupby("metric").agg({"value": "mean", "pairs": "max"})
@@ -192,18 +194,18 @@ def job_costs(
 
 def findings(
     gains: pd.DataFrame,
-    scores: pd.DataFrame,
+    differences: pd.DataFrame,
     margins: pd.DataFrame,
     cost: pd.DataFrame,
     equal: pd.DataFrame,
 ) -> dict[str, object]:
     """The values of `ANSWER`, over both subsets; a method that was not run says so.
 
-    gains, scores, margins, cost and equal are what `pretraining_gains`, `judged`,
-    `scorer_margins`, `cost_table` and `frontier.equal_kl_table` gave.
+    gains, margins, cost and equal are what `pretraining_gains`, `scorer_margins`,
+    `cost_table` and `frontier.equal_kl_table` gave; differences are those of `CONTRASTS`
+    over both subsets.
     """
-    rewards = compare.difference_table(scores, CONTRASTS, subsets=False)
-    rewards = rewards.set_index("name")["interval"]
+    rewards = differences.set_index("name")["interval"]
     gains = gains[
         (gains["subset"] == "both") & (gains["pairs"] == gains["pairs"].max())
     ]

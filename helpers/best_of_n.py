@@ -88,18 +88,17 @@ def best_of_n(
     measured |= {f"proxy:{init}:sampled": scores for init, scores in chooser.items()}
     for judge in judges(run, judge_model):
         measured[f"reward:{judge.name}:sampled"] = judge.score(texts, written)
+    choices = [(init, count, count) for init in chooser for count in counts]
+    choices.append(("random", copies, 1))  # of all copies one, whatever its score
     chooser["random"] = np.zeros(len(texts))
     return [
-        {**row, "init": init, "strength": float(count)}
-        for init, scores in chooser.items()
-        for count in (counts if init != "random" else [copies])
-        for row in chosen_rows(
-            pairs, measured, scores, 1 if init == "random" else count
-        )
+        {**row, "init": init, "strength": float(strength)}
+        for init, strength, count in choices
+        for row in expected_rows(pairs, measured, chooser[init], count)
     ]
 
 
-def chosen_rows(
+def expected_rows(
     pairs: pd.DataFrame, measured: dict[str, np.ndarray], scores: np.ndarray, count: int
 ) -> list[dict]:
     """What was measured of all replies, expected of the best of `count` by `scores`.

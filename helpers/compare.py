@@ -88,9 +88,13 @@ def accuracy_table(
     margins: pd.DataFrame, by: Sequence[str], subsets: bool = True
 ) -> pd.DataFrame:
     """Preference accuracy of scorers from their per-pair margins, as `mean_table`."""
+    return mean_table(rightness(margins), by, subsets, within=(0, 1))
+
+
+def rightness(margins: pd.DataFrame) -> pd.DataFrame:
+    """The records of margins with `metrics.preference_accuracy` as their value."""
     margins = margins[margins["metric"] == "margin"]
-    right = preference_accuracy(margins["value"].to_numpy())
-    return mean_table(margins.assign(value=right), by, subsets, within=(0, 1))
+    return margins.assign(value=preference_accuracy(margins["value"].to_numpy()))
 
 
 def difference_table(

@@ -10,20 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import compare, metrics, models
-from helpers.generate import Reply, encode_prompt, generate
+from helpers.generate import generate
 from helpers.jobs import finished_jobs
 from helpers.judge import Judge, PairTextJudge, RewardModelJudge, TrueReward
 from helpers.project import job_folder, read_manifest
-from helpers.recipes import (
-    OFFLINE,
-    base_folder,
-    both_sides,
-    draw,
-    read_pairs,
-)
+from helpers.recipes import OFFLINE, base_folder, both_sides, draw, read_pairs
 from helpers.records import example_rows
 from helpers.runs import Stage
-from helpers.scoring import Encoded, exact_kl, sequence_logprobs
+from helpers.scoring import encode_sampled, exact_kl, sequence_logprobs
 
 DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # name -> temperature
 ONLINE = ("dpo_iter", "ppo", "rloo", "grpo")
@@ -76,10 +70,22 @@ def compared(records: pd.DataFrame, strengths: dict[str, float]) -> pd.DataFrame
     return records[wanted.isna() | (records["strength"] == wanted)]
 
 
+def compared_jobs(run: Path, grid: list[dict]) -> list[dict]:
+    """The jobs of a grid of policies at the strength at which they are compared."""
+    main = strengths(run)
+    return [job for job in grid if job.get("strength") == main.get(job["method"])]
+
+
 def labels(run: Path) -> int:
     """Number of pairs that the reward models with most of them have learned from."""
     trained = finished_jobs(run / "04_reward_model" / "jobs")
     return max(job["pairs"] for job, _ in trained if job["method"] == "rm")
+
+
+def reward_folder(run: Path, init: str, seed: int) -> Path:
+    """The weights of the reward model of a start and a seed with the most pairs."""
+    job = {"method": "rm", "init": init, "pairs": labels(run), "seed": seed}
+    return job_folder(run, "04_reward_model", **job)
 
 
 # --- judges ------------------------------------------------------------------------------
@@ -89,11 +95,8 @@ def proxies(run: Path, seed: int) -> dict[str, Judge]:
     """The reward models of a seed that policies are trained against, by their start."""
     inits = read_manifest(run, "07_ppo")["parameters"]["inits"]
     length = read_manifest(run, "04_reward_model")["parameters"]["max_length"]
-    job = {"method": "rm", "pairs": labels(run), "seed": seed}
     return {
-        init: RewardModelJudge(
-            job_folder(run, "04_reward_model", init=init, **job), max_length=length
-        )
+        init: RewardModelJudge(reward_folder(run, init, seed), max_length=length)
         for init in inits
     }
 
@@ -157,7 +160,7 @@ def evaluate(
     rows += proxy_rows(pairs, texts, proxies(run, seed))
     rows.append({"metric": "distinct_2", "value": metrics.distinct(texts)})
     reference = models.load_policy(policy_folder(run, "sft", seed=seed))
-    encoded = encoded_replies(tokenizer, pairs, replies, limit)
+    encoded = encode_sampled(tokenizer, pairs["prompt"], replies, limit)
     rows += example_rows(pairs, "kl", exact_kl(policy, reference, encoded))
     pd.concat(written).to_parquet(out / "replies.parquet")
     return rows + likelihood_rows(
@@ -185,14 +188,6 @@ def proxy_rows(
         scores = proxy.score(pairs["prompt"].tolist(), texts)
         rows += example_rows(pairs, f"proxy:{init}:sampled", scores)
     return rows
-
-
-def encoded_replies(
-    tokenizer, pairs: pd.DataFrame, replies: list[Reply], limit: int
-) -> list[Encoded]:
-    """Token ids of prompts, cut as for generation, and of the replies as sampled."""
-    prompts = [encode_prompt(tokenizer, text, limit) for text in pairs["prompt"]]
-    return [(prompt, reply.ids) for prompt, reply in zip(prompts, replies)]
 
 
 def chosen_rows(run: Path, prompts: int, judges: list[Judge]) -> list[dict]:
@@ -229,9 +224,9 @@ def read_replies(
 
     Columns: name, id, subset, prompt, reply.
     """
-    main, parts = strengths(stage.run), []
-    for job in grid:
-        if job["seed"] == seed and job.get("strength") == main.get(job["method"]):
+    parts = []
+    for job in compared_jobs(stage.run, grid):
+        if job["seed"] == seed:
             replies = pd.read_parquet(stage.job(stage.name, **job) / "replies.parquet")
             name = compare.name_of(job["method"], job.get("init", ""))
             parts.append(replies[replies["decoding"] == decoding].assign(name=name))

@@ -137,7 +137,7 @@ def forest(rows: pd.DataFrame, label: str, zero: float | None = None) -> Figure:
     )
     for axis, subset in zip(axes[0], subsets):
         part = rows[rows["subset"] == subset].set_index("name").reindex(names)
-        error = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
+        error = bars(part)
         axis.errorbar(
             part["estimate"], range(len(names)), xerr=error, fmt="o", capsize=3
         )
@@ -161,7 +161,7 @@ def gains(table: pd.DataFrame) -> Figure:
     for axis, subset in zip(axes[0], subsets):
         for shift, init in enumerate(inits):
             part = table[(table["subset"] == subset) & (table["init"] == init)]
-            error = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
+            error = bars(part)
             # side by side, or the intervals hide each other
             x = part["pairs"] * 1.08 ** (shift - (len(inits) - 1) / 2)
             style = {"fmt": "o-", "capsize": 3, "color": PALETTE[init], "label": init}
@@ -200,7 +200,7 @@ def frontier(rows: pd.DataFrame, ylabel: str) -> Figure:
     palette = colours(rows["name"])
     for place, (name, part) in enumerate(rows.groupby("name", sort=False)):
         part = part.sort_values("kl")
-        error = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
+        error = bars(part)
         look = {"color": palette[name], "marker": MARKERS[place % len(MARKERS)]}
         axis.errorbar(
             part["kl"], part["estimate"], yerr=error, capsize=3, ls="", **look
@@ -278,6 +278,11 @@ def agreement(shares: pd.DataFrame) -> Figure:
         square=True,
     )
     return tidy(figure)
+
+
+def bars(rows: pd.DataFrame) -> list[pd.Series]:
+    """How far intervals reach below and above their estimates, as error bars."""
+    return [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
 
 
 def legend_below(figure: Figure, axis: Axes, title: str) -> Figure:

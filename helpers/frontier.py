@@ -72,37 +72,15 @@ def proxy_of(init: str) -> str:
 # --- at equal distance ---------------------------------------------------------------
 
 
-def at_equal_kl(
-    records: pd.DataFrame, judge: str, names: Sequence[str]
-) -> tuple[float, dict[str, np.ndarray]]:
-    """The gain of some methods at one KL that all their curves reach, and that KL.
-
-    A curve runs from SFT, at KL 0 and gain 0, through a method's strengths in the order
-    of their KL; between two of them gains are interpolated, for each seed by its own
-    KLs, for each example alike. Result: KL in nats, and arrays (seeds, examples) by name.
-    Raises ValueError if a method is not there.
-    """
+def curves(records: pd.DataFrame, judge: str) -> dict[str, tuple]:
+    """Every method's way from SFT, by name: KLs (K, seeds), gains (K, seeds, examples)."""
     kl, judged = arrays(records, "kl"), gains(records, f"reward:{judge}:sampled")
-    curves: dict[str, list[tuple]] = {name: [] for name in names}
-    for key in judged:
-        name = compare.name_of(*key[:2])
-        if name in curves and key in kl:
-            curves[name].append(key)
-    if missing := [name for name, keys in curves.items() if not keys]:
-        raise ValueError(f"no records of {', '.join(missing)}")
-    # every seed's curve has to reach it
-    target = min(
-        float(np.max([kl[key].mean(1) for key in keys], axis=0).min())
-        for keys in curves.values()
-    )
-    return target, {
-        name: interpolate(
-            np.array([kl[key].mean(1) for key in keys]),
-            np.array([judged[key] for key in keys]),
-            target,
-        )
-        for name, keys in curves.items()
-    }
+    found: dict[str, tuple[list, list]] = {}
+    for key in [each for each in judged if each in kl]:
+        places, gained = found.setdefault(compare.name_of(*key[:2]), ([], []))
+        places.append(kl[key].mean(1))
+        gained.append(judged[key])
+    return {name: tuple(map(np.array, each)) for name, each in found.items()}
 
 
 def interpolate(kl: np.ndarray, gained: np.ndarray, target: float) -> np.ndarray:
@@ -129,15 +107,20 @@ def equal_kl_table(
 ) -> pd.DataFrame:
     """Paired differences of gains at equal KL, each at the largest KL that both reach.
 
-    Columns: name ("a − b"), kl, estimate, low, high, interval.
+    A curve runs from SFT, at KL 0 and gain 0, through a method's strengths in the order
+    of their KL; it is read off for each seed by its own KLs, for each example alike, at a
+    KL that every seed's curve reaches. Columns: name ("a − b"), kl, estimate, low, high,
+    interval; a method that was not run is left out.
     """
-    rows = []
-    for first, second in contrasts:
-        try:
-            target, found = at_equal_kl(records, judge, [first, second])
-        except ValueError:  # a method that was not run
+    found, rows = curves(records, judge), []
+    for pair in contrasts:
+        if not found.keys() >= set(pair):
             continue
-        interval = stats.difference_interval(found[first], found[second])
-        name = f"{first} − {second}"
+        ends = [found[name] for name in pair]
+        target = min(float(kl.max(axis=0).min()) for kl, _ in ends)
+        interval = stats.difference_interval(
+            *(interpolate(*each, target) for each in ends)
+        )
+        name = " − ".join(pair)
         rows.append({"name": name, "kl": target, **compare.bounds(interval)})
     return pd.DataFrame(rows, columns=["name", "kl", *compare.BOUNDS])

@@ -13,11 +13,11 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from helpers.generate import Reply, encode_prompt, generate, uniform_draws
+from helpers.generate import Reply, generate, uniform_draws
 from helpers.metrics import sequence_kl
 from helpers.online_config import Online, Payment
 from helpers.rollouts import prompt_rows, seeded
-from helpers.scoring import Encoded, token_scores
+from helpers.scoring import Encoded, encode_sampled, token_scores
 from helpers.training import PAIR_IDS, Fit, fit_dpo
 
 
@@ -84,8 +84,7 @@ def answer(
         draws=uniform_draws(len(texts), tokens, seeded(settings.seed, 1, number)),
         max_prompt_tokens=limit,
     )
-    prompts = [encode_prompt(tokenizer, text, limit) for text in texts]
-    return replies, [(ids, reply.ids) for ids, reply in zip(prompts, replies)]
+    return replies, encode_sampled(tokenizer, texts, replies, limit)
 
 
 def best_and_worst(

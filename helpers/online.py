@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from helpers import models
-from helpers.evaluation import judges
+from helpers.evaluation import judges, reward_folder
 from helpers.generate import encode_prompt
 from helpers.iterative import fit_iterative
 from helpers.judge import RewardModelJudge
@@ -137,7 +137,6 @@ def common(settings: Online, out: Path) -> dict:
 
 def shared_by(stage: Stage, params: Mapping[str, object]) -> dict:
     """What all jobs are given, from the parameters of 07."""
-    rewards = stage.records("04_reward_model").query("method == 'rm'")
     length, new = params["max_length"], params["max_new_tokens"]
     settings = Online(
         rollouts=params["steps"],
@@ -152,9 +151,7 @@ def shared_by(stage: Stage, params: Mapping[str, object]) -> dict:
         rounds=params["rounds"],
         dpo_learning_rate=params["dpo_learning_rate"],
     )
-    labels = int(rewards["pairs"].max())
-    shared = {"labels": labels, "settings": settings, "max_length": length}
-    return {"run": stage.run, **shared}
+    return {"run": stage.run, "settings": settings, "max_length": length}
 
 
 def train(
@@ -165,20 +162,16 @@ def train(
     init: str,
     strength: float,
     seed: int,
-    labels: int,
     settings: Online,
     max_length: int,
 ) -> list[dict]:
     """A policy from the SFT model of the seed, paid by the reward model of init and seed.
 
     method: `rloo`, `grpo`, `dpo_iter`, or one of `VARIANTS`. strength: the KL weight.
-    labels: pairs that the reward model has learned from. The judge that watches is the
-    first of the run's: the truth where it is known.
+    The judge that watches is the first of the run's: the truth where it is known.
     """
     start = job_folder(run, "05_sft", seed=seed)
-    reward = job_folder(
-        run, "04_reward_model", method="rm", init=init, pairs=labels, seed=seed
-    )
+    reward = reward_folder(run, init, seed)
     tokenizer, policy = models.load_tokenizer(start), models.load_policy(start)
     settings = replace(settings, seed=seed, kl_coef=strength)
     payment = Payment(

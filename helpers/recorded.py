@@ -2,8 +2,9 @@
 
 A measurement is a folder under `book/recorded`: `table.csv` and `about.json` (title,
 text, command, and where and when it was measured); those on real pairs are under
-`book/recorded/real`. A run is a folder under `book/recorded/runs`: the tables of its comparison as Markdown, its findings, and
-`about.json`. Numbers only: no text of data or models.
+`book/recorded/real`. A run is a folder under `book/recorded/runs`: the tables and findings
+of its comparison as Markdown, its figures, and `about.json`. Numbers only: no text of data
+or models.
 """
 
 import json
@@ -35,13 +36,12 @@ def record(table: pd.DataFrame, out: Path, title: str, text: str) -> None:
     table.to_csv(aside, float_format="%.4g")
     aside.replace(out / "table.csv")
     here = provenance(ROOT)
-    kept = ("commit", "python", "cpu_count", "device", "versions")
     about = {
         "title": title,
         "text": text,
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.now(UTC).date().isoformat(),
-        **{name: here[name] for name in kept if name in here},
+        **{name: here[name] for name in KEPT if name in here},
     }
     write_json(about, out / "about.json")
 

@@ -90,7 +90,7 @@ def agreement(margins: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     Mean over seeds, seed by seed; a scorer with one seed meets all seeds of the other.
     """
     values = {
-        name: compare.preference_accuracy(compare.by_seed(part))
+        name: metrics.preference_accuracy(compare.by_seed(part))
         for name, part in margins[margins["name"].isin(names)].groupby("name")
     }
     known = [name for name in names if name in values]
@@ -109,9 +109,7 @@ def pretraining_gains(margins: pd.DataFrame) -> pd.DataFrame:
 
     Columns: pairs, init, subset ("both" too), name, estimate, low, high, interval.
     """
-    margins = margins[margins["metric"] == "margin"]
-    right = compare.preference_accuracy(margins["value"].to_numpy())
-    scored = margins.assign(value=right, name=margins["init"])
+    scored = compare.rightness(margins).assign(name=lambda each: each["init"])
     contrasts = [(init, "base") for init in scored["init"].unique() if init != "base"]
     parts = []
     for pairs, part in scored.groupby("pairs"):
@@ -131,11 +129,8 @@ def label_worth(margins: pd.DataFrame, init: str) -> tuple[Interval, float] | No
     the factor, and the gain in accuracy of one doubling. None if there are not two sizes
     at which both starts were trained.
     """
-    part = margins[margins["metric"] == "margin"]
-    right = compare.preference_accuracy(part["value"].to_numpy())
-    part = part.assign(value=right)
     curves: dict[str, dict[int, np.ndarray]] = {"base": {}, init: {}}
-    for (start, pairs), group in part.groupby(["init", "pairs"]):
+    for (start, pairs), group in compare.rightness(margins).groupby(["init", "pairs"]):
         if start in curves:
             curves[start][int(pairs)] = compare.by_seed(group)
     sizes = sorted(curves["base"].keys() & curves[init].keys())

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import compare, models, stats
+from helpers import compare, metrics, models, stats
 from helpers.dialogues import ASSISTANT, HUMAN, cut
-from helpers.evaluation import judges, policies, policy_folder, strengths
+from helpers.evaluation import compared_jobs, judges, policies, policy_folder
 from helpers.generate import generate
 from helpers.hh import source_rows
 from helpers.judge import Judge, Thresholds, median_thresholds
@@ -132,13 +132,8 @@ def draw_prompts(
 
 def asked_models(run: Path) -> list[dict]:
     """The jobs of the study's four models, as far as the run holds them."""
-    grid, main = policies(run), strengths(run)
-    return [
-        job
-        for job in grid
-        if job["method"] in MODELS
-        and job.get("strength") in (None, main.get(job["method"]))
-    ]
+    grid = compared_jobs(run, policies(run))
+    return [job for job in grid if job["method"] in MODELS]
 
 
 def answer(
@@ -217,9 +212,7 @@ def passes(
     for subset, rate in RATES.items():
         for method, group in part[part["subset"] == subset].groupby("method"):
             scores = compare.by_seed(group)
-            limit = getattr(limits, subset)
-            passed = scores >= limit if subset == "harmless" else scores > limit
-            found[rate, method] = passed
+            found[rate, method] = metrics.passes(scores, subset, limits)
     return found
 
 

@@ -5,6 +5,7 @@ reply. The trainers are TRL's, as `trainers` thins them.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +64,7 @@ def pair_dataset(
         prompt = min(prompt_c, prompt_r, key=len)
         length = len(prompt) + len(chosen) + len(rejected)
         rows.append((prompt, chosen, rejected, length))
-    names = ["prompt_ids", "chosen_ids", "rejected_ids", "length"]
-    return Dataset.from_dict(dict(zip(names, map(list, zip(*rows)), strict=True)))
+    return Dataset.from_dict(dict(zip(PAIR_IDS, map(list, zip(*rows)), strict=True)))
 
 
 def as_sequences(pairs: Dataset) -> Dataset:
@@ -90,11 +90,21 @@ def reply_dataset(
 
     `whole=False` learns the reply only (SFT), `whole=True` every token (base model).
     """
+    encoded = [
+        encode(tokenizer, prompt, reply, max_length)
+        for prompt, reply in zip(prompts, replies, strict=True)
+    ]
+    return masked_sequences(encoded, whole)
+
+
+def masked_sequences(
+    encoded: Iterable[tuple[list[int], list[int]]], whole: bool = False
+) -> Dataset:
+    """As `reply_dataset`, of (prompt ids, reply ids)."""
     rows = []
-    for prompt, reply in zip(prompts, replies, strict=True):
-        prompt_ids, reply_ids = encode(tokenizer, prompt, reply, max_length)
-        mask = [int(whole)] * len(prompt_ids) + [1] * len(reply_ids)
-        rows.append((prompt_ids + reply_ids, mask, len(mask)))
+    for prompt, reply in encoded:
+        mask = [int(whole)] * len(prompt) + [1] * len(reply)
+        rows.append((prompt + reply, mask, len(mask)))
     names = ["input_ids", "completion_mask", "length"]
     return Dataset.from_dict(dict(zip(names, map(list, zip(*rows)), strict=True)))
 
@@ -275,15 +285,8 @@ def fit_chosen(
     model: PreTrainedModel, tokenizer, data: Dataset, fit: Fit, out: Path
 ) -> list[dict]:
     """SFT on the chosen replies of pairs."""
-    rows = [
-        {
-            "input_ids": prompt + reply,
-            "completion_mask": [0] * len(prompt) + [1] * len(reply),
-            "length": len(prompt + reply),
-        }
-        for prompt, reply in zip(data["prompt_ids"], data["chosen_ids"])
-    ]
-    return fit_language_model(model, tokenizer, Dataset.from_list(rows), fit, out)
+    replies = masked_sequences(zip(data["prompt_ids"], data["chosen_ids"]))
+    return fit_language_model(model, tokenizer, replies, fit, out)
 
 
 def swapped(pairs: Dataset) -> Dataset:

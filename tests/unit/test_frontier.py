@@ -42,7 +42,7 @@ def test_best_of_one_is_the_policy_and_more_leave_it() -> None:
 def test_what_is_measured_is_that_of_the_best() -> None:
     pairs = pd.DataFrame({"id": ["a", "b"], "subset": ["helpful", "harmless"]})
     scores = np.array([0.0, 1.0, 2.0, 9.0, 8.0, 7.0])
-    rows = best_of_n.chosen_rows(pairs, {"m": np.arange(6.0)}, scores, 3)
+    rows = best_of_n.expected_rows(pairs, {"m": np.arange(6.0)}, scores, 3)
     assert [row["value"] for row in rows if row["metric"] == "m"] == [2.0, 3.0]
     assert {row["metric"] for row in rows} == {"kl", "m"}
 
