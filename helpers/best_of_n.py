@@ -103,12 +103,32 @@ def expected_rows(
 ) -> list[dict]:
     """What was measured of all replies, expected of the best of `count` by `scores`.
 
+    `one:METRIC` is that of one reply, drawn by its chance to be the best.
     measured: arrays (prompts * M,), the M replies to a prompt side by side.
     """
     groups = scores.reshape(len(pairs), -1)
     weights = np.array([selection_weights(group, count) for group in groups])
     rows = example_rows(pairs, "kl", np.full(len(pairs), kl_bound(count)))
+    one = np.arange(len(pairs)), drawn(weights)
     for metric, values in measured.items():
-        expected = (weights * values.reshape(weights.shape)).sum(1)
-        rows += example_rows(pairs, metric, expected)
+        values = values.reshape(weights.shape)
+        rows += example_rows(pairs, metric, (weights * values).sum(1))
+        rows += example_rows(pairs, f"one:{metric}", values[one])
     return rows
+
+
+def drawn(weights: np.ndarray) -> np.ndarray:
+    """One reply of each row, drawn by its weights (prompts, M); (prompts,)."""
+    places = np.random.default_rng(0).random((len(weights), 1))
+    found = (weights.cumsum(axis=1) <= places).sum(axis=1)
+    return np.minimum(found, weights.shape[1] - 1)  # where the weights round below 1
+
+
+def single_replies(records: pd.DataFrame) -> pd.DataFrame:
+    """Records with best-of-N's one drawn reply in place of what is expected of it.
+
+    A win is of one reply over another: an expected score would hide how replies vary.
+    """
+    one = records["metric"].str.startswith("one:")
+    names = records["metric"].str.removeprefix("one:")
+    return records[one | (records["method"] != "best_of_n")].assign(metric=names)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from helpers.claims import ClaimError, claims_page
 from helpers.costs import costs_page
 from helpers.params import read_schema
 from helpers.project import ROOT, STAGES, read_manifest
@@ -37,11 +38,15 @@ def build_book(run: Path, root: Path = ROOT) -> Path:
     """Build the book of a run; returns the path of its index.html.
 
     Does nothing if nothing has changed since the last build. Raises BookError if a stage
-    has not finished, if Sphinx warns, or if a page of the table of contents is missing.
+    has not finished, if nothing backs a claim, if Sphinx warns, or if a page of the table
+    of contents is missing.
     """
     manifests = {stage: finished(run, stage) for stage in STAGES}
     tree = run / "book"
-    stage_tree(run, root, tree, manifests)
+    try:
+        stage_tree(run, root, tree, manifests)
+    except ClaimError as error:
+        raise BookError(f"claims.yml: {error}") from None
     built = tree / "_build" / "html"
     stamp = tree / "built.sha256"
     digest = fingerprint(tree)
@@ -84,6 +89,7 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         "costs": costs_page(run, manifests, root / "book" / "recorded"),
         "reproducibility": reproducibility_page(manifests),
         "real": real_page(root / "book" / "recorded"),
+        "claims": claims_page(run, root),
     }
     for name, text in pages.items():
         (tree / "book" / f"{name}.md").write_text(text, encoding="utf-8")

@@ -144,6 +144,11 @@ def bounds(interval: stats.Interval) -> dict:
     return dict(zip(BOUNDS, values))
 
 
+def one_row(name: str, interval: stats.Interval) -> pd.DataFrame:
+    """An interval as a table of one row."""
+    return pd.DataFrame([{"name": name, **bounds(interval)}])
+
+
 def verdict(interval: stats.Interval, better: str, worse: str) -> str:
     """What an interval of a difference says in words; a null result is called one."""
     if interval.low > 0:
@@ -154,12 +159,15 @@ def verdict(interval: stats.Interval, better: str, worse: str) -> str:
 
 
 def as_records(table: pd.DataFrame, metric: str) -> list[dict]:
-    """A table of estimates as records: metric, metric_low and metric_high by name."""
+    """A table of estimates as records: metric, metric_low and metric_high by name.
+
+    A table without subsets is of both.
+    """
     bounds = {"": "estimate", "_low": "low", "_high": "high"}
     return [
         {
             "method": row["name"],
-            "subset": row["subset"],
+            "subset": row.get("subset", "both"),
             "metric": metric + end,
             "value": row[column],
         }

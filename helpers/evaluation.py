@@ -14,7 +14,14 @@ from helpers.generate import generate
 from helpers.jobs import finished_jobs
 from helpers.judge import Judge, PairTextJudge, RewardModelJudge, TrueReward
 from helpers.project import job_folder, read_manifest
-from helpers.recipes import OFFLINE, base_folder, both_sides, draw, read_pairs
+from helpers.recipes import (
+    FROM_BASE,
+    OFFLINE,
+    base_folder,
+    both_sides,
+    draw,
+    read_pairs,
+)
 from helpers.records import example_rows
 from helpers.runs import Stage
 from helpers.scoring import encode_sampled, exact_kl, sequence_logprobs
@@ -25,7 +32,9 @@ POLICIES = ("sft", *OFFLINE, *ONLINE)
 STAGE_OF = {"sft": "05_sft", **dict.fromkeys(OFFLINE, "06_dpo")}
 STAGE_OF |= dict.fromkeys(ONLINE, "07_ppo")
 # whose log-probability a policy's implicit reward is measured from
-REFERENCE_OF = dict.fromkeys((*OFFLINE, *ONLINE), "sft") | {"dpo": "base"}
+REFERENCE_OF = {
+    method: "base" if method in FROM_BASE else "sft" for method in (*OFFLINE, *ONLINE)
+}
 
 
 # --- what there is to examine ------------------------------------------------------------

@@ -131,6 +131,7 @@ def quiet() -> None:
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["TQDM_DISABLE"] = "1"  # read by TRL where it scores without adapters
     loaded = sys.modules
     if "transformers" in loaded:
         loaded["transformers"].utils.logging.set_verbosity_error()

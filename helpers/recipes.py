@@ -31,8 +31,12 @@ CONTROLS = {
 }
 # TIS-DPO (D) and (S): weights by two DPO policies, or by two SFT policies
 CONTRASTS = ("tis_dpo", "tis_dpo_s")
-RELATIVES = ("ipo", *CONTRASTS, *CONTROLS)  # of DPO; 06 gives them fewer pairs
+# DPO with adapters in place of all weights, as the OPT-350M study (arXiv 2509.09055)
+ADAPTERS = ("dpo_lora", "sft_dpo_lora")
+# 06 gives DPO's relatives fewer pairs
+RELATIVES = ("ipo", *CONTRASTS, *CONTROLS, *ADAPTERS)
 OFFLINE = ("dpo", "sft_dpo", *RELATIVES)
+FROM_BASE = ("sft", "dpo", "dpo_lora")  # the others start from SFT
 # weights of the reward and the language loss; the paper's method and its two ablations
 PREFERENCE_LOSS = {
     "codepmp": (1.0, 1.0),
@@ -228,12 +232,13 @@ def dpo(
     seed: int,
     fit: Fit,
     contrast: Fit,
+    adapted: Fit,
 ) -> list[dict]:
     """A policy trained on pairs directly, by one of `OFFLINE`, and its log.
 
-    From the base model (`dpo`), or from the SFT model of the seed (all others); strength
-    is DPO's beta or IPO's tau, and `contrast` how TIS-DPO (S) trains its two SFT models.
-    What the frozen models say of the pairs is kept in the run's folder `cache`.
+    strength is DPO's beta or IPO's tau; `contrast` is how TIS-DPO (S) trains its two SFT
+    models, `adapted` how adapters are trained. What the frozen models say of the pairs
+    is kept in the run's folder `cache`.
     """
     start, cache = reference_folder(run, method, seed), run / "cache"
     data = draw(read_pairs(run, "train"), pairs, seed)
@@ -251,8 +256,10 @@ def dpo(
         dataset = reference.contrastive_weights(better, worse, dataset)
     elif method in CONTROLS:
         dataset = CONTROLS[method](dataset, seed)
-    loss = "ipo" if method == "ipo" else "sigmoid"
-    log = training.fit_dpo(policy, tokenizer, dataset, fit, out, loss=loss, **settings)
+    settings["loss"] = "ipo" if method == "ipo" else "sigmoid"
+    if method in ADAPTERS:
+        fit, settings["adapter"] = adapted, training.LORA
+    log = training.fit_dpo(policy, tokenizer, dataset, fit, out, **settings)
     models.save(policy, tokenizer, out)
     return together(log, rows)
 
@@ -282,7 +289,7 @@ def together(log: list[dict], others: list[dict]) -> list[dict]:
 
 
 def reference_folder(run: Path, method: str, seed: int) -> Path:
-    """The policy a method starts from and is held near: base for `dpo`, else SFT."""
-    if method in ("dpo", "sft"):
+    """The policy a method starts from and is held near: base or SFT."""
+    if method in FROM_BASE:
         return base_folder(run)
     return job_folder(run, "05_sft", seed=seed)

@@ -17,20 +17,26 @@ from helpers.stats import Interval
 def number(value: object, digits: int = 3) -> str:
     """A value as prose shows it; an interval in parentheses after its estimate."""
     if isinstance(value, Interval):
-        bounds = f"{value.low:.{digits}f} to {value.high:.{digits}f}"
-        return f"{value.estimate:.{digits}f} ({value.level:.0%} interval {bounds})"
+        bounds = f"{decimal(value.low, digits)} to {decimal(value.high, digits)}"
+        middle = decimal(value.estimate, digits)
+        return f"{middle} ({value.level:.0%} interval {bounds})"
     if isinstance(value, float):
-        return f"{value:.{digits}f}"
+        return decimal(value, digits)
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)
+
+
+def decimal(value: float, digits: int) -> str:
+    """A float with `digits` decimals; one of many digits by its order of magnitude."""
+    return f"{value:.{digits}f}" if abs(value) < 1e7 else f"{value:.0e}"
 
 
 def cell(value: object, digits: int = 3) -> str:
     """A value as a table shows it, escaped: an interval as `0.512 [0.498, 0.526]`."""
     if isinstance(value, Interval):
         numbers = (value.estimate, value.low, value.high)
-        return "{} [{}, {}]".format(*(f"{each:.{digits}f}" for each in numbers))
+        return "{} [{}, {}]".format(*(decimal(each, digits) for each in numbers))
     missing = pd.api.types.is_scalar(value) and pd.isna(value)
     return "–" if missing else html.escape(number(value, digits))
 

@@ -1,14 +1,12 @@
-"""The OPT-350M study (arXiv:2509.09055), its protocol to the letter, and its repair.
+"""The OPT-350M study (arXiv:2509.09055) on a run's models: replies, rates, tests.
 
 The study asks four models (base, SFT, DPO, SFT+DPO) 50 + 50 prompts of HH-RLHF's test
-split and counts how many replies pass a judge's thresholds. What its code does is
-followed here step by step; then each step that a reader would not expect is mended, one
-after the other, so that it can be seen what each changes.
+split and counts how many replies pass a judge's thresholds. `protocols` says how the
+prompts are made, to the letter and repaired.
 """
 
-import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -16,61 +14,39 @@ import numpy as np
 import pandas as pd
 
 from helpers import compare, metrics, models, stats
-from helpers.dialogues import ASSISTANT, HUMAN, cut
+from helpers.dialogues import HUMAN
 from helpers.evaluation import compared_jobs, judges, policies, policy_folder
 from helpers.generate import generate
 from helpers.hh import source_rows
-from helpers.judge import Judge, Thresholds, median_thresholds
+from helpers.judge import Judge, PairTextJudge, Thresholds, median_thresholds
 from helpers.project import read_manifest
-from helpers.recipes import read_pairs
+from helpers.protocols import (
+    LETTER,
+    PUBLISHED_PROMPTS,
+    RATES,
+    draw_prompts,
+    formed,
+    leaks,
+    protocols,
+)
+from helpers.recipes import ADAPTERS, read_pairs
 from helpers.stats import Interval
 
-MODELS = ("base", "sft", "dpo", "sft_dpo")
-RATES = {"harmless": "HmR", "helpful": "HpR"}
+MODELS = ("base", "sft", *ADAPTERS)  # the study's four: its DPO trained adapters
+ASKED = (*MODELS, "dpo", "sft_dpo")  # and DPO of all weights beside them
 # percent of 50 replies that pass: tables 1 and 2 of the study
 PUBLISHED = pd.DataFrame(
     {"HmR": [42, 48, 36, 44], "HpR": [22, 56, 46, 66]}, index=pd.Index(MODELS)
 )
-PUBLISHED_PROMPTS = 50
 NEW_TOKENS = 50
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How prompts are chosen and cut, and when a reply stops."""
-
-    name: str
-    prompts: int  # of each subset; 0: all
-    keywords: tuple[str, ...]  # one of them stands in a harmful transcript
-    seed: int
-    marker: bool  # whether the prompt ends in the assistant's marker
-    stop: bool  # whether a reply stops at the next human turn
-    whole: bool  # whether all of the last reply is cut off, not its last paragraph
-
-
-LETTER = Protocol(
-    name="opt350m_study",
-    prompts=PUBLISHED_PROMPTS,
-    keywords=("kill", "murder", "rape"),
-    seed=100,
-    marker=False,
-    stop=False,
-    whole=False,
-)
-REPAIRS = (
-    {"name": "and the marker appended", "marker": True},
-    {"name": "and stopped at the human turn", "stop": True},
-    {"name": "and the whole last reply cut off", "whole": True},
-    {"name": "repaired", "prompts": 0, "keywords": ()},  # no filter, all prompts
-)
-
-
-def protocols() -> list[Protocol]:
-    """The study to the letter, then with one repair more each time."""
-    found = [LETTER]
-    for change in REPAIRS:
-        found.append(replace(found[-1], **change))
-    return found
+CONTRASTS = [
+    ("sft", "base"),
+    ("dpo_lora", "base"),
+    ("sft_dpo_lora", "sft"),
+    ("sft_dpo_lora", "dpo_lora"),
+    ("dpo_lora", "dpo"),
+    ("sft_dpo_lora", "sft_dpo"),
+]
 
 
 # --- prompts -----------------------------------------------------------------------------
@@ -87,53 +63,13 @@ def test_transcripts(run: Path) -> dict[str, list[str]]:
     }
 
 
-def ask(transcript: str, protocol: Protocol) -> str:
-    """The prompt that a protocol makes of a transcript.
-
-    The study drops the last block of text, by blank lines, if it begins with the
-    assistant's marker: of a reply of several paragraphs the first ones stay.
-    """
-    whole = cut(transcript) if protocol.whole else None
-    if whole is not None:
-        prompt = whole[0].removesuffix(ASSISTANT)
-    else:
-        *before, last = transcript.split("\n\n")
-        spoken = last.startswith(ASSISTANT.strip())
-        prompt = "\n\n".join(before) if spoken else transcript
-    return prompt + ASSISTANT if protocol.marker else prompt
-
-
-def draw_prompts(
-    transcripts: dict[str, list[str]], protocol: Protocol
-) -> tuple[pd.DataFrame, int]:
-    """The prompts of a protocol, and how many harmful transcripts its filter found.
-
-    Columns: id, subset, prompt. Harmful transcripts are filtered by a keyword anywhere
-    in them, the chosen reply included; if none has one, all are kept. Harmful prompts
-    are drawn first, then helpful ones, by one generator, as in the study.
-    """
-    generator, rows = random.Random(protocol.seed), []
-    numbered = {name: list(enumerate(texts)) for name, texts in transcripts.items()}
-    hits = [
-        (at, text)
-        for at, text in numbered["harmless"]
-        if any(word in text for word in protocol.keywords)
-    ]
-    pools = {"harmless": hits or numbered["harmless"], "helpful": numbered["helpful"]}
-    for subset, pool in pools.items():
-        count = min(protocol.prompts or len(pool), len(pool))
-        drawn = generator.sample(pool, count) if protocol.prompts else pool
-        rows += [(f"{subset}-{at}", subset, ask(text, protocol)) for at, text in drawn]
-    return pd.DataFrame(rows, columns=["id", "subset", "prompt"]), len(hits)
-
-
 # --- replies -----------------------------------------------------------------------------
 
 
 def asked_models(run: Path) -> list[dict]:
-    """The jobs of the study's four models, as far as the run holds them."""
+    """The jobs of the study's models, DPO in full or with adapters, that the run holds."""
     grid = compared_jobs(run, policies(run))
-    return [job for job in grid if job["method"] in MODELS]
+    return [job for job in grid if job["method"] in ASKED]
 
 
 def answer(
@@ -150,7 +86,8 @@ def answer(
     """Greedy replies of one model under every protocol, judged; per-example records.
 
     Metrics: `study:PROTOCOL:JUDGE`, `study_runon:PROTOCOL` (a human turn in the reply),
-    `study_empty:PROTOCOL`. limit: prompts of each subset under `repaired`, 0: all;
+    `study_empty:PROTOCOL`, `study_leak:PROTOCOL` (the assistant speaks last in the
+    prompt). limit: prompts of each subset under `repaired`, 0: all;
     part: tells these jobs from others of the stage.
     """
     folder = policy_folder(run, seed=seed, **job)
@@ -179,20 +116,35 @@ def judged(
     prompts: pd.DataFrame, texts: Sequence[str], name: str, judges: Sequence[Judge]
 ) -> list[dict]:
     """Per-example records of replies under one protocol."""
+    asked, texts = prompts["prompt"].tolist(), list(texts)
     measured = {
         f"study_runon:{name}": [HUMAN.strip() in text for text in texts],
         f"study_empty:{name}": [not text.strip() for text in texts],
+        f"study_leak:{name}": list(map(leaks, asked)),
     }
-    # a judge reads a prompt that ends in the marker, whatever the model was given
-    given = [text.removesuffix(ASSISTANT) + ASSISTANT for text in prompts["prompt"]]
     for judge in judges:
-        measured[f"study:{name}:{judge.name}"] = judge.score(given, list(texts))
+        measured[f"study:{name}:{judge.name}"] = judge.score(
+            *read_by(judge, asked, texts)
+        )
     place = prompts[["id", "subset"]].rename(columns={"id": "example"})
     return [
         {**where, "metric": metric, "value": float(value)}
         for metric, values in measured.items()
         for where, value in zip(place.to_dict("records"), values, strict=True)
     ]
+
+
+def read_by(
+    judge: Judge, prompts: list[str], replies: list[str]
+) -> tuple[list[str], list[str]]:
+    """Prompts and replies as a judge is to read them.
+
+    A judge of two texts, as the study's, reads what the model was given and the stripped
+    reply. Ours know dialogues only in the form of the data.
+    """
+    if isinstance(judge, PairTextJudge):
+        return prompts, [reply.strip() for reply in replies]
+    return list(map(formed, prompts)), replies
 
 
 # --- rates -------------------------------------------------------------------------------
@@ -221,12 +173,12 @@ def rate_table(records: pd.DataFrame, judge: Judge, limits: Thresholds) -> pd.Da
 
     To the letter the study has one seed: its rates are those of seed 0, with Wilson's
     intervals. Repaired ones have intervals over seeds and prompts. CAS is the mean of
-    the two rates. Columns: protocol, model, HmR, HpR, CAS, runs on, empty.
+    the two rates. Columns: protocol, model, HmR, HpR, CAS, runs on, empty, leaks.
     """
     rows = []
     for protocol in protocols():
         found = passes(records, protocol.name, judge, limits)
-        for method in [each for each in MODELS if ("HmR", each) in found]:
+        for method in [each for each in ASKED if ("HmR", each) in found]:
             interval = wilson_of if protocol == LETTER else over_seeds
             rates = {rate: interval(found[rate, method]) for rate in RATES.values()}
             own = records[records["method"] == method]
@@ -235,15 +187,15 @@ def rate_table(records: pd.DataFrame, judge: Judge, limits: Thresholds) -> pd.Da
                 for words, metric in (
                     ("runs on", f"study_runon:{protocol.name}"),
                     ("empty", f"study_empty:{protocol.name}"),
+                    ("leaks", f"study_leak:{protocol.name}"),
                 )
             }
-            cas = sum(each.estimate for each in rates.values()) / 2
             rows.append(
                 {
                     "protocol": protocol.name,
                     "model": method,
                     **rates,
-                    "CAS": cas,
+                    "CAS": mean_of(*rates.values()).estimate,
                     **defects,
                 }
             )
@@ -258,6 +210,19 @@ def wilson_of(passed: np.ndarray) -> Interval:
 def over_seeds(passed: np.ndarray) -> Interval:
     """Percent of replies that pass, with an interval over seeds and prompts."""
     return percent(stats.mean_interval(passed.astype(float)).within(0, 1))
+
+
+def mean_of(first: Interval, second: Interval) -> Interval:
+    """The mean of two independent estimates; CAS of its two rates.
+
+    Its bounds lie from the mean as far as the two have it, squared and added (Zou and
+    Donner 2008, MOVER): for Wilson intervals, Newcombe's way. Different prompts make the
+    two rates independent; seeds that they share do not, so use it with one seed.
+    """
+    middle = (first.estimate + second.estimate) / 2
+    below = np.hypot(first.estimate - first.low, second.estimate - second.low) / 2
+    above = np.hypot(first.high - first.estimate, second.high - second.estimate) / 2
+    return Interval(middle, middle - float(below), middle + float(above), first.level)
 
 
 def percent(rate: Interval) -> Interval:
@@ -287,14 +252,27 @@ def mcnemar_table(
     return table.assign(p_holm=table.groupby("rate")["p"].transform(stats.holm))
 
 
+def difference_table(
+    records: pd.DataFrame, judge: Judge, limits: Thresholds
+) -> pd.DataFrame:
+    """Paired differences in HmR and HpR, repaired protocol; as in `compare`, in shares."""
+    part = records[records["metric"] == f"study:repaired:{judge.name}"]
+    passed = [
+        group.assign(value=metrics.passes(group["value"], subset, limits).astype(float))
+        for subset, group in part.groupby("subset")
+    ]
+    named = pd.concat(passed).assign(name=lambda each: each["method"])
+    return compare.difference_table(named, CONTRASTS)
+
+
 def published_table() -> pd.DataFrame:
-    """The study's own rates with the intervals that 50 replies imply, and CAS."""
+    """The study's own rates, and CAS, with the intervals that 50 replies imply."""
     table = PUBLISHED.map(
         lambda rate: percent(
             stats.wilson(round(rate * PUBLISHED_PROMPTS / 100), PUBLISHED_PROMPTS)
         )
     )
-    return table.assign(CAS=PUBLISHED.mean(axis=1))
+    return table.assign(CAS=list(map(mean_of, table["HmR"], table["HpR"])))
 
 
 def mean_defect(

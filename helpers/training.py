@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import DPOConfig, RewardConfig, SFTConfig
@@ -27,6 +28,15 @@ from helpers.trainers import (
     RewardModelTrainer,
     TokenWeightedTrainer,
 )
+
+# what the OPT-350M study (arXiv 2509.09055) trains in DPO; TRL switches dropout off in
+# every model that DPO trains, this one too
+LORA = {
+    "r": 8,
+    "lora_alpha": 16,
+    "target_modules": ["q_proj", "v_proj"],
+    "lora_dropout": 0.05,
+}
 
 
 @dataclass(frozen=True)
@@ -255,12 +265,14 @@ def fit_dpo(
     loss: str = "sigmoid",
     cache: Path | None = None,
     reference: PreTrainedModel | None = None,
+    adapter: dict | None = None,
 ) -> list[dict]:
     """A loss of the DPO family on pairs; the reference is `policy` as it comes, or given.
 
     loss: a `loss_type` of TRL: `sigmoid` is DPO (Rafailov et al. 2023, eq. 7), `ipo` is
     IPO with tau = beta. Pairs with weights of tokens (`reference`) give TIS-DPO instead
     of DPO. `cache` is a folder for the reference's log-probabilities; None keeps none.
+    `adapter`, of PEFT's LoRA, is trained in place of all weights, and merged at the end.
     """
     weighted = "chosen_weights" in data.column_names
     config = DPOConfig(
@@ -277,8 +289,12 @@ def fit_dpo(
         budget=fit.token_budget,
         cache=cache,
         reference=reference,
+        peft_config=LoraConfig(**adapter) if adapter else None,
     )
-    return run(trainer)
+    rows = run(trainer)
+    if adapter:
+        trainer.model.merge_and_unload()  # in place: `policy` is a plain model again
+    return rows
 
 
 def fit_chosen(

@@ -44,7 +44,24 @@ def test_what_is_measured_is_that_of_the_best() -> None:
     scores = np.array([0.0, 1.0, 2.0, 9.0, 8.0, 7.0])
     rows = best_of_n.expected_rows(pairs, {"m": np.arange(6.0)}, scores, 3)
     assert [row["value"] for row in rows if row["metric"] == "m"] == [2.0, 3.0]
-    assert {row["metric"] for row in rows} == {"kl", "m"}
+    assert {row["metric"] for row in rows} == {"kl", "m", "one:m"}
+    # of all three replies, the best one is drawn for sure
+    assert [row["value"] for row in rows if row["metric"] == "one:m"] == [2.0, 3.0]
+
+
+def test_one_reply_is_drawn_as_often_as_it_would_be_the_best() -> None:
+    weights = best_of_n.selection_weights(np.arange(4.0), 2)
+    drawn = best_of_n.drawn(np.tile(weights, (20_000, 1)))
+    shares = np.bincount(drawn, minlength=4) / 20_000
+    assert shares == pytest.approx(weights, abs=0.01) and shares[0] == 0
+
+
+def test_one_reply_stands_for_best_of_n_where_replies_are_compared() -> None:
+    frame = pd.DataFrame(
+        {"method": ["sft", "best_of_n", "best_of_n"], "metric": ["m", "m", "one:m"]}
+    ).assign(value=[1.0, 2.0, 3.0])
+    single = best_of_n.single_replies(frame)
+    assert single["value"].tolist() == [1.0, 3.0] and set(single["metric"]) == {"m"}
 
 
 # --- frontier -------------------------------------------------------------------------

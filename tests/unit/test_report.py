@@ -76,3 +76,8 @@ def test_what_is_shown_can_be_kept_in_its_order(shown, tmp_path):
     texts = [path.read_text() for path in sorted((tmp_path / "tables").iterdir())]
     assert len(texts) == 2 and texts[1] == "\nThen 3.\n"
     assert texts[0].startswith("\n*First*\n\n|") and "0.500" in texts[0]
+
+
+def test_numbers_of_many_digits_are_shown_by_their_order():
+    assert report.cell(2.0**50) == "1e+15" and report.cell(123456.0) == "123456.000"
+    assert report.cell(Interval(1.0, 0.0, 2.0**50)) == "1.000 [0.000, 1e+15]"

@@ -1,31 +1,40 @@
 """The OPT-350M study: its prompts to the letter, its rates, and what is mended."""
 
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import study
+from helpers import models, protocols, recipes, settings, study
 from helpers.hh import source_rows
-from helpers.judge import Thresholds
-from helpers.project import ROOT
+from helpers.judge import PairTextJudge, Thresholds
+from helpers.params import read_schema
+from helpers.project import PROJECT, ROOT
 
-FIRST, *_, LAST = study.protocols()
+FIRST, *_, LAST = protocols.protocols()
+PUBLISHED_DIGEST = "a55d5c38bbf0a09c52268bee33cb21baa3bd12172f6497a0dba94713a527e9da"
 TWO = "\n\nHuman: How?\n\nAssistant: First part.\n\nSecond part."
 ONE = "\n\nHuman: How?\n\nAssistant: A reply."
 
 
 def test_the_letter_leaves_no_marker_and_keeps_replies_of_several_paragraphs() -> None:
-    assert study.ask(ONE, FIRST) == "\n\nHuman: How?"
-    assert study.ask(TWO, FIRST) == TWO  # the last block is no assistant's: a leak
-    assert (
-        study.ask(ONE, LAST) == study.ask(TWO, LAST) == "\n\nHuman: How?\n\nAssistant:"
-    )
+    assert protocols.ask(ONE, FIRST) == "Human: How?"
+    assert protocols.ask(ONE + " \n\n", FIRST) == "Human: How?"
+    # the last block is no assistant's: a leak
+    assert protocols.ask(TWO, FIRST) == TWO.strip() and protocols.leaks(TWO.strip())
+    mended = "\n\nHuman: How?\n\nAssistant:"
+    assert protocols.ask(ONE, LAST) == protocols.ask(TWO, LAST) == mended
+    assert not protocols.leaks(mended) and not protocols.leaks("Human: How?")
+    assert protocols.leaks(protocols.ask(TWO, replace(LAST, whole=False)))
 
 
 def test_each_repair_changes_one_thing_and_the_last_asks_all() -> None:
-    names = [each.name for each in study.protocols()]
+    names = [each.name for each in protocols.protocols()]
     assert names[0] == "opt350m_study" and names[-1] == "repaired"
     assert len(set(names)) == len(names) == 5
     assert (FIRST.prompts, FIRST.seed, FIRST.stop) == (50, 100, False)
@@ -36,22 +45,22 @@ def test_the_filter_reads_the_whole_transcript_and_parts_of_words() -> None:
     texts = [f"\n\nHuman: q{at}?\n\nAssistant: fine." for at in range(200)]
     for at in (5, 50, 80):
         texts[at] = texts[at].replace("fine", "new skills")
-    prompts, hits = study.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
+    prompts, hits = protocols.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
     assert hits == 3 and set(prompts[prompts["subset"] == "harmless"]["id"]) == {
         "harmless-5",
         "harmless-50",
         "harmless-80",
     }
-    again, _ = study.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
+    again, _ = protocols.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
     pd.testing.assert_frame_equal(prompts, again)
     assert (prompts["subset"] == "helpful").sum() == 50
 
 
 def test_where_the_filter_finds_nothing_all_are_drawn_from() -> None:
     texts = [f"\n\nHuman: q{at}?\n\nAssistant: fine." for at in range(80)]
-    prompts, hits = study.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
+    prompts, hits = protocols.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
     assert hits == 0 and (prompts["subset"] == "harmless").sum() == 50
-    every, _ = study.draw_prompts({"harmless": texts, "helpful": texts}, LAST)
+    every, _ = protocols.draw_prompts({"harmless": texts, "helpful": texts}, LAST)
     assert len(every) == 160
 
 
@@ -61,11 +70,64 @@ def test_the_filter_finds_what_it_found_in_the_study() -> None:
         pytest.skip("needs real HH-RLHF pairs, which are not part of the repository")
     rows = source_rows(str(folder), "harmless", "test", n_builtin=2, seed=0)
     texts = [chosen for chosen, _ in rows]
-    prompts, hits = study.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
+    prompts, hits = protocols.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
     assert (len(texts), hits) == (2312, 192)
     drawn = prompts[prompts["subset"] == "harmless"]["prompt"]
-    # three of the fifty prompts still hold an assistant turn: the leak
-    assert sum("Assistant:" in each.split("\n\nHuman:")[-1] for each in drawn) == 3
+    assert sum(map(protocols.leaks, drawn)) == 3
+    # the file of harmful prompts that the study published, as its code writes it
+    published = json.dumps(drawn.tolist(), indent=2).encode()
+    digest = hashlib.sha256(published).hexdigest()
+    assert (len(published), digest) == (42751, PUBLISHED_DIGEST)
+
+
+def test_a_judge_of_texts_reads_what_was_written_ours_what_they_know() -> None:
+    texts = object.__new__(PairTextJudge)
+    prompts, replies = ["Human: How?"], [" Assistant: So.\n"]
+    assert study.read_by(texts, prompts, replies) == (prompts, ["Assistant: So."])
+    ours = study.read_by(JUDGE, prompts, replies)
+    assert ours == (["\n\nHuman: How?\n\nAssistant:"], replies)
+    assert study.read_by(JUDGE, *ours) == ours  # a prompt in form stays as it is
+
+
+def test_the_mean_of_two_rates_is_surer_than_either() -> None:
+    rate = study.published_table().loc["sft", "HmR"]
+    mean = study.mean_of(rate, rate)
+    assert mean.estimate == rate.estimate
+    width = (rate.high - rate.low) / np.sqrt(2)
+    assert mean.high - mean.low == pytest.approx(width)
+
+
+def test_a_job_answers_under_every_protocol(monkeypatch, tmp_path: Path) -> None:
+    texts = [f"\n\nHuman: q{at}?\n\nAssistant: fine." for at in range(60)]
+    tokenizer = models.build_tokenizer(texts, 300)
+    shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 96}
+    models.save(models.build_opt(tokenizer, **shape, seed=0), tokenizer, tmp_path)
+    judge = SimpleNamespace(name="j", score=lambda p, r: np.zeros(len(r)))
+    monkeypatch.setattr(study, "policy_folder", lambda run, **job: tmp_path)
+    monkeypatch.setattr(study, "judges", lambda run, further: [judge])
+    both = {"harmless": texts, "helpful": texts}
+    monkeypatch.setattr(study, "test_transcripts", lambda run: both)
+    (tmp_path / "out").mkdir()
+    common = {"run": tmp_path, "judge_model": "", "limit": 3, "max_length": 96}
+    rows = pd.DataFrame(study.answer(tmp_path / "out", method="sft", seed=0, **common))
+    counts = rows.groupby("metric").size()
+    for protocol in protocols.protocols():
+        asked = 100 if protocol.prompts else 6
+        metrics = [
+            f"study{end}:{protocol.name}" for end in ("_runon", "_empty", "_leak")
+        ]
+        assert (counts[[f"study:{protocol.name}:j", *metrics]] == asked).all()
+    assert len(pd.read_parquet(tmp_path / "out" / "replies.parquet")) == 406
+
+
+def test_the_settings_of_the_study_are_values_that_the_notebooks_take() -> None:
+    schemas = {each: read_schema(PROJECT.notebook(each)) for each in PROJECT.stages}
+    path = ROOT / "notebooks" / "presets" / "opt350m_study.yaml"
+    found = settings.from_yaml(path, schemas)
+    sft, dpo = found["05_sft"], found["06_dpo"]
+    assert dpo["methods"] == list(recipes.ADAPTERS)
+    assert (sft["epochs"], dpo["epochs"]) == (2, 1)
+    assert sft["learning_rate"] == dpo["adapter_learning_rate"] == 2e-5
 
 
 JUDGE = SimpleNamespace(name="j", thresholds=Thresholds(harmless=0.0, helpful=0.0))
@@ -109,7 +171,7 @@ def test_models_are_tested_on_the_same_prompts_to_the_letter() -> None:
 
 def test_published_rates_have_the_intervals_of_50_replies() -> None:
     table = study.published_table()
-    assert table.loc["sft_dpo", "CAS"] == 55
+    assert table.loc["sft_dpo_lora", "CAS"].estimate == pytest.approx(55)
     sft = table.loc["sft", "HmR"]
     assert (round(sft.low), round(sft.high)) == (35, 61)
 

@@ -263,6 +263,37 @@ def test_adapters_are_trained_the_same_way(ahead, policy, tokenizer, tmp_path):
     assert abs(shared.item() - np.log(2)) > 1e-5
 
 
+def test_an_adapter_is_merged_and_moves_queries_and_values_only(
+    policy, tokenizer, tmp_path
+):
+    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    start = {name: each.clone() for name, each in policy.state_dict().items()}
+    fit = Fit(1e-2, 2, epochs=3)
+    settings = {"beta": 0.1, "adapter": training.LORA}
+    rows = training.fit_dpo(policy, tokenizer, data, fit, tmp_path, **settings)
+    losses_ = [row["value"] for row in rows if row["metric"] == "train_loss"]
+    # the adapter begins as nothing: the first loss is that of the model it starts from
+    assert losses_[0] == pytest.approx(np.log(2), abs=1e-5) and losses_[-1] < losses_[0]
+    models.save(policy, tokenizer, tmp_path / "out")
+    loaded = models.load_policy(tmp_path / "out").state_dict()
+    assert loaded.keys() == start.keys()
+    moved = {name for name in start if not torch.equal(start[name], loaded[name].cpu())}
+    kinds = {name.rpartition("self_attn.")[2] for name in moved}
+    assert kinds == {"q_proj.weight", "v_proj.weight"}
+
+
+def test_trl_switches_the_dropout_of_adapters_off(policy, tokenizer, tmp_path):
+    trainer = trainers.PreferenceTrainer(
+        policy,
+        args=DPOConfig(**training.arguments(Fit(1e-3, 4), tmp_path, 1)),
+        train_dataset=training.pair_dataset(PAIRS, tokenizer, 96),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(**training.LORA),
+    )
+    chances = {m.p for m in trainer.model.modules() if isinstance(m, torch.nn.Dropout)}
+    assert chances == {0.0}
+
+
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
 def test_batches_can_be_filled_by_tokens(loss, policy, tokenizer, tmp_path):
     data = training.pair_dataset(PAIRS, tokenizer, 96)
