@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet
 BROWSERS := chromium chromium-browser google-chrome
 
-.PHONY: help book run test oracle bench browser clean
+.PHONY: help book run test oracle bench colab browser clean
 .DEFAULT_GOAL := help
 
 help:  ## show these lines
@@ -27,8 +27,11 @@ bench: .venv/book.stamp .venv-oracle/oracle.stamp  ## measure the trainers again
 	@$(BIN)/python benchmarks/pairs.py compare
 	@$(BIN)/python benchmarks/ppo.py compare --oracle-python .venv-oracle/bin/python
 
+colab: .venv/test.stamp .venv-colab/colab.stamp  ## run the notebooks as Colab would, with its packages
+	@$(BIN)/python -m pytest tests/colab
+
 clean:  ## remove the environment, all runs and their books
-	rm -rf .venv .venv-oracle runs
+	rm -rf .venv .venv-oracle .venv-colab runs
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -44,6 +47,12 @@ clean:  ## remove the environment, all runs and their books
 	grep -v '^trl==' constraints.txt >.venv-oracle/constraints.txt
 	.venv-oracle/bin/python -m pip --quiet install trl==1.12.0 \
 	  -c .venv-oracle/constraints.txt
+	@touch $@
+
+# What Colab has before the first cell; not TRL, not Papermill.
+.venv-colab/colab.stamp: tests/colab/preinstalled.txt
+	$(PYTHON) -m venv .venv-colab
+	.venv-colab/bin/python -m pip --quiet install -r tests/colab/preinstalled.txt
 	@touch $@
 
 .venv/book.stamp: EXTRAS := book

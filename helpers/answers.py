@@ -11,6 +11,7 @@ import pandas as pd
 
 from helpers import compare, stats
 from helpers.evaluation import ONLINE, compared, strengths
+from helpers.hub import plain_name
 from helpers.project import read_manifest
 from helpers.recipes import RELATIVES
 from helpers.runs import Stage
@@ -56,7 +57,7 @@ EQUAL_KL = [
 FRONTIER = ("sft_dpo", "ppo", "best_of_n", "rloo", "grpo", "dpo_iter")
 
 ANSWER = """\
-On {source} data, with models trained here from scratch and {seeds} seeds:
+On {source} data, with models {models} and {seeds} seeds:
 
 - **CodePMP.** A reward model that read code pairs first differs from one that did not by
   {codepmp_gain} in accuracy on held-out pairs, with all {pairs} pairs: {codepmp_verdict}.
@@ -95,11 +96,14 @@ for _init, _before in (("base", []), ("codepmp", CODE)):
 
 
 def setting(run: Path) -> dict[str, object]:
-    """What every number of the run has to be read with: data, seeds, judge, labels."""
+    """What every number of the run has to be read with: data, models, seeds, judge."""
     source = read_manifest(run, "00_data")["parameters"]["data_source"]
     synthetic = source == "built-in"
+    start = read_manifest(run, "01_base_model")["parameters"]["pretrained"]
+    origin = f"fine-tuned here from {plain_name(start)}"
     return {
         "source": "synthetic (built-in)" if synthetic else "real HH-RLHF",
+        "models": origin if start else "trained here from scratch",
         "seeds": int(read_manifest(run, "05_sft")["parameters"]["seeds"]),
         "judge": "truth" if synthetic else "held-out RM",
     }

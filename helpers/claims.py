@@ -17,7 +17,7 @@ import pandas as pd
 import trl
 import yaml
 
-from helpers import protocols, study, trainers
+from helpers import answers, protocols, study, trainers
 from helpers.project import read_manifest
 from helpers.recipes import read_pairs
 from helpers.records import read_records
@@ -267,7 +267,7 @@ def claims_page(run: Path, root: Path) -> str:
     Raises ClaimError, naming the claim, if the ledger or a backing is wrong.
     """
     sections = read_claims(root / "book" / "claims.yml")
-    data = "synthetic (built-in)" if source_of(run) == "built-in" else "real"
+    setting = answers.setting(run)
     parts, tally = [], Counter()
     for title, claims in sections.items():
         rows = []
@@ -288,7 +288,7 @@ def claims_page(run: Path, root: Path) -> str:
         table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
         parts += [f"\n## {title}\n", table]
     counts = ", ".join(f"{count} {status}" for status, count in tally.most_common())
-    return "\n".join([PAGE.format(data=data, counts=counts), *parts])
+    return "\n".join([PAGE.format(counts=counts, **setting), *parts])
 
 
 def cited(source: str) -> str:
@@ -302,8 +302,7 @@ PAGE = """\
 What others have said of these methods, in our words, and what this copy of the book can
 say of it. Every status is computed from this run when the book is built: from an
 interval in its records, from a check of what it did, or from a test of the project. The
-data of this run are {data} and its models small and trained from scratch, so a status
-tells what happens **here**; it neither replicates nor refutes a paper. *Undecided* means
+data of this run: {source}; its models: {models}. So a status tells what happens **here**; it neither replicates nor refutes a paper. *Undecided* means
 that the 95 % interval holds both answers; intervals are not widened for the number of
 claims, of which one in twenty may look decided by chance. In all: {counts}.
 """

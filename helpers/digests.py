@@ -59,13 +59,17 @@ class Code:
 
 
 def code_cells(notebook: Path) -> list[str]:
-    """Code cells but the parameters, normalised: values count, not how they look."""
+    """Code cells normalised: values count, not how they look.
+
+    Without the parameters, which have a part of the key to themselves, and without the
+    cell that sets Colab up, which pages do not show.
+    """
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
     return [
         ast.unparse(ast.parse("".join(cell["source"])))
         for cell in cells
         if cell["cell_type"] == "code"
-        and "parameters" not in cell["metadata"].get("tags", [])
+        and not {"parameters", "remove-cell"} & set(cell["metadata"].get("tags", []))
     ]
 
 

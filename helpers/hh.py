@@ -17,15 +17,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import embedded
+from helpers import embedded, hub
 from helpers.dialogues import FAULTS, compare, opening, spaced, turns
 
 BUILT_IN = "built-in"
 TEST_PAIRS = 1200  # generated at most for test: intervals of +-3 points on one accuracy
 FOLDERS = {"helpful": "helpful-base", "harmless": "harmless-base"}
 PAIR_COLUMNS = ("id", "subset", "split", "prompt", "chosen", "rejected", "turns")
-# The one commit that holds today's files; other hub data sets are read at "main".
-REVISIONS = {"Anthropic/hh-rlhf": "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa"}
 
 DUPLICATE = "duplicate pair"
 SHARED = "conversation shared with test"
@@ -35,7 +33,7 @@ REASONS = (*FAULTS, DUPLICATE)
 
 _ROOT = Path(__file__).resolve().parent.parent
 _HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
-_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@\w+)?")
 _EXPECTED = 'expected one object {"chosen": "...", "rejected": "..."} per line'
 
 
@@ -109,11 +107,9 @@ def _hub_rows(name: str, subset: str, split: str) -> Iterator[tuple[str, str]]:
     from datasets import load_dataset  # slow to import, needed for the hub only
 
     try:
+        name, commit = hub.located(name)
         table = load_dataset(
-            name,
-            data_dir=FOLDERS[subset],
-            split=split,
-            revision=REVISIONS.get(name, "main"),
+            name, data_dir=FOLDERS[subset], split=split, revision=commit
         )
     except Exception as error:  # the library raises many kinds for "not there"
         raise DataError(

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from helpers import embedded, models
+from helpers import embedded, hub, models
 from helpers.generate import length_batches
 from helpers.scoring import encode_replies, end_scores
 
@@ -148,7 +148,6 @@ class PairTextJudge:
         self,
         source: str | Path,
         *,
-        revision: str = "main",
         max_length: int = 1024,
         batch_size: int = 16,
         thresholds: Thresholds | None = STUDY_THRESHOLDS,
@@ -157,10 +156,10 @@ class PairTextJudge:
 
         Raises ModelError if there is no scalar scorer in safetensors.
         """
-        self.name = Path(source).name
+        self.name = hub.plain_name(source)
         self.thresholds = thresholds
-        self.model = _load_scorer(source, revision)
-        self.tokenizer = models.load_tokenizer(source, revision)
+        self.model = _load_scorer(source)
+        self.tokenizer = models.load_tokenizer(source)
         self.tokenizer.padding_side = "right"  # as a bidirectional encoder was trained
         self.tokenizer.truncation_side = "left"
         self.batch_size, self.max_length = batch_size, max_length
@@ -188,17 +187,15 @@ class PairTextJudge:
         return scores
 
 
-def _load_scorer(source: str | Path, revision: str = "main") -> PreTrainedModel:
+def _load_scorer(source: str | Path) -> PreTrainedModel:
     """A trained scorer; unlike `models.load_scorer` it refuses to make up a head."""
     try:
         with models.expected_missing_head():
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                str(source),
-                revision=revision,
+            model, report = models.from_pretrained(
+                AutoModelForSequenceClassification,
+                source,
                 num_labels=1,
-                dtype=torch.float32,
                 output_loading_info=True,
-                **models.SAFE,
             )
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from huggingface_hub import HfApi
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     AutoModelForCausalLM,
@@ -21,6 +22,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.utils import logging as transformers_logging
+
+from helpers import hub
 
 PAD, EOS = "<pad>", "</s>"  # the names OPT's own tokenizer uses
 SAFE = {"use_safetensors": True, "trust_remote_code": False}
@@ -83,37 +86,55 @@ def build_opt(
     return OPTForCausalLM(config)
 
 
-def load_tokenizer(
-    source: str | Path, revision: str = "main"
-) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     """Load a tokenizer; pads on the left, so that replies start at one column."""
+    name, commit = hub.located(source)
     tokenizer = AutoTokenizer.from_pretrained(
-        str(source), revision=revision, trust_remote_code=False, padding_side="left"
+        name, revision=commit, trust_remote_code=False, padding_side="left"
     )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def load_policy(source: str | Path, revision: str = "main") -> PreTrainedModel:
-    """Load a causal language model in float32, on the best device, ready to generate."""
-    model = AutoModelForCausalLM.from_pretrained(
-        str(source), revision=revision, dtype=torch.float32, **SAFE
-    )
+def from_pretrained(loader: type, source: str | Path, **settings: object):
+    """`loader.from_pretrained` of a folder or a pinned hub name, from safetensors only.
+
+    Where a pinned commit has no safetensors, the hub's own conversion is taken, which
+    the library finds for the newest commit only: the pinned one must be that.
+    """
+    name, commit = hub.located(source)
+    settings = {"dtype": torch.float32, **settings, **SAFE}
+    try:
+        return loader.from_pretrained(name, revision=commit, **settings)
+    except OSError as error:
+        if "safetensors" not in str(error) or Path(name).is_dir():
+            raise
+        if HfApi().model_info(name).sha != commit:
+            raise ModelError(
+                f"{name}: commit {commit[:8]} has no safetensors and is not the newest, "
+                "so the hub's conversion is of other weights; name a commit that has"
+            ) from error
+        return loader.from_pretrained(name, **settings)
+
+
+def load_policy(
+    source: str | Path, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
+    """Load a causal language model on the best device, ready to generate."""
+    model = from_pretrained(AutoModelForCausalLM, source, dtype=dtype)
     return model.to(device()).eval()
 
 
-def load_scorer(
-    source: str | Path, seed: int = 0, revision: str = "main"
-) -> PreTrainedModel:
+def load_scorer(source: str | Path, seed: int = 0) -> PreTrainedModel:
     """Load a model with one scalar output per sequence (a reward model or a critic).
 
     Where `source` holds a language model, the missing score head is drawn from `seed`.
     """
     torch.manual_seed(seed)
     with expected_missing_head():
-        model = AutoModelForSequenceClassification.from_pretrained(
-            str(source), revision=revision, num_labels=1, dtype=torch.float32, **SAFE
+        model = from_pretrained(
+            AutoModelForSequenceClassification, source, num_labels=1
         )
     return model.to(device()).eval()
 
@@ -129,6 +150,13 @@ def device() -> torch.device:
     return torch.accelerator.current_accelerator() or torch.device("cpu")
 
 
+def reading_dtype() -> torch.dtype:
+    """What a model that only writes is loaded in: half precision where a GPU has it."""
+    if not torch.cuda.is_available():
+        return torch.float32
+    return torch.bfloat16 if native_bf16() else torch.float16
+
+
 def native_bf16() -> bool:
     """Whether the GPU, if there is one, computes in bfloat16.
 
@@ -136,6 +164,15 @@ def native_bf16() -> bool:
     """
     cuda = torch.cuda.is_available()
     return cuda and torch.cuda.get_device_capability() >= (8, 0)
+
+
+def precision() -> str:
+    """What offline trainers compute in here, and why, in words."""
+    if not torch.cuda.is_available():
+        return "float32 (no NVIDIA GPU)"
+    if native_bf16():
+        return "bfloat16 (this GPU computes it natively)"
+    return "float16 with loss scaling (this GPU only emulates bfloat16)"
 
 
 def size(model: PreTrainedModel) -> int:

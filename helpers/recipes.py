@@ -77,8 +77,8 @@ def both_sides(
 
 
 def base_folder(run: Path) -> Path:
-    """Where the base model of 01 lies."""
-    return job_folder(run, "01_base_model", seed=0)
+    """Where the base model of 01 lies: its only job."""
+    return job_folder(run, "01_base_model")
 
 
 def start_folder(run: Path, init: str, seed: int) -> Path:
@@ -114,6 +114,13 @@ def base_model(
     return [*rows, {"metric": "parameters", "value": models.size(model)}]
 
 
+def pretrained_model(out: Path, *, source: str, seed: int) -> list[dict]:
+    """A base model that is not trained here: a folder's or the hub's, as it comes."""
+    tokenizer, model = models.load_tokenizer(source), models.load_policy(source)
+    models.save(model, tokenizer, out)
+    return [{"metric": "parameters", "value": models.size(model)}]
+
+
 def code_model(
     out: Path,
     *,
@@ -147,6 +154,36 @@ def code_model(
     texts = pd.DataFrame({"id": functions["id"], "reply": [a.text for a in answers]})
     texts.to_parquet(out / "replies.parquet")
     return [*rows, {"metric": "parameters", "value": models.size(model)}]
+
+
+def pretrained_coder(
+    out: Path,
+    *,
+    run: Path,
+    method: str,
+    sources: dict[str, str],
+    seed: int,
+    max_new_tokens: int,
+    max_length: int,
+    temperature: float,
+) -> list[dict]:
+    """An instruction-tuned coder, not trained here, asked for every description."""
+    source, functions = sources[method], read_code(run, "functions")
+    model = models.load_policy(source, models.reading_dtype())
+    tokenizer = models.load_tokenizer(source)
+    answers = generate(
+        model,
+        tokenizer,
+        [codepairs.chat_prompt(tokenizer, row) for row in functions.to_dict("records")],
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        max_prompt_tokens=max_length,
+    )
+    texts = [codepairs.code_of(answer.text) for answer in answers]
+    frame = pd.DataFrame({"id": functions["id"], "reply": texts})
+    frame.to_parquet(out / "replies.parquet")
+    return [{"metric": "parameters", "value": models.size(model)}]
 
 
 def sft(

@@ -7,6 +7,7 @@ anything runs, like a range.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from helpers.hub import is_located
 from helpers.params import ParameterError
 
 
@@ -46,6 +47,12 @@ RULES = (
         ("weak_hidden",),
         lambda hidden: hidden % 4 == 0,
         "weak_hidden to be a multiple of 4, its attention heads",
+    ),
+    *(
+        Rule(
+            (name,), is_located, "a folder, or a hub name that is pinned or name@commit"
+        )
+        for name in ("pretrained", "strong_model", "weak_model", "judge_model")
     ),
 )
 

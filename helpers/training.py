@@ -139,6 +139,7 @@ def arguments(fit: Fit, out: Path, steps: int) -> dict:
         data_seed=fit.seed,
         train_sampling_strategy="group_by_length",
         remove_unused_columns=False,  # the sampler reads `length`
+        fp16=torch.cuda.is_available() and not models.native_bf16(),
         activation_checkpointing=torch.cuda.is_available(),
         logging_steps=0.05,
         max_length=None,

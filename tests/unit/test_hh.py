@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import dialogues, hh
+from helpers import dialogues, hh, hub
 
 REAL = Path(hh.__file__).resolve().parent.parent / "../shared/hh-rlhf"
 SETTINGS = {"n_builtin": 40, "max_pairs": 0, "judge_fraction": 0.0, "seed": 0}
@@ -214,7 +214,7 @@ def test_a_hub_name_is_read_at_its_pinned_commit(monkeypatch):
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     pairs, _ = load(Path("Anthropic/hh-rlhf"))
     assert len(pairs) == len(calls) == 4
-    assert {call[3] for call in calls} == {hh.REVISIONS["Anthropic/hh-rlhf"]}
+    assert {call[3] for call in calls} == {hub.PINNED["Anthropic/hh-rlhf"]}
     assert {call[1:3] for call in calls} == {
         (folder, split) for folder in hh.FOLDERS.values() for split in ("train", "test")
     }
@@ -226,7 +226,7 @@ def test_a_hub_name_that_cannot_be_loaded(monkeypatch):
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     with pytest.raises(hh.DataError, match="some/name: neither .* cannot be reached"):
-        load(Path("some/name"))
+        load(Path("some/name@abc"))
 
 
 # --- Drops and splits -----------------------------------------------------------

@@ -6,13 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
-from tokenizers.models import Unigram
 from transformers import (
-    DebertaV2Config,
-    DebertaV2ForSequenceClassification,
     OPTForSequenceClassification,
-    PreTrainedTokenizerFast,
 )
 
 from helpers import embedded, models
@@ -25,6 +20,7 @@ from helpers.judge import (
     median_thresholds,
     reward_scores,
 )
+from tests import lookalikes
 
 PROMPTS = [
     "\n\nHuman: How do I keep basil fresh?\n\nAssistant:",
@@ -51,47 +47,7 @@ def reward_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deberta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `reward-model-deberta-v3-large-v2` looks like, a thousand times smaller."""
     folder = tmp_path_factory.mktemp("deberta")
-    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
-    letters = sorted(set("▁" + "".join(PROMPTS + REPLIES)) - {" ", "\n"})
-    pieces = [(token, 0.0) for token in special] + [(x, -3.0) for x in letters]
-    backend = Tokenizer(Unigram(pieces, unk_id=3))
-    backend.normalizer = normalizers.Replace("\n", " ")
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    backend.decoder = decoders.Metaspace()
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        unk_token="[UNK]",
-        mask_token="[MASK]",
-    )
-    torch.manual_seed(0)
-    config = DebertaV2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        relative_attention=True,
-        position_buckets=8,
-        norm_rel_ebd="layer_norm",
-        share_att_key=True,
-        pos_att_type=["p2c", "c2p"],
-        position_biased_input=False,
-        type_vocab_size=0,
-        max_position_embeddings=64,
-        num_labels=1,
-        initializer_range=0.5,  # so that replies score visibly apart
-    )
-    DebertaV2ForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return lookalikes.deberta(folder, PROMPTS + REPLIES)
 
 
 def test_true_reward_is_that_of_the_corpus() -> None:
