@@ -128,6 +128,32 @@ def record(context: typer.Context, run: Run = "cpu") -> None:
 
 
 @app.command()
+def push(
+    context: typer.Context,
+    run: Run = "cpu",
+    to: Annotated[str, typer.Option(help="User or organisation on the hub.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the cards, upload nothing.")
+    ] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="For all to see; default: private.")
+    ] = False,
+) -> None:
+    """Give models and code pairs to the hub, with cards; needs `hf auth login`."""
+    with one_line_errors():
+        from helpers import cards
+
+        folder = project_of(context).run(run_name(run))
+        if dry_run:
+            for each in cards.uploads(folder):
+                print(
+                    f"# {each.kind} {each.name}: {', '.join(each.files)}\n{each.card}"
+                )
+            return
+        cards.push(folder, to, public, print, cards.logged_in(to))
+
+
+@app.command()
 def clean(context: typer.Context, run: Run = "cpu") -> None:
     """Remove a run and the book built from it, without asking."""
     with one_line_errors():

@@ -29,7 +29,7 @@ if "google.colab" in sys.modules:
     home = os.environ.get("PREFBOOK_HOME", "/content/prefbook")
     url, branch = "{url}", "{branch}"
     fetch = ["git", "clone", "--quiet", "--depth=1", f"--branch={{branch}}", url, home]
-    subprocess.run(fetch, check=False)  # it is there when the cell runs again
+    os.path.exists(home) or subprocess.run(fetch, check=True)
     sys.path.insert(0, home)
     from helpers.colab import set_up
 

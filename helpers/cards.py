@@ -1,0 +1,275 @@
+"""What a run gives to others: models and code pairs, each with its card, for the hub.
+
+A card says what the model is, what it learned from, at which commit, how well it did
+with which interval, and what it is not good for. The numbers are those of chapter 09.
+Pairs of HH-RLHF, and replies to its prompts, are never uploaded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from huggingface_hub import (
+    DatasetCard,
+    DatasetCardData,
+    EvalResult,
+    HfApi,
+    ModelCard,
+    ModelCardData,
+    get_token,
+)
+
+from helpers import answers, hub
+from helpers.card_texts import BUILT_IN_LIMIT, LIMITS, MODEL, PAIRS, REAL_LIMIT
+from helpers.evaluation import labels, strengths
+from helpers.params import ParameterError
+from helpers.project import RunError, job_folder, read_manifest
+from helpers.records import read_records
+from helpers.report import cell
+from helpers.stats import Interval
+
+# what is uploaded of a folder: weights, configuration, tokenizer, per-example numbers
+FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "records.parquet")
+SEED = 0  # the seed whose models are given away
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One repository of the hub: its name, what kind, its card and its files."""
+
+    name: str
+    kind: str  # model or dataset
+    card: str
+    folder: Path
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model that is given away: what it is, where it lies, what 09 says of it."""
+
+    name: str
+    title: str
+    what: str
+    stage: str
+    job: dict[str, object]
+    results: tuple[tuple[str, str], ...]  # (metric, name) in the records of 09
+
+
+def given_models(run: Path) -> list[Given]:
+    """The models of a run that are worth giving away, as far as it holds them."""
+    results = (("difference", "sft − base"),)
+    what, job = "Fine-tuned on chosen replies.", {"method": "sft"}
+    found = [Given("sft", "SFT policy", what, "05_sft", job, results)]
+    for init in ("base", "codepmp"):
+        start = "CodePMP" if init == "codepmp" else "the base model"
+        job = {"method": "rm", "init": init, "pairs": labels(run)}
+        results = (("accuracy", f"rm ({init})"),)
+        what = f"A Bradley-Terry reward model that starts from {start}."
+        title = f"Reward model from {start}"
+        found.append(Given(f"rm-{init}", title, what, "04_reward_model", job, results))
+        job = {"method": "ppo", "init": init, "strength": strengths(run)["ppo"]}
+        versus = "sft" if init == "base" else "ppo (base)"
+        results = (("difference", f"ppo ({init}) − {versus}"),)
+        what = f"Trained by PPO on the reward model that starts from {start}."
+        title = f"PPO policy, reward model from {start}"
+        found.append(Given(f"ppo-{init}", title, what, "07_ppo", job, results))
+    job = {"method": "sft_dpo", "strength": strengths(run)["sft_dpo"]}
+    results = (("accuracy", "sft_dpo implicit"), ("difference", "sft_dpo − sft"))
+    what = "SFT, then direct preference optimisation."
+    found.append(Given("sft-dpo", "SFT+DPO policy", what, "06_dpo", job, results))
+    return [each for each in found if holds(run, each)]
+
+
+def holds(run: Path, given: Given) -> bool:
+    """Whether the run has trained this model."""
+    try:
+        return folder_of(run, given).is_dir()
+    except RunError:
+        return False
+
+
+def folder_of(run: Path, given: Given) -> Path:
+    """Where the model of `SEED` lies."""
+    return job_folder(run, given.stage, **given.job, seed=SEED)
+
+
+# --- cards -----------------------------------------------------------------------------
+
+
+def uploads(run: Path) -> list[Upload]:
+    """All that `prefbook push` gives to the hub; RunError if 09 is not done."""
+    records = read_records(run / "09_compare" / "records.parquet")
+    found = [
+        Upload(
+            name=each.name,
+            kind="model",
+            card=model_card(run, each, records),
+            folder=folder_of(run, each),
+            files=FILES,
+        )
+        for each in given_models(run)
+    ]
+    pairs = {"folder": run / "02_code_pairs", "files": ("pairs.parquet",)}
+    return [*found, Upload("code-pairs", "dataset", pairs_card(run), **pairs)]
+
+
+def model_card(run: Path, given: Given, records: pd.DataFrame) -> str:
+    """The card of one model, with its metrics for the hub's model index."""
+    facts = data_facts(run)
+    own = [row for each in given.results for row in intervals(records, *each)]
+    title = f"{given.title} ({run.name})"
+    data = ModelCardData(
+        license="other" if facts["start"] else "mit",
+        license_name="that of the base model" if facts["start"] else None,
+        base_model=facts["base_model"],
+        library_name="transformers",
+        tags=["hh-rlhf", "codepmp", given.stage.partition("_")[2]],
+        datasets=None if facts["synthetic"] else [facts["source"]],
+        model_name=title,
+        eval_results=[result(row, facts) for row in own],
+    )
+    shown = [
+        {
+            "metric": row["metric"],
+            "subset": row["subset"],
+            "value": cell(Interval(row["value"], row["low"], row["high"])),
+        }
+        for row in own
+    ]
+    limit = BUILT_IN_LIMIT if facts["synthetic"] else REAL_LIMIT
+    text = MODEL.format(
+        metadata=data.to_yaml(),
+        title=title,
+        what=given.what,
+        run=run.name,
+        seed=SEED,
+        measured=pd.DataFrame(shown).to_markdown(index=False),
+        limits=LIMITS.format(seed=SEED, data_limit=limit),
+        **{name: facts[name] for name in FACTS},
+    )
+    return str(ModelCard(text))
+
+
+FACTS = ("source", "commit", "models", "judge", "versions", "code", "seeds")
+
+
+def data_facts(run: Path) -> dict[str, object]:
+    """What a card says of the run: data, models, versions; never a place on a disk."""
+    setting = answers.setting(run)
+    source = read_manifest(run, "00_data")["parameters"]["data_source"]
+    start = read_manifest(run, "01_base_model")["parameters"]["pretrained"]
+    last = read_manifest(run, "09_compare")
+    synthetic = source == "built-in"
+    name, _, commit = source.partition("@")
+    commit = commit or hub.PINNED.get(name, "none: a folder")
+    known = synthetic or name in hub.PINNED or "@" in source
+    packages = ("torch", "transformers", "trl")
+    return {
+        **setting,
+        "synthetic": synthetic,
+        "source": name if known else "Anthropic/hh-rlhf",
+        "commit": "none: generated" if synthetic else commit,
+        "start": start,
+        "base_model": name_on_hub(start),
+        "versions": ", ".join(f"{each} {last['versions'][each]}" for each in packages),
+        "code": last.get("commit", "no repository"),
+    }
+
+
+def name_on_hub(source: str) -> str | None:
+    """The hub's name of a source; None for a folder, whose place concerns nobody."""
+    name = hub.located(source)[0] if source else ""
+    return None if not name or Path(name).is_dir() else name
+
+
+def intervals(records: pd.DataFrame, metric: str, name: str) -> list[dict]:
+    """A result of 09 by subset: metric, subset, value, low, high."""
+    own = records[records["method"] == name]
+    wide = own.pivot_table(
+        index="subset", columns="metric", values="value", sort=False
+    ).reindex(columns=[metric, f"{metric}_low", f"{metric}_high"])
+    label = {"accuracy": "accuracy on held-out pairs"}.get(
+        metric, f"judged reward, {name}"
+    )
+    return [
+        {"metric": label, "subset": subset, "value": value, "low": low, "high": high}
+        for subset, value, low, high in wide.dropna().itertuples()
+    ]
+
+
+def result(row: dict, facts: dict) -> EvalResult:
+    """One line of the hub's model index, with its interval."""
+    name = "synthetic (built-in)" if facts["synthetic"] else "HH-RLHF"
+    return EvalResult(
+        task_type="text-generation",
+        dataset_type=str(facts["source"]),
+        dataset_name=f"{name}, {row['subset']}",
+        dataset_config=row["subset"],
+        dataset_revision=str(facts["commit"]),
+        dataset_split="test",
+        metric_type="accuracy" if "accuracy" in row["metric"] else "reward",
+        metric_name=row["metric"],
+        metric_value=round(row["value"], 4),
+        metric_args={
+            "level": 0.95,
+            "low": round(row["low"], 4),
+            "high": round(row["high"], 4),
+            "seeds": facts["seeds"],
+        },
+    )
+
+
+def pairs_card(run: Path) -> str:
+    """The card of the code pairs."""
+    given = read_manifest(run, "02_code_pairs")["parameters"]
+    names = {
+        each: given[f"{each}_model"] or "a small model trained in the run"
+        for each in ("strong", "weak")
+    }
+    count = len(pd.read_parquet(run / "02_code_pairs" / "pairs.parquet"))
+    data = DatasetCardData(
+        license="psf-2.0", tags=["codepmp", "preference"], pretty_name="CodePMP pairs"
+    )
+    text = PAIRS.format(metadata=data.to_yaml(), count=count, run=run.name, **names)
+    return str(DatasetCard(text))
+
+
+# --- to the hub ------------------------------------------------------------------------
+
+
+def logged_in(owner: str) -> HfApi:
+    """The hub, ready to write to; ParameterError if it is not."""
+    if not owner:
+        raise ParameterError("--to: got nothing, expected a user or organisation")
+    if not get_token():
+        raise ParameterError(
+            "push: the hub does not know you; log in by `hf auth login`, or look at the "
+            "cards with --dry-run"
+        )
+    return HfApi()
+
+
+def push(
+    run: Path, owner: str, public: bool, say: Callable[[str], None], api: HfApi
+) -> None:
+    """Upload everything to repositories `OWNER/prefbook-RUN-NAME`, private by default."""
+    for each in uploads(run):
+        name = f"{owner}/prefbook-{run.name}-{each.name}"
+        api.create_repo(name, repo_type=each.kind, private=not public, exist_ok=True)
+        api.upload_folder(
+            repo_id=name,
+            repo_type=each.kind,
+            folder_path=each.folder,
+            allow_patterns=list(each.files),
+            commit_message=f"{each.name} of run {run.name}",
+        )
+        api.upload_file(
+            repo_id=name,
+            repo_type=each.kind,
+            path_or_fileobj=each.card.encode(),
+            path_in_repo="README.md",
+            commit_message=f"Card of {each.name}",
+        )
+        say(f"uploaded {name}")

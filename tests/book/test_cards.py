@@ -1,0 +1,90 @@
+"""What `prefbook push` would upload of the smoke run."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from helpers import cards
+from helpers.project import ROOT
+from tests.book.conftest import NAME, prefbook
+
+
+class Hub:
+    """Stands for the hub's client; keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.repositories: dict[str, dict] = {}
+        self.folders: dict[str, dict] = {}
+        self.cards: dict[str, str] = {}
+
+    def create_repo(self, name: str, **settings: object) -> None:
+        self.repositories[name] = settings
+
+    def upload_folder(self, repo_id: str, **settings: object) -> None:
+        self.folders[repo_id] = settings
+
+    def upload_file(self, repo_id: str, path_or_fileobj: bytes, **_: object) -> None:
+        self.cards[repo_id] = path_or_fileobj.decode()
+
+
+@pytest.fixture
+def hub(run: Path) -> Hub:
+    api = Hub()
+    cards.push(run, "someone", False, lambda line: None, api)
+    return api
+
+
+def test_models_and_code_pairs_are_given_privately(hub: Hub) -> None:
+    kinds = {name: each["repo_type"] for name, each in hub.repositories.items()}
+    names = ("sft", "rm-base", "rm-codepmp", "ppo-base", "ppo-codepmp", "sft-dpo")
+    expected = {f"someone/prefbook-{NAME}-{name}": "model" for name in names}
+    assert kinds == expected | {f"someone/prefbook-{NAME}-code-pairs": "dataset"}
+    assert all(each["private"] for each in hub.repositories.values())
+    assert hub.cards.keys() == hub.folders.keys() == kinds.keys()
+
+
+def test_nothing_but_weights_tokenizers_and_numbers_is_given(hub: Hub) -> None:
+    for name, each in hub.folders.items():
+        files = [
+            path.relative_to(each["folder_path"]).as_posix()
+            for pattern in each["allow_patterns"]
+            for path in Path(each["folder_path"]).glob(pattern)
+        ]
+        if name.endswith("code-pairs"):
+            assert files == ["pairs.parquet"]
+        else:
+            assert "model.safetensors" in files and "tokenizer.json" in files
+            assert "replies.parquet" not in files
+
+
+def test_a_card_has_its_numbers_with_intervals(hub: Hub) -> None:
+    card = ModelCard(hub.cards[f"someone/prefbook-{NAME}-rm-codepmp"])
+    assert card.data.license == "mit" and card.data.library_name == "transformers"
+    assert {each.dataset_name for each in card.data.eval_results} == {
+        "synthetic (built-in), helpful",
+        "synthetic (built-in), harmless",
+    }
+    for each in card.data.eval_results:
+        bounds = each.metric_args
+        assert bounds["low"] <= each.metric_value <= bounds["high"]
+        assert f"{each.metric_value:.3f} [" in card.text
+    assert "## Limits" in card.text and "synthetic data" in card.text
+    for words in (str(ROOT), "None", "nan"):
+        assert words not in card.text
+
+
+def test_the_cards_can_be_looked_at_without_an_account(run: Path) -> None:
+    done = prefbook("push", "--run", NAME, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("# model ") == 6 and "# dataset code-pairs" in done.stdout
+    heads = [part for part in done.stdout.split("---\n") if "library_name" in part]
+    assert len(heads) == 6 and all(yaml.safe_load(head)["license"] for head in heads)
+
+
+def test_without_an_account_nothing_is_tried(run: Path) -> None:
+    for arguments, says in ((["--to", "someone"], "hf auth login"), ([], "--to")):
+        done = prefbook("push", "--run", NAME, *arguments)
+        assert done.returncode == 2 and says in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
