@@ -55,8 +55,8 @@ clean:  ## remove the environment, all runs and their books
 	.venv-colab/bin/python -m pip --quiet install -r tests/colab/preinstalled.txt
 	@touch $@
 
-.venv/book.stamp: EXTRAS := book
-.venv/test.stamp: EXTRAS := book,test
+.venv/book.stamp: EXTRAS := book,sweep
+.venv/test.stamp: EXTRAS := book,sweep,test
 
 # The tests of the book use the browser that is there, or else get one, or else skip.
 browser: .venv/test.stamp

@@ -72,6 +72,54 @@ def run(
 
 
 @app.command()
+def sweep(
+    context: typer.Context,
+    name: Annotated[str, typer.Option(help="Name of the sweep, a folder in runs/.")],
+    grid: Annotated[
+        list[str], typer.Option("-g", help="What varies: name=value,value,...")
+    ],
+    tier: Annotated[str, typer.Option(help="smoke, cpu, t4 or h100.")] = "cpu",
+    given: Annotated[
+        list[str] | None, typer.Option("-p", help="name=value, the same in all runs.")
+    ] = None,
+    files: Annotated[
+        list[Path] | None, typer.Option("-f", help="YAML with values, like a tier.")
+    ] = None,
+    like: Annotated[
+        str, typer.Option(help="A run that all begin as copies of: less to do.")
+    ] = "",
+    cluster: Annotated[
+        str, typer.Option(help="local, slurm, or debug: in this process.")
+    ] = "local",
+    parallel: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    minutes: Annotated[int, typer.Option(min=1, help="Longest time of a run.")] = 600,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each run.")] = 0,
+    partition: Annotated[str, typer.Option(help="SLURM's partition.")] = "",
+) -> None:
+    """Run every combination of a grid over a scheduler, and collect one table."""
+    with one_line_errors():
+        from helpers import sweeps
+
+        project = project_of(context)
+        wanted = sweeps.points(
+            project,
+            run_name(name),
+            sweeps.parse_grid(grid),
+            tier,
+            files or (),
+            given or (),
+        )
+        folder = sweeps.begin(project, name, wanted, like)
+        executor = sweeps.executor_of(cluster, folder, minutes, gpus, partition)
+        failed = sweeps.run_sweep(project, wanted, executor, print, parallel)
+        table = sweeps.write_table(sweeps.collect(project, wanted), folder)
+        done = len(wanted) - len(failed)
+        print(f"sweep {name}: {done} of {len(wanted)} runs, {project.shown(table)}")
+        if failed:
+            raise typer.Exit(1)
+
+
+@app.command()
 def params(
     context: typer.Context,
     stage: Annotated[str | None, typer.Argument(help="06_dpo, 06 or dpo.")] = None,

@@ -1,0 +1,143 @@
+"""Sweeps: grids refused up front, dead jobs survived, one table of what was found."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from helpers import sweeps
+from helpers.cli import app
+from helpers.params import ParameterError
+from helpers.project import Project, RunError
+
+STAGES = {"00_first": (), "01_last": ("00_first",)}
+# the last stage fails where x is 9
+WORK = """if x == 9: raise ValueError("nine is too many")
+stage.add([{"metric": "x", "value": x}, {"metric": "y", "value": 2 * x}])"""
+MakeProject = Callable[..., Project]
+
+
+@pytest.fixture
+def project(make_project: MakeProject) -> Project:
+    return make_project(STAGES, **{"01_last": WORK})
+
+
+def sweep(project: Project, *arguments: str, cluster: str = "debug"):
+    command = ["sweep", "--name", "s", "--cluster", cluster, *arguments]
+    return CliRunner().invoke(app, command, obj=project)
+
+
+# --- the grid --------------------------------------------------------------------------
+
+
+def test_a_grid_is_every_combination(project: Project) -> None:
+    grid = sweeps.parse_grid(["00_first.x=1, 2", "01_last.x=3,4,5"])
+    found = sweeps.points(project, "s", grid)
+    assert [point.run for point in found] == [f"s/0{at}" for at in range(6)]
+    assert found[5].varied == {"00_first.x": "2", "01_last.x": "5"}
+    assert found[5].values["01_last"]["x"] == 5.0
+    assert found[5].values["00_first"]["run_dir"] == "runs/s/05"
+
+
+def test_lists_are_values_too() -> None:
+    assert sweeps.parse_grid(["a=[1,2],[3]"]) == {"a": ["[1,2]", "[3]"]}
+
+
+@pytest.mark.parametrize(
+    ("grid", "says"),
+    [
+        (["-g", "x=1,1000"], "x: got 1000"),
+        (["-g", "z=1"], "z"),
+        (["-g", "x"], "expected name=value"),
+        (["-g", "x="], "expected name=value"),
+        (["-g", "x=1", "-g", "x=2"], "varied twice"),
+        (["-g", "x=1", "--cluster", "moon"], "expected one of local, slurm, debug"),
+        (["-g", "x=1", "--like", "none"], "there is no runs/none"),
+    ],
+)
+def test_a_bad_grid_is_refused_before_anything_runs(project, grid, says) -> None:
+    done = sweep(project, *grid)
+    assert done.exit_code == 2 and says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(project.root.glob("runs/s/0*"))
+
+
+def test_slurm_is_refused_where_there_is_none(project, monkeypatch) -> None:
+    monkeypatch.setattr(sweeps.shutil, "which", lambda name: None)
+    done = sweep(project, "-g", "x=1", cluster="slurm")
+    assert done.exit_code == 2 and "no `srun`" in done.stderr
+
+
+# --- running ---------------------------------------------------------------------------
+
+
+def test_a_dead_run_leaves_the_others_alone(project: Project) -> None:
+    done = sweep(project, "-g", "01_last.x=1,9,3", "--parallel", "2", cluster="local")
+    assert done.exit_code == 1, done.output
+    assert "s/01: failed: " in done.output and "nine is too many" in done.output
+    assert "2 of 3 runs, runs/s/records.parquet" in done.output
+    table = pd.read_parquet(project.root / "runs" / "s" / "records.parquet")
+    assert list(table.columns[:2]) == ["run", "01_last.x"]
+    found = table[table["metric"] == "y"].set_index("01_last.x")["value"]
+    assert found.to_dict() == {"1": 2.0, "3": 6.0}
+
+
+def test_a_sweep_goes_on_where_it_was(project: Project) -> None:
+    assert sweep(project, "-g", "01_last.x=1,2").exit_code == 0
+    manifest = project.root / "runs" / "s" / "00" / "01_last" / "manifest.json"
+    before = manifest.stat().st_mtime_ns
+    assert sweep(project, "-g", "01_last.x=1,2").exit_code == 0
+    assert manifest.stat().st_mtime_ns == before
+    other = sweep(project, "-g", "01_last.x=1,3")
+    assert other.exit_code == 2 and "a sweep of other values" in other.stderr
+
+
+def test_runs_begin_as_copies(project: Project) -> None:
+    runner = CliRunner()
+    assert runner.invoke(app, ["run", "--run", "base"], obj=project).exit_code == 0
+    first = project.root / "runs" / "base" / "00_first" / "manifest.json"
+    kept = first.read_text()
+    done = sweep(project, "-g", "01_last.x=1,2", "--like", "base")
+    assert done.exit_code == 0, done.output
+    for run in ("00", "01"):
+        copy = project.root / "runs" / "s" / run / "00_first" / "manifest.json"
+        assert copy.read_text() == kept  # not run again
+    last = project.root / "runs" / "base" / "01_last" / "manifest.json"
+    assert json.loads(last.read_text())["parameters"]["x"] == len("01_last")
+
+
+def test_a_run_is_no_sweep(project: Project) -> None:
+    (project.root / "runs" / "s").mkdir(parents=True)
+    done = sweep(project, "-g", "x=1")
+    assert done.exit_code == 2 and "is not a sweep" in done.stderr
+
+
+# --- what it found ---------------------------------------------------------------------
+
+
+def test_a_metric_across_a_sweep(tmp_path: Path) -> None:
+    rows = [
+        {"run": f"s/0{at}", "beta": beta, "method": "a − b", "subset": "both"}
+        | {"metric": f"difference{end}", "value": at + shift}
+        for at, beta in enumerate(("0.1", "0.3"))
+        for end, shift in (("", 0.0), ("_low", -1.0), ("_high", 1.0))
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "records.parquet")
+    with pytest.raises(RunError, match="no finished sweep"):
+        sweeps.across(tmp_path, "difference")
+    (tmp_path / "sweep.json").write_text(json.dumps({"s/00": {"beta": "0.1"}}))
+    table = sweeps.across(tmp_path, "difference")
+    assert table.columns.tolist() == ["beta", "name", "estimate", "low", "high"]
+    assert table["beta"].tolist() == ["0.1", "0.3"]
+    assert table[["estimate", "low", "high"]].to_numpy().tolist() == [
+        [0.0, -1.0, 1.0],
+        [1.0, 0.0, 2.0],
+    ]
+
+
+def test_a_grid_needs_something_that_varies() -> None:
+    with pytest.raises(ParameterError, match="expected what varies"):
+        sweeps.parse_grid([])
