@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from helpers.hub import is_located
 from helpers.params import ParameterError
+from helpers.project import ROOT
 
 
 class Rule(NamedTuple):
@@ -47,6 +48,11 @@ RULES = (
         ("weak_hidden",),
         lambda hidden: hidden % 4 == 0,
         "weak_hidden to be a multiple of 4, its attention heads",
+    ),
+    Rule(
+        ("sweep",),
+        lambda sweep: not sweep or (ROOT / sweep / "sweep.json").is_file(),
+        "the folder of a sweep, runs/NAME",
     ),
     *(
         Rule(

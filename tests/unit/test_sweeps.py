@@ -12,6 +12,7 @@ from helpers import sweeps
 from helpers.cli import app
 from helpers.params import ParameterError
 from helpers.project import Project, RunError
+from helpers.stats import Interval
 
 STAGES = {"00_first": (), "01_last": ("00_first",)}
 # the last stage fails where x is 9
@@ -127,15 +128,14 @@ def test_a_metric_across_a_sweep(tmp_path: Path) -> None:
     ]
     pd.DataFrame(rows).to_parquet(tmp_path / "records.parquet")
     with pytest.raises(RunError, match="no finished sweep"):
-        sweeps.across(tmp_path, "difference")
+        sweeps.across(tmp_path, "difference", ["a − b"])
     (tmp_path / "sweep.json").write_text(json.dumps({"s/00": {"beta": "0.1"}}))
-    table = sweeps.across(tmp_path, "difference")
-    assert table.columns.tolist() == ["beta", "name", "estimate", "low", "high"]
-    assert table["beta"].tolist() == ["0.1", "0.3"]
-    assert table[["estimate", "low", "high"]].to_numpy().tolist() == [
-        [0.0, -1.0, 1.0],
-        [1.0, 0.0, 2.0],
-    ]
+    table = sweeps.across(tmp_path, "difference", ["a − b"])
+    assert table["interval"].to_dict() == {
+        ("0.1", "a − b"): Interval(0.0, -1.0, 1.0),
+        ("0.3", "a − b"): Interval(1.0, 0.0, 2.0),
+    }
+    assert sweeps.across(tmp_path, "difference", ["c − d"]).empty
 
 
 def test_a_grid_needs_something_that_varies() -> None:
