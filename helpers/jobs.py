@@ -21,6 +21,7 @@ import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from helpers.launched import launch
 from helpers.progress import Line, Progress, quiet, write_json
 from helpers.provenance import watched_memory
 from helpers.records import COLUMNS, read_records, tidy, write_records
@@ -57,20 +58,29 @@ def is_done(folder: Path, key: str) -> bool:
 
 
 def run_job(
-    function: JobFunction, job: dict, shared: dict, folder: Path, stage: str, key: str
+    function: JobFunction,
+    job: dict,
+    shared: dict,
+    folder: Path,
+    stage: str,
+    key: str,
+    processes: int = 1,
 ) -> None:
     """Run one job and leave its folder, with `records.parquet` and `job.json`.
 
     The record columns among the job's arguments are filled into its rows; two more rows
-    say how many seconds it took and how much memory. What was there under another key is replaced. Raises
-    JobError, from the cause, when it fails.
+    say how many seconds it took and how much memory, of this process alone. What was
+    there under another key is replaced. Raises JobError, from the cause, when it fails.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".job-", dir=folder.parent))
     started = time.monotonic()
     try:
         with watched_memory() as peak:
-            rows = function(aside, **job, **shared)
+            if processes > 1:
+                rows = launch(function, aside, {**job, **shared}, processes)
+            else:
+                rows = function(aside, **job, **shared)
         seconds = time.monotonic() - started
         common = {name: value for name, value in job.items() if name in COLUMNS}
         common["stage"] = stage
@@ -110,22 +120,30 @@ def run_grid(
     workers: int = 0,
     shared: dict | None = None,
     line: Line | None = None,
+    processes: int = 1,
 ) -> pd.DataFrame:
     """Run `function(out, **job, **shared)` for each job of the grid; all their records.
 
     Jobs that are done under this `key` are not run again. With one worker they run in
-    this process; otherwise in processes of one thread each. The records come
-    in the order of the grid, however the jobs were run. Raises JobError at the first
-    job that fails; the finished ones stay.
+    this process; otherwise in processes of one thread each. With `processes` each job
+    runs on so many, one job after the other. The records come in the order of the grid,
+    however the jobs were run. Raises JobError at the first job that fails; the finished
+    ones stay.
     """
     grid = list(grid)
     places = [folder / slug(job) for job in grid]
     todo = [at for at, place in enumerate(places) if not is_done(place, key)]
-    calls = [(function, grid[at], shared or {}, places[at], stage, key) for at in todo]
+    calls = [
+        (function, grid[at], shared or {}, places[at], stage, key, processes)
+        for at in todo
+    ]
+    if processes > 1:
+        workers = 1
     line = line or Line(stage)
     line.begin(len(grid), len(grid) - len(todo))
     threads = 2 if len(grid) == 1 else 1
-    for _ in _run_all(calls, worker_count(workers, len(grid)), threads, line):
+    workers = worker_count(workers, len(grid))
+    for _ in _run_all(calls, workers, threads, line, stage):
         line.one_done()
     line.end()
     frames = [read_records(place / "records.parquet") for place in places]
@@ -133,7 +151,7 @@ def run_grid(
 
 
 def _run_all(
-    calls: list[tuple], workers: int, threads: int, line: Line
+    calls: list[tuple], workers: int, threads: int, line: Line, stage: str
 ) -> Iterable[None]:
     """Run the calls of `run_job`, yielding whenever one of them is done."""
     if workers == 1 or not calls:
@@ -154,7 +172,7 @@ def _run_all(
             yield from parallel(joblib.delayed(_run_quietly)(*call) for call in calls)
         except TerminatedWorkerError as error:
             hint = "often for want of memory: try fewer, `-p workers=1`"
-            raise JobError(f"{calls[0][-2]}: a worker process died, {hint}") from error
+            raise JobError(f"{stage}: a worker process died, {hint}") from error
 
 
 @contextmanager

@@ -50,6 +50,16 @@ RULES = (
         "weak_hidden to be a multiple of 4, its attention heads",
     ),
     Rule(
+        ("batch_size", "processes"),
+        lambda size, processes: size % processes == 0,
+        "batch_size to be a multiple of processes: each gets its share",
+    ),
+    Rule(
+        ("token_budget", "processes"),
+        lambda budget, processes: not budget or processes == 1,
+        "no token_budget on several processes, where batches are of equal size",
+    ),
+    Rule(
         ("sweep",),
         lambda sweep: not sweep or (ROOT / sweep / "sweep.json").is_file(),
         "the folder of a sweep, runs/NAME",

@@ -39,7 +39,7 @@ from helpers.provenance import peak_memory_mib, provenance
 from helpers.records import read_records, tidy, write_records
 from helpers.rules import check_together
 
-UNKEYED = ("run_dir", "workers")  # parameters that do not change results
+UNKEYED = ("run_dir", "workers", "processes")  # parameters that do not change results
 
 
 # --- the key --------------------------------------------------------------------------
@@ -194,6 +194,7 @@ class Stage:
             workers=self.params.workers,
             shared=shared,
             line=Line(self.name, self.dir / "progress.json"),
+            processes=getattr(self.params, "processes", 1),
         )
         self.add(records)
         return records

@@ -19,6 +19,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedModel
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import DPOTrainer, RewardTrainer, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference as PairCollator
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
@@ -88,6 +89,16 @@ class Prepared:
 
     def _prepare_dataset(self, dataset: Dataset, *args, **kwargs) -> Dataset:
         return dataset
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
+        """Like lengths together, in an order that the number of processes leaves alone."""
+        data = self.train_dataset if train_dataset is None else train_dataset
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(
+            batch * self.args.world_size,
+            lengths=list(data["length"]),
+            generator=torch.Generator().manual_seed(self.args.data_seed),
+        )
 
 
 class ReplyTrainer(Prepared, SFTTrainer):
@@ -233,8 +244,8 @@ class PreferenceModelTrainer(RewardModelTrainer):
         loss = losses.pmp(
             chosen, rejected, output.log_probs, output.label_mask, **self.coefs
         )
-        accuracy = (chosen > rejected).float().mean().item()
-        self._metrics["train"]["accuracy"].append(accuracy)
+        right = self.accelerator.gather((chosen > rejected).float())
+        self._metrics["train"]["accuracy"].append(right.mean().item())
         return (loss, rewards) if return_outputs else loss
 
 

@@ -130,7 +130,7 @@ def arguments(fit: Fit, out: Path, steps: int) -> dict:
     decays, tenth = fit.schedule == "warmup_stable_decay", int(steps * fit.epochs / 10)
     return quiet_arguments(out, fit.seed) | dict(
         learning_rate=fit.learning_rate,
-        per_device_train_batch_size=fit.batch_size,
+        per_device_train_batch_size=fit.batch_size // models.processes(),
         num_train_epochs=fit.epochs,
         warmup_steps=fit.warmup,
         lr_scheduler_type=fit.schedule,

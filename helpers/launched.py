@@ -1,0 +1,121 @@
+"""One job on several processes: what `processes > 1` does with a training.
+
+The job's function and its arguments are written down, and this module is launched once
+per process, as `accelerate launch` does: it is torch's launcher, whose environment
+Accelerate reads. Every process trains its share of each batch; the first one saves.
+"""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+from helpers.progress import quiet, write_json
+
+SOURCES = Path(__file__).resolve().parent.parent  # where other processes find helpers
+JobFunction = Callable[..., list[dict]]
+
+
+class LaunchError(RuntimeError):
+    """A job that failed on several processes, or cannot be launched."""
+
+
+def launch(
+    function: JobFunction, out: Path, arguments: Mapping[str, object], processes: int
+) -> list[dict]:
+    """`function(out, **arguments)` on so many processes; the rows of the first.
+
+    Raises LaunchError with what the first process that failed said.
+    """
+    if not function.__module__.startswith("helpers."):
+        raise LaunchError(f"{function.__qualname__}: only functions of helpers can be")
+    call, rows = out / ".call.json", out / ".rows.json"
+    about = {"function": name_of(function), "arguments": encode(arguments)}
+    write_json(about, call)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", str(processes), "-m", __name__, str(call)]
+    done = subprocess.run(
+        command, cwd=SOURCES, capture_output=True, text=True, check=False
+    )
+    if done.returncode or not rows.exists():
+        said = re.findall(r"^\[rank\d+\]: (\w+: .*)", done.stderr, re.MULTILINE)
+        raise LaunchError(said[0] if said else done.stderr.strip()[-500:])
+    found = json.loads(rows.read_text("utf-8"))
+    call.unlink()
+    rows.unlink()
+    return found
+
+
+def main(call: str) -> None:
+    """What every process does: the function; what it returns is kept of the first."""
+    import torch
+    from accelerate import PartialState
+
+    quiet()
+    about = json.loads(Path(call).read_text("utf-8"))
+    function, arguments = named(about["function"]), decode(about["arguments"])
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    if state.device.type == "cpu":
+        torch.set_num_threads(1)  # as jobs that run side by side
+    if not state.is_main_process:
+        with tempfile.TemporaryDirectory() as aside:
+            function(Path(aside), **arguments)
+    else:
+        out = Path(call).parent
+        write_json(function(out, **arguments), out / ".rows.json")
+    state.wait_for_everyone()
+    state.destroy_process_group()
+
+
+# --- a call as JSON --------------------------------------------------------------------
+
+
+def name_of(each: type | JobFunction) -> str:
+    """`module:name` of a function or a class."""
+    return f"{each.__module__}:{each.__qualname__}"
+
+
+def named(name: str) -> Callable:
+    """What `name_of` named."""
+    module, _, inside = name.partition(":")
+    return getattr(importlib.import_module(module), inside)
+
+
+def encode(value: object) -> object:
+    """A value of a job as JSON: plain ones, paths, dataclasses, and what holds them."""
+    if isinstance(value, Path):
+        return {"path": str(value)}
+    if is_dataclass(value):
+        parts = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {"class": name_of(type(value)), "fields": encode(parts)["items"]}
+    if isinstance(value, Mapping):
+        return {"items": {name: encode(each) for name, each in value.items()}}
+    if isinstance(value, list | tuple):
+        return [encode(each) for each in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise LaunchError(f"{type(value).__name__}: cannot be given to other processes")
+
+
+def decode(value: object) -> object:
+    """What `encode` wrote; tuples come back as lists."""
+    if isinstance(value, list):
+        return [decode(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "path" in value:
+        return Path(value["path"])
+    inside = {
+        name: decode(each)
+        for name, each in value.get("items", value.get("fields", {})).items()
+    }
+    return named(value["class"])(**inside) if "class" in value else inside
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
