@@ -175,10 +175,18 @@ def run_sphinx(tree: Path) -> None:
 
 
 def check_pages(tree: Path, built: Path) -> None:
-    """Every page of the table of contents must exist; BookError names those that don't."""
+    """Every page of the table of contents must be there and have a heading.
+
+    BookError names those that are missing or empty.
+    """
     toc = yaml.safe_load((tree / "_toc.yml").read_text(encoding="utf-8"))
     chapters = [each["file"] for part in toc["parts"] for each in part["chapters"]]
-    pages = [f"{name}.html" for name in (toc["root"], *chapters)] + ["index.html"]
-    missing = [page for page in pages if not (built / page).is_file()]
-    if missing:
-        raise BookError(f"pages are missing from the built book: {', '.join(missing)}")
+    pages = [built / f"{name}.html" for name in (toc["root"], *chapters)]
+    empty = [
+        page for page in pages if not page.is_file() or "<h1" not in page.read_text()
+    ]
+    if not (built / "index.html").is_file():
+        empty.append(built / "index.html")
+    if empty:
+        names = ", ".join(page.relative_to(built).as_posix() for page in empty)
+        raise BookError(f"pages are missing from the built book, or empty: {names}")

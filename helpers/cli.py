@@ -202,6 +202,22 @@ def push(
 
 
 @app.command()
+def address(context: typer.Context) -> None:
+    """Write the address of _config.yml into the notebooks' first cells and the README."""
+    with one_line_errors():
+        import yaml
+
+        from helpers.colab import write_cells, write_link
+
+        project = project_of(context)
+        config = yaml.safe_load((project.root / "_config.yml").read_text("utf-8"))
+        paths = [project.notebook(stage) for stage in project.stages]
+        print(f"{write_cells(config, paths)} of {len(paths)} notebooks changed")
+        if write_link(config, project.root / "README.md"):
+            print("README.md changed")
+
+
+@app.command()
 def clean(context: typer.Context, run: Run = "cpu") -> None:
     """Remove a run and the book built from it, without asking."""
     with one_line_errors():

@@ -5,11 +5,14 @@ This module needs nothing but the standard library and `packaging`: at that poin
 is nothing else.
 """
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -40,6 +43,42 @@ def install_cell(config: dict) -> str:
     """The first code cell of every notebook, for the repository that _config.yml names."""
     repository = config["repository"]
     return CELL.format(url=repository["url"], branch=repository["branch"])
+
+
+def write_cells(config: dict, notebooks: Sequence[Path]) -> int:
+    """Give every notebook the first cell that _config.yml asks for; how many changed."""
+    changed = 0
+    for path in notebooks:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        (cell,) = (
+            each
+            for each in content["cells"]
+            if "remove-cell" in each["metadata"].get("tags", [])
+        )
+        lines = install_cell(config).splitlines(keepends=True)
+        if cell["source"] != lines:
+            cell["source"] = lines
+            text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+            aside = path.with_name(f".{path.name}.part")
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(path)
+            changed += 1
+    return changed
+
+
+def write_link(config: dict, readme: Path) -> bool:
+    """Let the README's link lead to Colab with this repository; whether it changed."""
+    repository = config["repository"]
+    place = repository["url"].partition("github.com/")[2]
+    start = f"{config['launch_buttons']['colab_url']}/github/"
+    text = readme.read_text(encoding="utf-8")
+    link = f"{start}{place}/blob/{repository['branch']}/notebooks/"
+    changed = re.sub(rf"{re.escape(start)}\S+?/notebooks/", link, text)
+    if changed != text:
+        aside = readme.with_name(f".{readme.name}.part")
+        aside.write_text(changed, encoding="utf-8")
+        aside.replace(readme)
+    return changed != text
 
 
 def set_up(home: str | Path, keep: str = "", drive: Path = DRIVE) -> None:

@@ -25,6 +25,29 @@ def test_every_notebook_begins_with_the_same_cell(stage: str) -> None:
     assert code[1]["metadata"]["tags"] == ["parameters"]
 
 
+def test_an_address_is_written_into_every_notebook(tmp_path) -> None:
+    paths = [tmp_path / f"{stage}.ipynb" for stage in STAGES]
+    for stage, path in zip(STAGES, paths):
+        path.write_bytes(PROJECT.notebook(stage).read_bytes())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert colab.write_cells(config, paths) == 0
+    before = paths[0].read_text()
+    url = config["repository"]["url"]
+    config["repository"]["url"] = "https://example.org/fork"
+    assert colab.write_cells(config, paths) == len(paths)
+    assert paths[0].read_text() == before.replace(url, "https://example.org/fork")
+
+
+def test_the_readme_leads_to_the_same_place(tmp_path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_bytes((ROOT / "README.md").read_bytes())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert not colab.write_link(config, readme)
+    config["repository"]["url"] = "https://github.com/some/fork"
+    assert colab.write_link(config, readme)
+    assert "/github/some/fork/blob/main/notebooks/00_data.ipynb" in readme.read_text()
+
+
 def test_the_address_stands_in_one_place() -> None:
     url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     tracked = (

@@ -1,0 +1,107 @@
+"""Every command that the README and the page "Run it yourself" show is one that works.
+
+What takes long is replaced: here the commands are read, their options known, their
+values allowed, their files there. What they do is tested elsewhere.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from helpers import book, cards, pipeline, recorded, sweeps
+from helpers.cli import app
+from helpers.params import parse_text, read_schema
+from helpers.project import PROJECT, ROOT
+
+PAGES = ("README.md", "book/run.md")
+BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
+COMMANDS = sorted(
+    {
+        line.partition("#")[0].strip()
+        for page in PAGES
+        for block in BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+        for line in block.splitlines()
+        if line.strip()
+    }
+)
+
+
+def of(program: str) -> list[str]:
+    return [each for each in COMMANDS if each.split()[0] == program]
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The command without its heavy parts; what would have been done."""
+    done: list[str] = []
+
+    def does(name: str, result: object):
+        return lambda *_, **__: (done.append(name), result)[1]
+
+    monkeypatch.setattr(pipeline, "run_stages", does("run", []))
+    monkeypatch.setattr(book, "build_book", does("build", tmp_path / "index.html"))
+    monkeypatch.setattr(recorded, "record_run", does("record", None))
+    monkeypatch.setattr(sweeps, "begin", does("begin", tmp_path))
+    monkeypatch.setattr(sweeps, "executor_of", does("executor", None))
+    monkeypatch.setattr(sweeps, "run_sweep", does("sweep", {}))
+    monkeypatch.setattr(cards, "uploads", does("cards", []))
+    monkeypatch.setattr(cards, "logged_in", does("log in", None))
+    monkeypatch.setattr(pipeline, "status", does("status", []))
+    monkeypatch.setattr("helpers.rules.ROOT", tmp_path)
+    (tmp_path / "runs" / "beta").mkdir(parents=True)
+    (tmp_path / "runs" / "beta" / "sweep.json").write_text("{}")
+    return done
+
+
+@pytest.mark.parametrize("command", of("prefbook"))
+def test_a_command_of_prefbook(command: str, light: list[str]) -> None:
+    found = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert found.exit_code == 0, found.output + str(found.exception)
+    assert light or "params" in command
+
+
+def test_all_kinds_of_commands_are_shown() -> None:
+    shown = {command.split()[1] for command in of("prefbook")}
+    assert {"run", "build", "status", "params", "record", "sweep", "push"} <= shown
+    programs = {command.split()[0] for command in COMMANDS}
+    assert programs == {"prefbook", "make", "papermill", "accelerate", "."}
+
+
+@pytest.mark.parametrize("command", of("make"))
+def test_a_target_of_make(command: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{command.split()[1]}:.*## ", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", of("papermill"))
+def test_a_command_of_papermill(command: str) -> None:
+    _, notebook, _, flag, name, value = command.split()
+    schema = read_schema(ROOT / notebook)
+    assert flag == "-p" and parse_text(schema[name], value) is not None
+
+
+def test_the_command_in_a_cell_of_colab() -> None:
+    (line,) = re.findall(
+        r"`!python -m helpers.cli ([^`]+)`", Path(ROOT / PAGES[1]).read_text()
+    )
+    assert line in [command.removeprefix("prefbook ") for command in of("prefbook")]
+
+
+def test_the_workflow_runs_what_there_is() -> None:
+    path = ROOT / ".github" / "workflows" / "book.yml"
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    runs = [
+        step["run"] for job in jobs.values() for step in job["steps"] if "run" in step
+    ]
+    assert runs == ["make test", "make book"]
+    assert jobs["book"]["needs"] == "test" and jobs["publish"]["needs"] == "book"
+    (built,) = (
+        step["with"]["path"]
+        for step in jobs["book"]["steps"]
+        if "upload" in step.get("uses", "")
+    )
+    assert PROJECT.run("cpu") / "book" / "_build" / "html" == ROOT / built
