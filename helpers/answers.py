@@ -151,6 +151,19 @@ def win_rates(
     return pd.DataFrame(rows)
 
 
+def rates_over_both(scores: pd.DataFrame, opponent: str) -> pd.DataFrame:
+    """Win rates over both subsets together, ties one half: name, and bounds."""
+    whole = scores.assign(example=scores["subset"] + scores["example"], subset="both")
+    arrays = {name: compare.by_seed(part) for name, part in whole.groupby("name")}
+    other = arrays.pop(opponent)
+    rows = []
+    for name, own in arrays.items():
+        won = compare.preference_accuracy(stats.paired_difference(own, other))
+        rate = stats.mean_interval(won).within(0, 1)
+        rows.append({"name": name, **compare.bounds(rate)})
+    return pd.DataFrame(rows)
+
+
 def cost_table(stage: Stage) -> pd.DataFrame:
     """Labels, time, FLOPs and memory of all a method needs beyond the base model.
 

@@ -88,7 +88,7 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         "parameters": parameter_page(root),
         "costs": costs_page(run, manifests, root / "book" / "recorded"),
         "reproducibility": reproducibility_page(manifests),
-        "real": real_page(root / "book" / "recorded"),
+        "real": real_page(run, root),
         "claims": claims_page(run, root),
     }
     for name, text in pages.items():

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.answers import setting
 from helpers.params import read_schema
 from helpers.progress import write_json
 from helpers.project import PROJECT, ROOT, Project, read_manifest
 from helpers.provenance import provenance
+from helpers.side_by_side import NUMBERS, numbers, side_by_side
 
 KEPT = ("commit", "python", "cpu_count", "device", "versions")
 
@@ -89,8 +91,10 @@ def record_run(run: Path, out: Path, project: Project = PROJECT) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     for kind in ("tables", "figures"):
         shutil.copytree(run / "09_compare" / kind, aside / kind)
+    numbers(run).to_csv(aside / NUMBERS, index=False, float_format="%.6g")
     about = {
         "name": run.name,
+        "kind": kind_of(run),
         "data": data_of(run, project),
         "parameters": changed_parameters(run, project),
         "date": last["started"][:10],
@@ -105,6 +109,12 @@ def record_run(run: Path, out: Path, project: Project = PROJECT) -> None:
     write_json(about, aside / "about.json")
     shutil.rmtree(out, ignore_errors=True)
     aside.replace(out)
+
+
+def kind_of(run: Path) -> str:
+    """What kind of numbers a run's are, in words: data, models, seeds."""
+    found = setting(run)
+    return f"{found['source']}, models {found['models']}, {found['seeds']} seeds"
 
 
 def data_of(run: Path, project: Project = PROJECT) -> str:
@@ -139,13 +149,14 @@ def changed_parameters(run: Path, project: Project = PROJECT) -> dict[str, dict]
     return found
 
 
-def real_page(folder: Path) -> str:
-    """The page "On real pairs": measurements and recorded runs, one section each."""
+def real_page(run: Path, root: Path) -> str:
+    """The page "On real pairs": all numbers side by side, then what was recorded."""
+    folder = root / "book" / "recorded"
     measured = sorted(folder.glob("real/*/about.json"))
     runs = sorted(folder.glob("runs/*/about.json"))
     parts = [line for about in measured for line in measurement(about.parent)]
     parts += [run_section(about.parent) for about in runs] or [NO_RUN]
-    return "\n".join([REAL_PAGE, *parts])
+    return "\n".join([REAL_PAGE, *side_by_side(run, root), *parts])
 
 
 def run_section(folder: Path) -> str:

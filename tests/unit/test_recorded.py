@@ -4,9 +4,12 @@ import json
 
 import pandas as pd
 import pytest
+import yaml
 
-from helpers import recorded
-from helpers.project import STAGES, RunError
+from helpers import compare, recorded
+from helpers.project import ROOT, STAGES, RunError
+from helpers.records import tidy, write_records
+from helpers.stats import Interval
 
 
 @pytest.fixture
@@ -17,6 +20,7 @@ def run(tmp_path):
         parameters = {"run_dir": "runs/mine", "seeds": 3}
         parameters |= {"data_source": str(tmp_path)} if stage == "00_data" else {}
         parameters |= {"beta": 0.7} if stage == "06_dpo" else {}
+        parameters |= {"pretrained": ""} if stage == "01_base_model" else {}
         about = {
             "parameters": parameters,
             "seconds": 60.0,
@@ -31,6 +35,15 @@ def run(tmp_path):
     ):
         (folder / "09_compare" / kind).mkdir()
         (folder / "09_compare" / kind / name).write_text(text)
+    for stage in ("08_evaluate", "09_compare"):
+        gain = compare.one_row("codepmp − base", Interval(0.01, -0.02, 0.04))
+        rows = compare.as_records(gain, "gain")
+        rows.append({"metric": "reward", "example": "p1", "value": 7.125, "seed": 0})
+        frame = tidy(rows).assign(stage=stage)
+        write_records(frame, folder / stage / "records.parquet")
+    (tmp_path / "book" / "recorded").mkdir(parents=True)
+    reported = (ROOT / "book" / "reported.yml").read_bytes()
+    (tmp_path / "book" / "reported.yml").write_bytes(reported)
     pairs = [{"subset": "helpful", "split": "train", "prompt": "secret words"}] * 1200
     pd.DataFrame(pairs).to_parquet(folder / "00_data" / "pairs.parquet")
     return folder
@@ -39,7 +52,7 @@ def run(tmp_path):
 def test_a_run_is_kept_with_what_it_changed_and_without_its_texts(
     run, tmp_path
 ) -> None:
-    out = tmp_path / "recorded" / "runs" / "mine"
+    out = tmp_path / "book" / "recorded" / "runs" / "mine"
     recorded.record_run(run, out)
     recorded.record_run(run, out)  # again: replaced
     about = json.loads((out / "about.json").read_text())
@@ -50,7 +63,8 @@ def test_a_run_is_kept_with_what_it_changed_and_without_its_texts(
     )
     kept = "".join(path.read_text() for path in out.rglob("*.*"))
     assert "secret" not in kept and str(tmp_path) not in kept
-    page = recorded.real_page(tmp_path / "recorded")
+    assert "7.125" not in kept  # per-example records stay in the run
+    page = recorded.real_page(run, tmp_path)
     assert (
         "*T*" in page and "`06_dpo.beta=0.7`" in page and "train helpful 1,200" in page
     )
@@ -64,5 +78,25 @@ def test_an_unfinished_run_is_refused_and_nothing_is_left(run, tmp_path) -> None
     assert not (tmp_path / "out").exists()
 
 
-def test_a_book_without_recorded_runs_says_so(tmp_path) -> None:
-    assert "prefbook record" in recorded.real_page(tmp_path)
+def test_a_book_without_recorded_runs_says_so(run, tmp_path) -> None:
+    assert "prefbook record" in recorded.real_page(run, tmp_path)
+
+
+def test_numbers_of_three_kinds_stand_in_columns_of_their_own(run, tmp_path) -> None:
+    recorded.record_run(run, tmp_path / "book" / "recorded" / "runs" / "mine")
+    table = recorded.real_page(run, tmp_path).split("## Recorded")[0]
+    header = next(line for line in table.splitlines() if "| reported" in line)
+    assert "this run: real pairs, 3 seeds" in header
+    assert "`mine`: real HH-RLHF, models trained here from scratch, 3 seeds" in header
+    row = next(line for line in table.splitlines() if "What CodePMP adds" in line)
+    assert row.count("0.010 [-0.020, 0.040]") == 2 and "none on HH-RLHF" in row
+    row = next(line for line in table.splitlines() if "PPO minus SFT+DPO" in line)
+    assert "{cite}`xu2024dpo`" in row and row.count("–") == 2
+
+
+def test_every_reported_number_has_its_source() -> None:
+    quantities = yaml.safe_load((ROOT / "book" / "reported.yml").read_text())
+    known = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    for each in quantities:
+        assert each["reported"].startswith("none") or f"{{{each['source']}," in known
+        assert each["record"].keys() <= {"stage", "metric", "name", "subset"}
