@@ -90,7 +90,7 @@ def from_test(test: str, root: Path) -> Finding:
     names = [each.name for each in tree.body if hasattr(each, "name")] if tree else []
     if name not in names:
         raise ClaimError(f"no test {test}")
-    return Finding(HOLDS, f"held by the test `{name}`")
+    return Finding(HOLDS, f"held by a test in `{file.name}`")
 
 
 def from_records(wanted: Sequence[dict], run: Path) -> Finding:

@@ -29,7 +29,9 @@ def number(value: object, digits: int = 3) -> str:
 
 def decimal(value: float, digits: int) -> str:
     """A float with `digits` decimals; one of many digits by its order of magnitude."""
-    return f"{value:.{digits}f}" if abs(value) < 1e7 else f"{value:.0e}"
+    if abs(value) >= 1e7:
+        return f"{value:.0e}"
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # never -0.000
 
 
 def cell(value: object, digits: int = 3) -> str:

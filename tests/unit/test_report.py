@@ -79,5 +79,6 @@ def test_what_is_shown_can_be_kept_in_its_order(shown, tmp_path):
 
 
 def test_numbers_of_many_digits_are_shown_by_their_order():
+    assert report.cell(-0.0001) == "0.000"
     assert report.cell(2.0**50) == "1e+15" and report.cell(123456.0) == "123456.000"
     assert report.cell(Interval(1.0, 0.0, 2.0**50)) == "1.000 [0.000, 1e+15]"
