@@ -170,7 +170,7 @@ def record(context: typer.Context, run: Run = "cpu") -> None:
         from helpers.recorded import record_run
 
         project, name = project_of(context), run_name(run)
-        out = project.root / "book" / "recorded" / "runs" / name
+        out = project.root / "book" / "recorded" / "runs" / name.replace("/", "-")
         record_run(project.run(name), out, project)
         print(f"recorded in {project.shown(out)}")
 
@@ -244,10 +244,10 @@ def project_of(context: typer.Context) -> "Project":
 
 
 def run_name(text: str) -> str:
-    """A name that is a folder in runs/ and nothing else; ParameterError otherwise."""
+    """A folder in runs/, or a numbered one in a sweep; ParameterError otherwise."""
     from helpers.params import ParameterError
 
-    if not re.fullmatch(r"\w[\w.-]*", text):
+    if not re.fullmatch(r"\w[\w.-]*(/\d+)?", text):
         raise ParameterError(
             f"--run {text}: expected a name of letters, digits, dots and dashes"
         )

@@ -7,37 +7,22 @@ into a notebook; colours mean the same model in every chapter.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-ORDER = [  # of colours: what is shown together lies far apart
-    "base",
-    "codepmp",
-    "rm_only",
-    "sft_dpo",
-    "shuffled",
-    "sft",
-    "dpo",
-    "lm_only",
-    "ppo (base)",
-    "ppo (codepmp)",
-    "rloo (base)",
-    "grpo (base)",
-    "dpo_iter (base)",
-    "best_of_n (base)",
-    "best_of_n (codepmp)",
-]
-MARKERS = "os^DvPX*<>"  # colour alone does not tell them apart for everyone
-COLOURS = [*sns.color_palette("colorblind", 10), "#4b3b8f", "#7a3b1e"]
-COLOURS += ["#2f6f4f", "#8f1d3f", "#3f6f9f"]
-COLOURS[8] = "#b59400"  # its yellow is too pale for a line
-# KL is drawn on a scale of roots, as by Gao et al. 2023
-ROOTS = (lambda kl: np.sqrt(np.maximum(kl, 0)), np.square)
-KL_LABEL = "KL from SFT, nats a reply"
-PALETTE = dict(zip(ORDER, COLOURS, strict=True))
+from helpers.drawing import (
+    COLOURS,
+    KL_LABEL,
+    MARKERS,
+    PALETTE,
+    ROOTS,
+    bars,
+    colours,
+    label_pairs,
+    legend_below,
+    tidy,
+)
 
 
 def style() -> None:
@@ -263,6 +248,41 @@ def reliability(curves: pd.DataFrame) -> Figure:
     return legend_below(tidy(figure), axes[0][0], "scorer")
 
 
+def by_group(table: pd.DataFrame, group: str, label: str) -> Figure:
+    """Accuracy of each scorer over groups of pairs, one panel per subset.
+
+    table: columns name, subset, `group`, estimate, low, high, in the order of the groups;
+    groups may differ between subsets.
+    """
+    subsets = sorted(table["subset"].unique())
+    figure, axes = plt.subplots(
+        1, len(subsets), figsize=(4.4 * len(subsets), 3.8), sharey=True, squeeze=False
+    )
+    palette = colours(table["name"])
+    names = list(table["name"].unique())
+    for axis, subset in zip(axes[0], subsets):
+        part = table[table["subset"] == subset]
+        places = {each: at for at, each in enumerate(part[group].unique())}
+        for at, name in enumerate(names):
+            own = part[part["name"] == name]
+            shift = 0.12 * (
+                at - (len(names) - 1) / 2
+            )  # side by side, not on each other
+            axis.errorbar(
+                own[group].map(places) + shift,
+                own["estimate"],
+                yerr=bars(own),
+                color=palette[name],
+                marker=MARKERS[at],
+                linestyle="none",
+                label=name,
+            )
+        axis.axhline(0.5, color="black", lw=1)
+        axis.set_xticks(list(places.values()), places, rotation=20, ha="right")
+        axis.set(title=subset, xlabel=label, ylabel="accuracy")
+    return legend_below(tidy(figure), axes[0][0], "scorer")
+
+
 def agreement(shares: pd.DataFrame) -> Figure:
     """Share of pairs on which two scorers agree, as a square of colours and numbers."""
     size = 1.8 + 0.52 * len(shares)
@@ -278,44 +298,3 @@ def agreement(shares: pd.DataFrame) -> Figure:
         square=True,
     )
     return tidy(figure)
-
-
-def bars(rows: pd.DataFrame) -> list[pd.Series]:
-    """How far intervals reach below and above their estimates, as error bars."""
-    return [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
-
-
-def legend_below(figure: Figure, axis: Axes, title: str) -> Figure:
-    """One legend for all panels, under them, where it hides nothing."""
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        title=title,
-        ncol=min(len(labels), 3),
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.0),
-        fontsize="small",
-    )
-    return figure
-
-
-def label_pairs(axis: Axes, pairs: pd.Series) -> None:
-    """Mark the numbers of pairs that were trained on, as numbers, on a log axis."""
-    ticks = sorted(pairs.unique())
-    axis.set_xticks(ticks, [f"{int(each):,}" for each in ticks])
-    axis.minorticks_off()
-
-
-def colours(names: pd.Series) -> dict:
-    """The colour of each known name; others get further ones, in their order."""
-    others = [name for name in names.unique() if name not in PALETTE]
-    known = {name: PALETTE[name] for name in names.unique() if name in PALETTE}
-    return known | dict(zip(others, sns.color_palette("Set1", len(others))))
-
-
-def tidy(figure: Figure) -> Figure:
-    """Tight layout, and closed, so that a notebook shows the figure once."""
-    figure.tight_layout()
-    plt.close(figure)
-    return figure

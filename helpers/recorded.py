@@ -93,7 +93,7 @@ def record_run(run: Path, out: Path, project: Project = PROJECT) -> None:
         shutil.copytree(run / "09_compare" / kind, aside / kind)
     numbers(run).to_csv(aside / NUMBERS, index=False, float_format="%.6g")
     about = {
-        "name": run.name,
+        "name": out.name,
         "kind": kind_of(run),
         "data": data_of(run, project),
         "parameters": changed_parameters(run, project),

@@ -100,6 +100,8 @@ def begin(project: Project, name: str, wanted: Sequence[Point], like: str) -> Pa
     Raises ParameterError if another sweep or a run has this name, RunError if `like`
     is no run.
     """
+    if "/" in name:
+        raise ParameterError(f"--name {name}: expected a name without a slash")
     folder = project.run(name)
     listed = {point.run: point.varied for point in wanted}
     there = folder / "sweep.json"

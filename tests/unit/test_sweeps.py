@@ -110,6 +110,15 @@ def test_runs_begin_as_copies(project: Project) -> None:
     assert json.loads(last.read_text())["parameters"]["x"] == len("01_last")
 
 
+def test_a_run_of_a_sweep_is_a_run(project: Project) -> None:
+    assert sweep(project, "-g", "01_last.x=1,2").exit_code == 0
+    done = CliRunner().invoke(app, ["status", "--run", "s/01"], obj=project)
+    assert done.exit_code == 0 and "01_last   done" in done.output
+    for name in ("s/t", "../s", "s/01/02"):
+        done = CliRunner().invoke(app, ["status", "--run", name], obj=project)
+        assert done.exit_code == 2
+
+
 def test_a_run_is_no_sweep(project: Project) -> None:
     (project.root / "runs" / "s").mkdir(parents=True)
     done = sweep(project, "-g", "x=1")

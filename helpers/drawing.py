@@ -1,0 +1,75 @@
+"""What the figures share: colours that mean the same model everywhere, legends, bars."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+ORDER = [  # of colours: what is shown together lies far apart
+    "base",
+    "codepmp",
+    "rm_only",
+    "sft_dpo",
+    "shuffled",
+    "sft",
+    "dpo",
+    "lm_only",
+    "ppo (base)",
+    "ppo (codepmp)",
+    "rloo (base)",
+    "grpo (base)",
+    "dpo_iter (base)",
+    "best_of_n (base)",
+    "best_of_n (codepmp)",
+]
+MARKERS = "os^DvPX*<>"  # colour alone does not tell them apart for everyone
+COLOURS = [*sns.color_palette("colorblind", 10), "#4b3b8f", "#7a3b1e"]
+COLOURS += ["#2f6f4f", "#8f1d3f", "#3f6f9f"]
+COLOURS[8] = "#b59400"  # its yellow is too pale for a line
+# KL is drawn on a scale of roots, as by Gao et al. 2023
+ROOTS = (lambda kl: np.sqrt(np.maximum(kl, 0)), np.square)
+KL_LABEL = "KL from SFT, nats a reply"
+PALETTE = dict(zip(ORDER, COLOURS, strict=True))
+
+
+def bars(rows: pd.DataFrame) -> list[pd.Series]:
+    """How far intervals reach below and above their estimates, as error bars."""
+    return [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
+
+
+def legend_below(figure: Figure, axis: Axes, title: str) -> Figure:
+    """One legend for all panels, under them, where it hides nothing."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        title=title,
+        ncol=min(len(labels), 3),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        fontsize="small",
+    )
+    return figure
+
+
+def label_pairs(axis: Axes, pairs: pd.Series) -> None:
+    """Mark the numbers of pairs that were trained on, as numbers, on a log axis."""
+    ticks = sorted(pairs.unique())
+    axis.set_xticks(ticks, [f"{int(each):,}" for each in ticks])
+    axis.minorticks_off()
+
+
+def colours(names: pd.Series) -> dict:
+    """The colour of each known name; others get further ones, in their order."""
+    others = [name for name in names.unique() if name not in PALETTE]
+    known = {name: PALETTE[name] for name in names.unique() if name in PALETTE}
+    return known | dict(zip(others, sns.color_palette("Set1", len(others))))
+
+
+def tidy(figure: Figure) -> Figure:
+    """Tight layout, and closed, so that a notebook shows the figure once."""
+    figure.tight_layout()
+    plt.close(figure)
+    return figure
