@@ -49,7 +49,7 @@ def test_scorers_of_every_kind_meet_the_same_pairs(run):
 
 def test_every_policy_is_measured_alike(run):
     records = read_records(run / "08_evaluate" / "records.parquet")
-    trained = {"base", *POLICIES} - {"dpo_lora"}
+    trained = {"base", *POLICIES}
     greedy = records[records["metric"] == "reward:truth:greedy"]
     assert set(greedy["method"]) == trained | {"chosen"}
     for metric in ("reward:held-out RM:sampled", "proxy:codepmp:sampled", "kl"):

@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 import yaml
 
+from helpers import claims
 from helpers.project import ROOT, STAGES
 
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
@@ -102,6 +103,52 @@ def test_the_front_page_gives_the_answer_and_a_figure(browser, address):
     tab.close()
 
 
+def test_pages_do_not_show_how_colab_is_set_up(browser, address):
+    tab = browser.new_page()
+    tab.goto(f"{address}/notebooks/06_dpo.html", wait_until="load")
+    text = tab.locator("article").inner_text()
+    tab.close()
+    assert "google.colab" not in text and "recipes.dpo" in text
+
+
+def test_every_claim_has_a_status_and_what_it_rests_on(browser, address):
+    tab = browser.new_page()
+    tab.goto(f"{address}/book/claims.html", wait_until="load")
+    cells = tab.locator("article table tbody td:last-child").all_inner_texts()
+    tab.close()
+    ledger = claims.read_claims(ROOT / "book" / "claims.yml")
+    assert len(cells) == sum(map(len, ledger.values()))
+    statuses = (claims.HOLDS, claims.FAILS, claims.OPEN, claims.UNTESTED)
+    for cell in cells:
+        status, _, evidence = cell.partition(":")
+        assert status in statuses and evidence.strip(), cell
+
+
+def test_a_claim_that_nothing_backs_fails_the_build(run, tmp_path):
+    from helpers.book import BookError, build_book
+
+    for name in ("book", "notebooks", "_toc.yml", "_config.yml"):
+        link = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        link(ROOT / name, tmp_path / name)
+    ledger = tmp_path / "book" / "claims.yml"
+    text = ledger.read_text(encoding="utf-8")
+    ledger.write_text(text.replace("check: four_models", "check: five_models"))
+    copy = tmp_path / "runs" / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("jobs", "book"))
+    with pytest.raises(BookError, match="claims.yml: .*, 1: no check 'five_models'"):
+        build_book(copy, tmp_path)
+    assert not (copy / "book" / "_build").exists()
+
+
+def test_kinds_of_numbers_have_columns_of_their_own(browser, address):
+    tab = browser.new_page()
+    tab.goto(f"{address}/book/real.html", wait_until="load")
+    heads = tab.locator("article table").first.locator("th").all_inner_texts()
+    tab.close()
+    assert heads[:2] == ["quantity", "reported"]
+    assert heads[2].startswith("this run: synthetic")
+
+
 def test_a_missing_page_fails_the_build(site, tmp_path):
     from helpers.book import BookError, check_pages
 
@@ -110,4 +157,7 @@ def test_a_missing_page_fails_the_build(site, tmp_path):
     check_pages(tmp_path, tmp_path / "html")
     (tmp_path / "html" / "notebooks" / "06_dpo.html").unlink()
     with pytest.raises(BookError, match="06_dpo"):
+        check_pages(tmp_path, tmp_path / "html")
+    (tmp_path / "html" / "notebooks" / "06_dpo.html").write_text("<html></html>")
+    with pytest.raises(BookError, match="missing from the built book, or empty"):
         check_pages(tmp_path, tmp_path / "html")
