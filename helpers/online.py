@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
@@ -27,21 +28,24 @@ from helpers.ppo_config import PPOConfig
 from helpers.project import job_folder
 from helpers.recipes import read_pairs
 from helpers.runs import Stage
-from helpers.training import log_of, quiet_arguments
+from helpers.training import LORA, log_of, quiet_arguments
 
 # --- one fit for each kind of method -------------------------------------------------
 
 
 def fit_ppo(
     policy: PreTrainedModel,
-    critic: PreTrainedModel,
+    critic: PreTrainedModel | None,
     tokenizer: PreTrainedTokenizerBase,
     payment: Payment,
     prompts: Sequence[str],
     settings: Online,
     out: Path,
 ) -> list[dict]:
-    """Train in place by `PPOTrainer`; one row of metrics a rollout."""
+    """Train in place by `PPOTrainer`; one row of metrics a rollout.
+
+    critic: None for a value head on the policy's own trunk, which takes less memory.
+    """
     config = PPOConfig(
         **common(settings, out),
         num_rollouts=settings.rollouts,
@@ -56,9 +60,18 @@ def fit_ppo(
         ref_ema=settings.ref_ema,
     )
     trainer = PPOTrainer(
-        policy, payment, config, prompts, tokenizer, value_model=critic
+        policy,
+        payment,
+        config,
+        prompts,
+        tokenizer,
+        value_model=critic,
+        peft_config=adapter(settings),
     )
-    return [entry for entry in log_of(trainer, "PPO") if "rollout" in entry]
+    log = [entry for entry in log_of(trainer, "PPO") if "rollout" in entry]
+    if settings.adapters:
+        trainer.model.policy.merge_and_unload()  # in place: `policy` is plain again
+    return log
 
 
 def fit_grouped(
@@ -102,8 +115,11 @@ def fit_grouped(
         args=arguments,
         train_dataset=Dataset.from_dict({"prompt": cut}),
         processing_class=tokenizer,
+        peft_config=adapter(settings),
     )
     log = [entry for entry in log_of(fitted, method.upper()) if "num_tokens" in entry]
+    if settings.adapters:
+        fitted.accelerator.unwrap_model(fitted.model).merge_and_unload()
     read = np.diff([0, *(entry["num_tokens"] for entry in log)])
     return [in_our_words(entry, tokens) for entry, tokens in zip(log, read)]
 
@@ -122,6 +138,11 @@ def in_our_words(entry: dict, tokens: float) -> dict:
         "ended": 1 - entry["completions/clipped_ratio"],
         "tokens": tokens,
     }
+
+
+def adapter(settings: Online) -> LoraConfig | None:
+    """PEFT's configuration, if adapters are trained."""
+    return LoraConfig(**LORA) if settings.adapters else None
 
 
 def common(settings: Online, out: Path) -> dict:
@@ -150,6 +171,7 @@ def shared_by(stage: Stage, params: Mapping[str, object]) -> dict:
         max_new_tokens=new,
         rounds=params["rounds"],
         dpo_learning_rate=params["dpo_learning_rate"],
+        adapters=params["adapters"],
     )
     return {"run": stage.run, "settings": settings, "max_length": length}
 
@@ -183,7 +205,8 @@ def train(
     prompts = read_pairs(run, "train")["prompt"].tolist()
     if method in VARIANTS:
         settings = replace(settings, **VARIANTS[method](settings))
-        critic = models.load_scorer(reward)
+        # with adapters the critic is a head on the policy's trunk: the least memory
+        critic = None if settings.adapters else models.load_scorer(reward)
         log = fit_ppo(policy, critic, tokenizer, payment, prompts, settings, out)
     elif method == "dpo_iter":
         log = fit_iterative(policy, tokenizer, payment, prompts, settings, out)
@@ -195,7 +218,8 @@ def train(
     trained = sum(
         entry.get("trained", settings.epochs * entry["tokens"]) for entry in log
     )
-    cost = flops(policy, read, trained, with_critic=method in VARIANTS)
+    own_critic = method in VARIANTS and not settings.adapters
+    cost = flops(policy, read, trained, with_critic=own_critic)
     return [*rows, {"metric": "train_flops", "value": cost}]
 
 

@@ -50,6 +50,11 @@ RULES = (
         "weak_hidden to be a multiple of 4, its attention heads",
     ),
     Rule(
+        ("adapters", "variants"),
+        lambda adapters, variants: not adapters or "ema_reference" not in variants,
+        "no ema_reference among variants: with adapters the reference is the policy",
+    ),
+    Rule(
         ("batch_size", "processes"),
         lambda size, processes: size % processes == 0,
         "batch_size to be a multiple of processes: each gets its share",

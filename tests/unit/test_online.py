@@ -63,6 +63,27 @@ def fitted(method: str, folder, out, settings: Online = SETTINGS) -> list[dict]:
     return as_rows(log, paid.seen, settings.rollouts * settings.episodes)
 
 
+@pytest.mark.parametrize("method", ["ppo", "rloo", "grpo", "dpo_iter"])
+def test_adapters_are_trained_in_place_and_merged(method, folder, tmp_path):
+    policy, start = (models.load_policy(folder).cpu() for _ in range(2))
+    settings = replace(SETTINGS, rollouts=2, rounds=2, adapters=True)
+    common = (TOKENIZER, payment(), PROMPTS, settings, tmp_path)
+    if method == "ppo":
+        log = fit_ppo(policy, None, *common)
+    elif method == "dpo_iter":
+        log = iterative.fit_iterative(policy, *common)
+    else:
+        log = fit_grouped(method, policy, *common)
+    assert len(log) == 2
+    models.save(policy, TOKENIZER, tmp_path / "out")
+    loaded = models.load_policy(tmp_path / "out").cpu().state_dict()
+    before = start.state_dict()
+    assert loaded.keys() == before.keys()
+    moved = {name for name in before if not torch.equal(before[name], loaded[name])}
+    assert moved
+    assert all(name.endswith(("q_proj.weight", "v_proj.weight")) for name in moved)
+
+
 def curve(rows: list[dict], metric: str) -> list[float]:
     return [row["value"] for row in rows if row["metric"] == metric]
 

@@ -1,0 +1,91 @@
+"""The stages on look-alikes of the hub's models: OPT-350M, two coders, a judge, offline.
+
+Random weights, true architectures and files; adapters are trained online, as at `t4`.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from helpers import embedded, models
+from helpers.project import ROOT, STAGES, job_folder
+from helpers.records import read_records
+from tests import lookalikes
+
+NAME = "test-lookalikes"
+RUN = ROOT / "runs" / NAME
+SMALL = (
+    "n_builtin=120",
+    "functions=8",
+    "06_dpo.methods=sft_dpo,dpo_lora",
+    "07_ppo.methods=ppo",
+    "variants=raw_advantages",
+    "inits=base",
+    "adapters=true",
+    "best_of=2",
+    "study_prompts=2",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 00-08 on the look-alikes, without a network."""
+    root = tmp_path_factory.mktemp("hub")
+    rows = embedded.transcripts("harmless", "train", 100, 0)
+    texts = [row["chosen"] for row in rows]
+    texts.append((ROOT / "helpers" / "hh.py").read_text(encoding="utf-8"))
+    folders = {
+        "pretrained": lookalikes.opt_350m(root / "opt", texts),
+        "strong_model": lookalikes.deepseek_coder(root / "strong", texts),
+        "weak_model": lookalikes.qwen_coder(root / "weak", texts),
+        "judge_model": lookalikes.deberta(root / "deberta", texts),
+    }
+    command = [sys.executable, "-m", "helpers.cli", "run", "--tier", "smoke"]
+    command += ["--run", NAME]
+    for stage in list(STAGES)[:9]:
+        command += ["--only", stage]
+    for given in (*SMALL, *(f"{name}={path}" for name, path in folders.items())):
+        command += ["-p", given]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return RUN
+
+
+def test_everything_starts_from_the_pretrained_model(run: Path) -> None:
+    base = models.load_policy(job_folder(run, "01_base_model"))
+    assert base.config.word_embed_proj_dim == 8
+    for stage, job in (
+        ("05_sft", {}),
+        ("06_dpo", {"method": "dpo_lora"}),
+        ("07_ppo", {"method": "ppo", "strength": 0.1}),
+    ):
+        policy = models.load_policy(job_folder(run, stage, seed=0, **job))
+        assert policy.config.word_embed_proj_dim == 8
+        assert policy.state_dict().keys() == base.state_dict().keys()
+
+
+def test_the_coders_wrote_the_code_pairs(run: Path) -> None:
+    for method in ("strong", "weak"):
+        folder = job_folder(run, "02_code_pairs", method=method)
+        replies = pd.read_parquet(folder / "replies.parquet")
+        assert len(replies) == 8
+        assert not (folder / "model.safetensors").exists()  # nothing was trained
+
+
+def test_the_judge_scored_all_replies(run: Path) -> None:
+    records = read_records(run / "08_evaluate" / "records.parquet")
+    methods = set(records[records["metric"] == "reward:deberta:sampled"]["method"])
+    assert {"base", "sft", "sft_dpo", "ppo", "best_of_n", "chosen"} <= methods
+    study = records[records["metric"] == "study:opt350m_study:deberta"]
+    assert {"base", "sft", "dpo_lora"} <= set(study["method"])
