@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
+# the environment variable that tells trainings where else to log, here and in workers
+REPORT_TO = "PREFBOOK_REPORT_TO"
+
 
 def write_json(content: object, path: Path) -> None:
     """Write JSON; the file appears whole or not at all."""

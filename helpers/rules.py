@@ -5,6 +5,7 @@ anything runs, like a range.
 """
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from helpers.hub import is_located
@@ -53,6 +54,11 @@ RULES = (
         ("adapters", "variants"),
         lambda adapters, variants: not adapters or "ema_reference" not in variants,
         "no ema_reference among variants: with adapters the reference is the policy",
+    ),
+    Rule(
+        ("report_to",),
+        lambda name: name == "none" or find_spec(name) is not None,
+        "a package that is installed: pip install it, or none",
     ),
     Rule(
         ("batch_size", "processes"),

@@ -5,6 +5,7 @@ of helpers it reaches, its parameters, the data folder and what its inputs gave.
 key holds only what its own results depend on, so a figure can change without training.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -25,7 +26,7 @@ from helpers.digests import (
     reached_from_function,
 )
 from helpers.params import ParameterError, read_schema, resolve
-from helpers.progress import Line, quiet, write_json
+from helpers.progress import REPORT_TO, Line, quiet, write_json
 from helpers.project import (
     PROJECT,
     Project,
@@ -39,7 +40,12 @@ from helpers.provenance import peak_memory_mib, provenance
 from helpers.records import read_records, tidy, write_records
 from helpers.rules import check_together
 
-UNKEYED = ("run_dir", "workers", "processes")  # parameters that do not change results
+UNKEYED = (
+    "run_dir",
+    "workers",
+    "processes",
+    "report_to",
+)  # parameters that do not change results
 
 
 # --- the key --------------------------------------------------------------------------
@@ -89,7 +95,8 @@ def plain(value: object) -> object:
 def results(folder: Path, records: pd.DataFrame) -> dict[str, str]:
     """What a stage gives, as digests: its content, and apart from it what it took.
 
-    A stage that was run again and gave the same leaves later ones as they are.
+    A stage that was run again and gave the same leaves later ones as they are. Figures,
+    and the logs that trackers write into `runs`, are no content.
     """
     timed = records["metric"].isin(["seconds", "peak_memory_mib"])
     files = {
@@ -97,7 +104,7 @@ def results(folder: Path, records: pd.DataFrame) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and path.name not in ("records.parquet", "job.json", "manifest.json")
-        and "figures" not in path.relative_to(folder).parts
+        and not {"figures", "runs"} & set(path.relative_to(folder).parts)
     }
     content = [files, frame_digest(records[~timed])]
     return {"content": digest(content), "seconds": frame_digest(records[timed])}
@@ -259,6 +266,7 @@ def open_stage(
             raise ParameterError(f"{name}: {needed}: every notebook must declare it")
     values = resolve(schema, {each: namespace[each] for each in schema})
     check_together(name, values)
+    os.environ[REPORT_TO] = str(values.get("report_to", "none"))
     run = (project.root / values["run_dir"]).resolve()
     parts = key_parts(project, run, name, values)
     stage = Stage(name, run, SimpleNamespace(**values), parts, project)

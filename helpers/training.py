@@ -5,6 +5,7 @@ reply. The trainers are TRL's, as `trainers` thins them.
 """
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from trl import DPOConfig, RewardConfig, SFTConfig
 from helpers import models
 from helpers.generate import encode
 from helpers.pairs import budget_batches
-from helpers.progress import Progress
+from helpers.progress import REPORT_TO, Progress
 from helpers.trainers import (
     PreferenceModelTrainer,
     PreferenceTrainer,
@@ -153,7 +154,7 @@ def quiet_arguments(out: Path, seed: int) -> dict:
         seed=seed,
         use_cpu=not torch.accelerator.is_available(),
         bf16=models.native_bf16(),
-        report_to="none",
+        report_to=os.environ.get(REPORT_TO, "none"),
         save_strategy="no",
         disable_tqdm=True,
     )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from helpers import rules
 from helpers.params import ParameterError
 from helpers.project import PROJECT
 from helpers.rules import RULES, check_together
@@ -37,3 +38,11 @@ def test_every_rule_speaks_of_parameters_that_a_stage_declares() -> None:
 
 def test_a_rule_passes_over_stages_without_its_names() -> None:
     check_together("00_data", {"hidden": 7})
+
+
+def test_a_tracker_that_is_not_installed_is_refused(monkeypatch) -> None:
+    check_together("05_sft", {"report_to": "none"})
+    check_together("05_sft", {"report_to": "tensorboard"})
+    monkeypatch.setattr(rules, "find_spec", lambda name: None)
+    with pytest.raises(ParameterError, match="report_to=wandb: expected a package"):
+        check_together("05_sft", {"report_to": "wandb"})

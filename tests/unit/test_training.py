@@ -294,6 +294,15 @@ def test_trl_switches_the_dropout_of_adapters_off(policy, tokenizer, tmp_path):
     assert chances == {0.0}
 
 
+def test_trainings_log_elsewhere_if_asked(policy, tokenizer, tmp_path, monkeypatch):
+    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    for target, files in (("none", 0), ("tensorboard", 1)):
+        monkeypatch.setenv(training.REPORT_TO, target)
+        out = tmp_path / target
+        training.fit_dpo(policy, tokenizer, data, Fit(1e-3, 4), out, beta=0.1)
+        assert len(list(out.rglob("events.out.tfevents.*"))) == files
+
+
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
 def test_batches_can_be_filled_by_tokens(loss, policy, tokenizer, tmp_path):
     data = training.pair_dataset(PAIRS, tokenizer, 96)
