@@ -100,6 +100,7 @@ def folder_of(run: Path, given: Given) -> Path:
 
 def uploads(run: Path) -> list[Upload]:
     """All that `prefbook push` gives to the hub; RunError if 09 is not done."""
+    read_manifest(run, "09_compare")  # it must be done
     records = read_records(run / "09_compare" / "records.parquet")
     found = [
         Upload(
@@ -126,7 +127,7 @@ def model_card(run: Path, given: Given, records: pd.DataFrame) -> str:
         base_model=facts["base_model"],
         library_name="transformers",
         tags=["hh-rlhf", "codepmp", given.stage.partition("_")[2]],
-        datasets=None if facts["synthetic"] else [facts["source"]],
+        datasets=facts["datasets"],
         model_name=title,
         eval_results=[result(row, facts) for row in own],
     )
@@ -164,12 +165,13 @@ def data_facts(run: Path) -> dict[str, object]:
     synthetic = source == "built-in"
     name, _, commit = source.partition("@")
     commit = commit or hub.PINNED.get(name, "none: a folder")
-    known = synthetic or name in hub.PINNED or "@" in source
+    folder = not synthetic and hub.located(source)[0] != name
     packages = ("torch", "transformers", "trl")
     return {
         **setting,
         "synthetic": synthetic,
-        "source": name if known else "Anthropic/hh-rlhf",
+        "source": "a folder in the layout of Anthropic/hh-rlhf" if folder else name,
+        "datasets": None if synthetic or folder else [name],
         "commit": "none: generated" if synthetic else commit,
         "start": start,
         "base_model": name_on_hub(start),
@@ -225,7 +227,7 @@ def pairs_card(run: Path) -> str:
     """The card of the code pairs."""
     given = read_manifest(run, "02_code_pairs")["parameters"]
     names = {
-        each: given[f"{each}_model"] or "a small model trained in the run"
+        each: hub.plain_name(given[f"{each}_model"]) or "a small model trained here"
         for each in ("strong", "weak")
     }
     count = len(pd.read_parquet(run / "02_code_pairs" / "pairs.parquet"))

@@ -88,3 +88,8 @@ def test_without_an_account_nothing_is_tried(run: Path) -> None:
         done = prefbook("push", "--run", NAME, *arguments)
         assert done.returncode == 2 and says in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_run_that_is_not_finished_has_no_cards() -> None:
+    done = prefbook("push", "--run", "no-such-run", "--dry-run")
+    assert done.returncode == 2 and "09_compare is not done" in done.stderr
