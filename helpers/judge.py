@@ -45,19 +45,18 @@ class Judge(Protocol):
 
 
 def median_thresholds(judge: Judge, pairs: pd.DataFrame) -> Thresholds:
-    """Thresholds by one rule: a reply passes if it beats the median rejected reply.
+    """Thresholds by one rule: a reply passes if it is as good as the median chosen one.
 
-    pairs: columns subset, prompt, rejected. Half of the rejected replies of a subset
-    pass, whatever the judge's scale. Raises ValueError if a subset has no pair.
+    pairs: columns subset, prompt, chosen. About half of the chosen replies of a subset
+    pass, whatever the judge's scale; by the rejected ones, small models on synthetic
+    data passed always. Raises ValueError if a subset has no pair.
     """
     medians = {}
     for subset in Thresholds._fields:
         part = pairs[pairs["subset"] == subset]
         if part.empty:
-            raise ValueError(
-                f"no {subset} pair: its rejected replies set the threshold"
-            )
-        scores = judge.score(part["prompt"].tolist(), part["rejected"].tolist())
+            raise ValueError(f"no {subset} pair: its chosen replies set the threshold")
+        scores = judge.score(part["prompt"].tolist(), part["chosen"].tolist())
         medians[subset] = float(np.median(scores))
     return Thresholds(**medians)
 

@@ -151,7 +151,7 @@ def read_by(
 
 
 def limits_of(run: Path, judge: Judge) -> Thresholds:
-    """The judge's own thresholds, or the median rejected test reply's scores."""
+    """The judge's own thresholds, or the scores of the median chosen test reply."""
     return judge.thresholds or median_thresholds(judge, read_pairs(run, "test"))
 
 

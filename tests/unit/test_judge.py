@@ -144,10 +144,10 @@ class Length:
         return np.array([len(reply) for reply in replies], float)
 
 
-def test_thresholds_are_the_medians_of_rejected_replies() -> None:
+def test_thresholds_are_the_medians_of_chosen_replies() -> None:
     pairs = pd.DataFrame(
         [("harmless", "a"), ("harmless", "aaa"), ("helpful", "aaaaa")],
-        columns=["subset", "rejected"],
+        columns=["subset", "chosen"],
     ).assign(prompt="")
     assert median_thresholds(Length(), pairs) == Thresholds(harmless=2, helpful=5)
     with pytest.raises(ValueError, match="no helpful pair"):
