@@ -99,7 +99,7 @@ def setting(run: Path) -> dict[str, object]:
     """What every number of the run has to be read with: data, models, seeds, judge."""
     source = read_manifest(run, "00_data")["parameters"]["data_source"]
     synthetic = source == "built-in"
-    start = read_manifest(run, "01_base_model")["parameters"]["pretrained"]
+    start = read_manifest(run, "01_base_model")["parameters"].get("pretrained", "")
     origin = f"fine-tuned here from {plain_name(start)}"
     return {
         "source": "synthetic (built-in)" if synthetic else "real HH-RLHF",

@@ -160,7 +160,7 @@ def data_facts(run: Path) -> dict[str, object]:
     """What a card says of the run: data, models, versions; never a place on a disk."""
     setting = answers.setting(run)
     source = read_manifest(run, "00_data")["parameters"]["data_source"]
-    start = read_manifest(run, "01_base_model")["parameters"]["pretrained"]
+    start = read_manifest(run, "01_base_model")["parameters"].get("pretrained", "")
     last = read_manifest(run, "09_compare")
     synthetic = source == "built-in"
     name, _, commit = source.partition("@")
