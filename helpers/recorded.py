@@ -11,6 +11,7 @@ import json
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,7 +87,11 @@ def record_run(run: Path, out: Path, project: Project = PROJECT) -> None:
 
     Raises RunError if the run has no finished 09.
     """
-    last = read_manifest(run, "09_compare", project)
+    manifests = {
+        stage: read_manifest(run, stage, project)
+        for stage in (*project.stages["09_compare"], "09_compare")
+    }
+    last = manifests["09_compare"]
     aside = out.with_name(f".{out.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     for kind in ("tables", "figures"):
@@ -96,14 +101,10 @@ def record_run(run: Path, out: Path, project: Project = PROJECT) -> None:
         "name": out.name,
         "kind": kind_of(run),
         "data": data_of(run, project),
-        "parameters": changed_parameters(run, project),
+        "parameters": changed_parameters(manifests, project),
         "date": last["started"][:10],
-        "seconds": round(
-            sum(
-                read_manifest(run, stage, project)["seconds"]
-                for stage in project.stages
-            )
-        ),
+        "seconds": round(sum(each["seconds"] for each in manifests.values())),
+        "commits": commits_of(manifests),
         **{name: last[name] for name in KEPT if name in last},
     }
     write_json(about, aside / "about.json")
@@ -132,13 +133,26 @@ def data_of(run: Path, project: Project = PROJECT) -> str:
     return f"{source}; pairs: {listed}"
 
 
-def changed_parameters(run: Path, project: Project = PROJECT) -> dict[str, dict]:
+def commits_of(manifests: Mapping[str, dict]) -> str:
+    """Which commit of the sources made which stages: a stage may be kept from before."""
+    stages: dict[str, list[str]] = {}
+    for stage, manifest in manifests.items():
+        commit = manifest.get("commit", "no repository")[:12]
+        stages.setdefault(commit, []).append(stage.partition("_")[0])
+    if len(stages) == 1:
+        return next(iter(stages))
+    return "; ".join(f"{each} for {', '.join(made)}" for each, made in stages.items())
+
+
+def changed_parameters(
+    manifests: Mapping[str, dict], project: Project = PROJECT
+) -> dict[str, dict]:
     """Per stage, the parameters that differ from the defaults of the sources today."""
-    passed = ("run_dir", "workers", "data_source")
+    passed = ("run_dir", "workers", "processes", "report_to", "data_source")
     found = {}
-    for stage in project.stages:
+    for stage, manifest in manifests.items():
         schema = read_schema(project.notebook(stage))
-        used = read_manifest(run, stage, project)["parameters"]
+        used = manifest["parameters"]
         changed = {
             name: used[name]
             for name, each in schema.items()
@@ -172,7 +186,7 @@ def run_section(folder: Path) -> str:
         "differs from the defaults by": ", ".join(changed) or "nothing",
         "machine": f"{about['cpu_count']} cores, device {about['device']}",
         "time": f"{about['seconds'] / 60:.0f} minutes, {about['date']}",
-        "commit": about.get("commit", "no repository"),
+        "commit": about["commits"],
     }
     table = pd.DataFrame(facts.items(), columns=["what", "value"])
     tables = sorted((folder / "tables").glob("*.md"))

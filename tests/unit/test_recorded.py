@@ -26,7 +26,8 @@ def run(tmp_path):
             "seconds": 60.0,
             "started": "2026-01-02T03:04",
         }
-        about |= {"cpu_count": 2, "device": "cpu", "commit": "abc"}
+        about |= {"cpu_count": 2, "device": "cpu"}
+        about |= {"commit": "def" if stage == "09_compare" else "abc"}
         (folder / stage).mkdir(parents=True)
         (folder / stage / "manifest.json").write_text(json.dumps(about))
     for kind, name, text in (
@@ -57,7 +58,8 @@ def test_a_run_is_kept_with_what_it_changed_and_without_its_texts(
     recorded.record_run(run, out)  # again: replaced
     about = json.loads((out / "about.json").read_text())
     assert about["parameters"] == {"06_dpo": {"beta": 0.7}}
-    assert about["seconds"] == 60 * len(STAGES)
+    assert about["seconds"] == 60 * (len(STAGES) - 1)  # 10 is not a part of it
+    assert about["commits"] == "abc for 00, 01, 02, 03, 04, 05, 06, 07, 08; def for 09"
     assert about["data"].startswith(
         "a folder in the layout of Anthropic/hh-rlhf; pairs"
     )
