@@ -30,6 +30,38 @@ def accuracies(run: Path) -> pd.DataFrame:
     return table.pivot(index=["name", "pairs"], columns="subset", values="interval")
 
 
+def against_words(run: Path) -> str:
+    """Reward models with all pairs minus the bag of words, and why, on harmless pairs."""
+    rewards = read_records(run / "04_reward_model" / "records.parquet")
+    rules = read_records(run / "00_data" / "records.parquet")
+    rewards, words = (
+        each[each["method"] == method]
+        for each, method in ((rewards, "rm"), (rules, "bag of words"))
+    )
+    largest = rewards[rewards["pairs"] == rewards["pairs"].max()]
+    both = compare.rightness(pd.concat([largest, words]))
+    both = both.assign(name=both["init"].where(both["init"] != "", "words"))
+    contrasts = [("base", "words"), ("codepmp", "words")]
+    table = compare.difference_table(both, contrasts).query("subset == 'harmless'")
+    found = [
+        f"{row.name.split(' ')[0]} start {report.cell(row.interval)}"
+        for row in table.itertuples(index=False)
+    ]
+    said = f"Reward model minus bag of words, harmless pairs: {'; '.join(found)}."
+    if (table["low"] > 0).all():
+        return said
+    curve = compare.accuracy_table(rewards.query("init == 'base'"), by=["pairs"])
+    curve = curve[curve["subset"] == "harmless"].sort_values("pairs")
+    steps = ", ".join(
+        f"{row.estimate:.3f} with {row.pairs:,}" for row in curve.itertuples()
+    )
+    return (
+        f"{said} So it is not shown to have learned more than words. More pairs of this "
+        f"kind hardly help: accuracy is {steps} pairs. The model is small and has read "
+        "nothing but these dialogues and some code."
+    )
+
+
 def gains(run: Path) -> str:
     """What CodePMP changes at each number of pairs, and what it is worth in labels."""
     rewards = read_records(run / "04_reward_model" / "records.parquet")
@@ -51,7 +83,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Where to record.")] = None,
 ) -> None:
     """Print the table; with --out, keep it for the book."""
-    table, words = accuracies(run), gains(run)
+    table, words = accuracies(run), f"{gains(run)} {against_words(run)}"
     print(table.to_string(), words, sep="\n")
     if out is not None:
         about = read_manifest(run.resolve(), "01_base_model")
