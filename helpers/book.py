@@ -20,6 +20,7 @@ from helpers.costs import costs_page
 from helpers.params import read_schema
 from helpers.project import ROOT, STAGES, read_manifest
 from helpers.recorded import real_page
+from helpers.side_by_side import recorded_answer
 
 KEYS = """
 The key of a stage is a digest of its notebook's code, of the code of `helpers` that it
@@ -90,6 +91,7 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         "reproducibility": reproducibility_page(manifests),
         "real": real_page(run, root),
         "claims": claims_page(run, root),
+        "recorded_answer": recorded_answer(root),
     }
     for name, text in pages.items():
         (tree / "book" / f"{name}.md").write_text(text, encoding="utf-8")

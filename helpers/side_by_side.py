@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from helpers import answers
+from helpers import answers, compare
 from helpers.records import read_records
-from helpers.report import cell
+from helpers.report import cell, number
 from helpers.stats import Interval
 
 KEPT = ("09_compare", "08_evaluate")  # stages whose intervals are compared
@@ -41,15 +41,15 @@ def numbers(run: Path) -> pd.DataFrame:
     return table[["stage", "metric", "name", "subset", "value"]]
 
 
-def interval_of(
+def find_interval(
     table: pd.DataFrame,
     *,
     metric: str,
     name: str,
     subset: str = "both",
     stage: str = "09_compare",
-) -> str:
-    """One interval of `numbers` as a table shows it; a dash if it is not there."""
+) -> Interval | None:
+    """One interval of `numbers`; None if it is not there."""
     own = table[
         (table["stage"] == stage)
         & (table["name"] == name)
@@ -57,8 +57,8 @@ def interval_of(
     ].set_index("metric")["value"]
     ends = [f"{metric}{end}" for end in ("", "_low", "_high")]
     if not set(ends) <= set(own.index):
-        return "–"
-    return cell(Interval(*(float(own[each]) for each in ends)))
+        return None
+    return Interval(*(float(own[each]) for each in ends))
 
 
 def side_by_side(run: Path, root: Path) -> list[str]:
@@ -67,14 +67,74 @@ def side_by_side(run: Path, root: Path) -> list[str]:
     setting = answers.setting(run)
     kind = "synthetic" if "synthetic" in setting["source"] else "real pairs"
     columns = {f"this run: {kind}, {setting['seeds']} seeds": numbers(run)}
-    for folder in sorted((root / "book" / "recorded" / "runs").glob("*")):
-        about = json.loads((folder / "about.json").read_text("utf-8"))
-        columns[f"`{folder.name}`: {about['kind']}"] = pd.read_csv(folder / NUMBERS)
+    for name, kind, table in recorded_numbers(root):
+        columns[f"`{name}`: {kind}"] = table
     rows = []
     for each in quantities:
         source = f" {{cite}}`{each['source']}`" if "source" in each else ""
         row = {"quantity": each["quantity"], "reported": each["reported"] + source}
         for title, table in columns.items():
-            row[title] = interval_of(table, **each["record"])
+            found = find_interval(table, **each["record"])
+            row[title] = "–" if found is None else cell(found)
         rows.append(row)
     return [TEXT, pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)]
+
+
+def recorded_numbers(root: Path) -> list[tuple[str, str, pd.DataFrame]]:
+    """Name, kind and numbers of every recorded run."""
+    found = []
+    for folder in sorted((root / "book" / "recorded" / "runs").glob("*")):
+        about = json.loads((folder / "about.json").read_text("utf-8"))
+        found.append((folder.name, about["kind"], pd.read_csv(folder / NUMBERS)))
+    return found
+
+
+# what the front page says of a recorded run: words, metric, name, if above, if below
+SAID = (
+    (
+        "CodePMP changes the reward model's accuracy by",
+        "gain",
+        "codepmp − base",
+        "it helps",
+        "it hurts",
+    ),
+    (
+        "SFT+DPO minus SFT is, in judged reward,",
+        "difference",
+        "sft_dpo − sft",
+        "DPO helps",
+        "DPO hurts",
+    ),
+    ("PPO minus SFT is", "difference", "ppo (base) − sft", "PPO helps", "PPO hurts"),
+    (
+        "PPO minus SFT+DPO is",
+        "difference",
+        "ppo (base) − sft_dpo",
+        "PPO is better",
+        "SFT+DPO is better",
+    ),
+    (
+        "the reward model with CodePMP instead changes PPO by",
+        "difference",
+        "ppo (codepmp) − ppo (base)",
+        "it helps",
+        "it hurts",
+    ),
+)
+
+
+def recorded_answer(root: Path) -> str:
+    """The answer of each recorded run in one paragraph, for the front page."""
+    parts = []
+    for name, kind, table in recorded_numbers(root):
+        said = []
+        for words, metric, contrast, *verdicts in SAID:
+            found = find_interval(table, metric=metric, name=contrast)
+            if found is not None:
+                verdict = compare.verdict(found, *verdicts)
+                said.append(f"{words} {number(found)}: {verdict}")
+        parts.append(
+            f"**Recorded run `{name}`** ({kind}): {'; '.join(said)}. More in "
+            "[On real pairs](real).\n"
+        )
+    return "\n".join(parts) or "No run on real pairs is recorded in this copy.\n"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from helpers import compare, recorded
+from helpers import compare, recorded, side_by_side
 from helpers.project import ROOT, STAGES, RunError
 from helpers.records import tidy, write_records
 from helpers.stats import Interval
@@ -90,6 +90,10 @@ def test_numbers_of_three_kinds_stand_in_columns_of_their_own(run, tmp_path) -> 
     header = next(line for line in table.splitlines() if "| reported" in line)
     assert "this run: real pairs, 3 seeds" in header
     assert "`mine`: real HH-RLHF, models trained here from scratch, 3 seeds" in header
+    answer = side_by_side.recorded_answer(tmp_path)
+    assert "**Recorded run `mine`** (real HH-RLHF" in answer
+    assert "accuracy by 0.010 (95% interval -0.020 to 0.040): no difference" in answer
+    assert "PPO minus" not in answer  # the run did not measure it
     row = next(line for line in table.splitlines() if "What CodePMP adds" in line)
     assert row.count("0.010 [-0.020, 0.040]") == 2 and "none on HH-RLHF" in row
     row = next(line for line in table.splitlines() if "PPO minus SFT+DPO" in line)
