@@ -279,7 +279,8 @@ def by_group(table: pd.DataFrame, group: str, label: str) -> Figure:
             )
         axis.axhline(0.5, color="black", lw=1)
         axis.set_xticks(list(places.values()), places, rotation=20, ha="right")
-        axis.set(title=subset, xlabel=label, ylabel="accuracy")
+        axis.set(title=subset, ylabel="accuracy")
+    figure.supxlabel(label, fontsize="medium")
     return legend_below(tidy(figure), axes[0][0], "scorer")
 
 
