@@ -123,6 +123,24 @@ SAID = (
 )
 
 
+def about_judge(table: pd.DataFrame) -> str:
+    """How far the judge of replies of a run can be trusted, in a sentence."""
+    judge = {"metric": "accuracy", "name": "judge (base)"}
+    right = {
+        subset: find_interval(table, **judge, subset=subset)
+        for subset in ("harmless", "helpful")
+    }
+    if None in right.values() or find_interval(
+        table, metric="accuracy", name="truth", subset="helpful"
+    ):
+        return ""  # the truth has judged
+    words = " and ".join(f"{number(each)} of {name}" for name, each in right.items())
+    return (
+        "Its judge of replies is a reward model of the same kind, trained on other pairs "
+        f"and right on {words} ones: gains in its score are no more than that. "
+    )
+
+
 def recorded_answer(root: Path) -> str:
     """The answer of each recorded run in one paragraph, for the front page."""
     parts = []
@@ -134,7 +152,7 @@ def recorded_answer(root: Path) -> str:
                 verdict = compare.verdict(found, *verdicts)
                 said.append(f"{words} {number(found)}: {verdict}")
         parts.append(
-            f"**Recorded run `{name}`** ({kind}): {'; '.join(said)}. More in "
-            "[On real pairs](real).\n"
+            f"**Recorded run `{name}`** ({kind}): {'; '.join(said)}. {about_judge(table)}"
+            "More in [On real pairs](real).\n"
         )
     return "\n".join(parts) or "No run on real pairs is recorded in this copy.\n"
