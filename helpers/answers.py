@@ -7,13 +7,16 @@ is called none.
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from helpers import compare, stats
 from helpers.evaluation import ONLINE, compared, strengths
+from helpers.hh import BUILT_IN
 from helpers.hub import plain_name
+from helpers.metrics import preference_accuracy
 from helpers.project import read_manifest
-from helpers.recipes import RELATIVES
+from helpers.recipes import RELATIVES, data_source
 from helpers.runs import Stage
 from helpers.stats import Interval
 
@@ -97,8 +100,7 @@ for _init, _before in (("base", []), ("codepmp", CODE)):
 
 def setting(run: Path) -> dict[str, object]:
     """What every number of the run has to be read with: data, models, seeds, judge."""
-    source = read_manifest(run, "00_data")["parameters"]["data_source"]
-    synthetic = source == "built-in"
+    synthetic = data_source(run) == BUILT_IN
     start = read_manifest(run, "01_base_model")["parameters"].get("pretrained", "")
     origin = f"fine-tuned here from {plain_name(start)}"
     return {
@@ -114,6 +116,13 @@ def judged(records: pd.DataFrame, judge: str, decoding: str) -> pd.DataFrame:
     return compare.named(records[records["metric"] == f"reward:{judge}:{decoding}"])
 
 
+def against(records: pd.DataFrame, opponent: str) -> dict[str, np.ndarray]:
+    """Every model's per-example values less the opponent's: arrays (seeds, examples)."""
+    arrays = {name: compare.by_seed(part) for name, part in records.groupby("name")}
+    other = arrays.pop(opponent)
+    return {name: stats.paired_difference(own, other) for name, own in arrays.items()}
+
+
 def win_rates(
     scores: pd.DataFrame, lengths: pd.DataFrame, opponent: str
 ) -> pd.DataFrame:
@@ -125,16 +134,10 @@ def win_rates(
     (characters, mean).
     """
     rows = []
-    lengths = lengths.set_index(["name", "subset"]).sort_index()
     for subset, part in scores.groupby("subset", sort=False):
-        arrays = {name: compare.by_seed(group) for name, group in part.groupby("name")}
-        other = arrays.pop(opponent)
-        their_length = compare.by_seed(lengths.loc[(opponent, subset)].reset_index())
-        for name, own in arrays.items():
-            margin = stats.paired_difference(own, other)
-            won = compare.preference_accuracy(margin)
-            own_length = compare.by_seed(lengths.loc[(name, subset)].reset_index())
-            gap = stats.paired_difference(own_length, their_length)
+        gaps = against(lengths[lengths["subset"] == subset], opponent)
+        for name, margin in against(part, opponent).items():
+            won, gap = preference_accuracy(margin), gaps[name]
             fair = stats.mean_interval(stats.length_controlled(won, gap))
             rows.append(
                 {
@@ -154,12 +157,9 @@ def win_rates(
 def rates_over_both(scores: pd.DataFrame, opponent: str) -> pd.DataFrame:
     """Win rates over both subsets together, ties one half: name, and bounds."""
     whole = scores.assign(example=scores["subset"] + scores["example"], subset="both")
-    arrays = {name: compare.by_seed(part) for name, part in whole.groupby("name")}
-    other = arrays.pop(opponent)
     rows = []
-    for name, own in arrays.items():
-        won = compare.preference_accuracy(stats.paired_difference(own, other))
-        rate = stats.mean_interval(won).within(0, 1)
+    for name, margin in against(whole, opponent).items():
+        rate = stats.mean_interval(preference_accuracy(margin)).within(0, 1)
         rows.append({"name": name, **compare.bounds(rate)})
     return pd.DataFrame(rows)
 

@@ -20,14 +20,15 @@ from huggingface_hub import (
     get_token,
 )
 
-from helpers import answers, hub
+from helpers import answers, compare, hub
 from helpers.card_texts import BUILT_IN_LIMIT, LIMITS, MODEL, PAIRS, REAL_LIMIT
 from helpers.evaluation import labels, strengths
+from helpers.hh import BUILT_IN
 from helpers.params import ParameterError
 from helpers.project import RunError, job_folder, read_manifest
+from helpers.recipes import data_source
 from helpers.records import read_records
 from helpers.report import cell
-from helpers.stats import Interval
 
 # what is uploaded of a folder: weights, configuration, tokenizer, per-example numbers
 FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "records.parquet")
@@ -119,7 +120,7 @@ def uploads(run: Path) -> list[Upload]:
 def model_card(run: Path, given: Given, records: pd.DataFrame) -> str:
     """The card of one model, with its metrics for the hub's model index."""
     facts = data_facts(run)
-    own = [row for each in given.results for row in intervals(records, *each)]
+    own = pd.concat([results(records, *each) for each in given.results])
     title = f"{given.title} ({run.name})"
     data = ModelCardData(
         license="other" if facts["start"] else "mit",
@@ -129,16 +130,9 @@ def model_card(run: Path, given: Given, records: pd.DataFrame) -> str:
         tags=["hh-rlhf", "codepmp", given.stage.partition("_")[2]],
         datasets=facts["datasets"],
         model_name=title,
-        eval_results=[result(row, facts) for row in own],
+        eval_results=[evaluation(row, facts) for row in own.itertuples()],
     )
-    shown = [
-        {
-            "metric": row["metric"],
-            "subset": row["subset"],
-            "value": cell(Interval(row["value"], row["low"], row["high"])),
-        }
-        for row in own
-    ]
+    shown = own[["metric", "subset"]].assign(value=own["interval"].map(cell))
     limit = BUILT_IN_LIMIT if facts["synthetic"] else REAL_LIMIT
     text = MODEL.format(
         metadata=data.to_yaml(),
@@ -146,7 +140,7 @@ def model_card(run: Path, given: Given, records: pd.DataFrame) -> str:
         what=given.what,
         run=run.name,
         seed=SEED,
-        measured=pd.DataFrame(shown).to_markdown(index=False),
+        measured=shown.to_markdown(index=False),
         limits=LIMITS.format(seed=SEED, data_limit=limit),
         **{name: facts[name] for name in FACTS},
     )
@@ -159,10 +153,10 @@ FACTS = ("source", "commit", "models", "judge", "versions", "code", "seeds")
 def data_facts(run: Path) -> dict[str, object]:
     """What a card says of the run: data, models, versions; never a place on a disk."""
     setting = answers.setting(run)
-    source = read_manifest(run, "00_data")["parameters"]["data_source"]
+    source = data_source(run)
     start = read_manifest(run, "01_base_model")["parameters"].get("pretrained", "")
     last = read_manifest(run, "09_compare")
-    synthetic = source == "built-in"
+    synthetic = source == BUILT_IN
     name, _, commit = source.partition("@")
     commit = commit or hub.PINNED.get(name, "none: a folder")
     folder = not synthetic and hub.located(source)[0] != name
@@ -186,38 +180,31 @@ def name_on_hub(source: str) -> str | None:
     return None if not name or Path(name).is_dir() else name
 
 
-def intervals(records: pd.DataFrame, metric: str, name: str) -> list[dict]:
-    """A result of 09 by subset: metric, subset, value, low, high."""
-    own = records[records["method"] == name]
-    wide = own.pivot_table(
-        index="subset", columns="metric", values="value", sort=False
-    ).reindex(columns=[metric, f"{metric}_low", f"{metric}_high"])
-    label = {"accuracy": "accuracy on held-out pairs"}.get(
-        metric, f"judged reward, {name}"
-    )
-    return [
-        {"metric": label, "subset": subset, "value": value, "low": low, "high": high}
-        for subset, value, low, high in wide.dropna().itertuples()
-    ]
+def results(records: pd.DataFrame, metric: str, name: str) -> pd.DataFrame:
+    """A result of 09 by subset, with its metric in words: as `compare.from_records`."""
+    found = compare.from_records(records[records["method"] == name], metric)
+    right = metric == "accuracy"
+    words = "accuracy on held-out pairs" if right else f"judged reward, {name}"
+    return found.assign(metric=words)
 
 
-def result(row: dict, facts: dict) -> EvalResult:
+def evaluation(row, facts: dict) -> EvalResult:
     """One line of the hub's model index, with its interval."""
     name = "synthetic (built-in)" if facts["synthetic"] else "HH-RLHF"
     return EvalResult(
         task_type="text-generation",
         dataset_type=str(facts["source"]),
-        dataset_name=f"{name}, {row['subset']}",
-        dataset_config=row["subset"],
+        dataset_name=f"{name}, {row.subset}",
+        dataset_config=row.subset,
         dataset_revision=str(facts["commit"]),
         dataset_split="test",
-        metric_type="accuracy" if "accuracy" in row["metric"] else "reward",
-        metric_name=row["metric"],
-        metric_value=round(row["value"], 4),
+        metric_type="accuracy" if "accuracy" in row.metric else "reward",
+        metric_name=row.metric,
+        metric_value=round(row.estimate, 4),
         metric_args={
             "level": 0.95,
-            "low": round(row["low"], 4),
-            "high": round(row["high"], 4),
+            "low": round(row.low, 4),
+            "high": round(row.high, 4),
             "seeds": facts["seeds"],
         },
     )

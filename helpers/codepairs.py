@@ -17,14 +17,10 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from helpers.hh import DataError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 FUNCTION_COLUMNS = ("id", "path", "line", "name", "code", "docstring")
 PAIR_COLUMNS = ("id", "prompt", "chosen", "rejected")
@@ -259,35 +255,6 @@ def code_documents(functions: pd.DataFrame) -> list[tuple[str, str]]:
         (code_prompt(describe(row)), row["code"])
         for row in functions.to_dict("records")
     ]
-
-
-def chat_prompt(
-    tokenizer: "PreTrainedTokenizerBase", function: Mapping[str, object]
-) -> str:
-    """What an instruction-tuned coder is asked for a row of `harvest`, in its own format.
-
-    Raises ValueError if its tokenizer has no chat template.
-    """
-    if tokenizer.chat_template is None:
-        raise ValueError(f"{tokenizer.name_or_path}: a writer needs a chat template")
-    asked = (
-        "Write one Python function, without a docstring, comments or explanations, "
-        f"that fits this description:\n{describe(function)}"
-    )
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
-    )
-    start = tokenizer.bos_token
-    adds_start = start and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
-    return (
-        text.removeprefix(start) if adds_start else text
-    )  # it would stand there twice
-
-
-def code_of(reply: str) -> str:
-    """The code in a chat reply: its first fenced block, or all of it."""
-    fenced = re.search(r"```(?:[Pp]ython|py)?[ \t]*\n(.*?)(?:```|\Z)", reply, re.DOTALL)
-    return (fenced[1] if fenced else reply).strip("\n").rstrip()
 
 
 # --- pairs ----------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from helpers.files import write_text
+
 KEPT = ("torch", "numpy", "pandas")  # Colab's own are never replaced
 DRIVE = Path("/content/drive/MyDrive")  # where Drive is, once mounted
 
@@ -59,9 +61,7 @@ def write_cells(config: dict, notebooks: Sequence[Path]) -> int:
         if cell["source"] != lines:
             cell["source"] = lines
             text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-            aside = path.with_name(f".{path.name}.part")
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(path)
+            write_text(text, path)
             changed += 1
     return changed
 
@@ -75,9 +75,7 @@ def write_link(config: dict, readme: Path) -> bool:
     link = f"{start}{place}/blob/{repository['branch']}/notebooks/"
     changed = re.sub(rf"{re.escape(start)}\S+?/notebooks/", link, text)
     if changed != text:
-        aside = readme.with_name(f".{readme.name}.part")
-        aside.write_text(changed, encoding="utf-8")
-        aside.replace(readme)
+        write_text(changed, readme)
     return changed != text
 
 

@@ -158,12 +158,14 @@ def verdict(interval: stats.Interval, better: str, worse: str) -> str:
     return "no difference that this run can see"
 
 
+ENDS = {"": "estimate", "_low": "low", "_high": "high"}  # of a metric's name -> column
+
+
 def as_records(table: pd.DataFrame, metric: str) -> list[dict]:
     """A table of estimates as records: metric, metric_low and metric_high by name.
 
     A table without subsets is of both.
     """
-    bounds = {"": "estimate", "_low": "low", "_high": "high"}
     return [
         {
             "method": row["name"],
@@ -172,8 +174,40 @@ def as_records(table: pd.DataFrame, metric: str) -> list[dict]:
             "value": row[column],
         }
         for row in table.to_dict("records")
-        for end, column in bounds.items()
+        for end, column in ENDS.items()
     ]
+
+
+def from_records(
+    records: pd.DataFrame, metric: str, by: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The estimates of a metric that `as_records` wrote, which it is the inverse of.
+
+    by: further columns that tell estimates apart. Columns: `by`, name, subset, and
+    bounds; numbers without an interval are left out. Raises ValueError if an estimate
+    stands there twice.
+    """
+    keys = [*by, "method", "subset"]
+    ends = [metric + end for end in ENDS]
+    part = records[records["metric"].isin(ends)]
+    wide = part.pivot(index=keys, columns="metric", values="value")
+    order = pd.MultiIndex.from_frame(part[keys].drop_duplicates())
+    wide = wide.reindex(index=order, columns=ends).dropna()
+    rows = [
+        {**dict(zip(keys, key)), **bounds(stats.Interval(*values))}
+        for key, values in zip(wide.index, wide.itertuples(index=False))
+    ]
+    table = pd.DataFrame(rows, columns=[*keys, *BOUNDS])
+    return table.rename(columns={"method": "name"})
+
+
+def find_interval(
+    records: pd.DataFrame, metric: str, name: str, subset: str = "both"
+) -> stats.Interval | None:
+    """One interval that `as_records` wrote; None if it is not there."""
+    own = records[(records["method"] == name) & (records["subset"] == subset)]
+    found = from_records(own, metric)["interval"]
+    return None if found.empty else found.iloc[0]
 
 
 def late_mean(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from helpers import compare, metrics, models
 from helpers.generate import generate
+from helpers.hh import BUILT_IN
 from helpers.jobs import finished_jobs
 from helpers.judge import Judge, PairTextJudge, RewardModelJudge, TrueReward
 from helpers.project import job_folder, read_manifest
@@ -19,6 +20,7 @@ from helpers.recipes import (
     OFFLINE,
     base_folder,
     both_sides,
+    data_source,
     draw,
     read_pairs,
 )
@@ -113,8 +115,7 @@ def proxies(run: Path, seed: int) -> dict[str, Judge]:
 @cache  # by every worker: once
 def judges(run: Path, further: str = "") -> list[Judge]:
     """Who scores replies: the truth where it is known, the held-out RM, one more."""
-    source = read_manifest(run, "00_data")["parameters"]["data_source"]
-    found: list[Judge] = [TrueReward()] if source == "built-in" else []
+    found: list[Judge] = [TrueReward()] if data_source(run) == BUILT_IN else []
     held_out = job_folder(run, "04_reward_model", method="judge", init="base", seed=0)
     length = read_manifest(run, "04_reward_model")["parameters"]["max_length"]
     found.append(RewardModelJudge(held_out, max_length=length))

@@ -23,6 +23,7 @@ from helpers.drawing import (
     legend_below,
     tidy,
 )
+from helpers.files import whole
 
 
 def style() -> None:
@@ -31,12 +32,12 @@ def style() -> None:
 
 
 def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write a figure as PNG under `folder/figures`, aside first, then renamed."""
+    """Write a figure as PNG under `folder/figures`; it appears whole or not at all."""
     path = folder / "figures" / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part.png")
-    figure.savefig(aside, bbox_inches="tight")
-    return aside.replace(path)
+    with whole(path) as aside:
+        figure.savefig(aside, bbox_inches="tight")
+    return path
 
 
 def training_curves(

@@ -19,6 +19,7 @@ import pandas as pd
 
 from helpers import embedded, hub
 from helpers.dialogues import FAULTS, compare, opening, spaced, turns
+from helpers.project import ROOT
 
 BUILT_IN = "built-in"
 TEST_PAIRS = 1200  # generated at most for test: intervals of +-3 points on one accuracy
@@ -31,9 +32,8 @@ NOT_DRAWN = "not drawn (max_pairs)"
 TRAIN_REASONS = (SHARED, NOT_DRAWN)
 REASONS = (*FAULTS, DUPLICATE)
 
-_ROOT = Path(__file__).resolve().parent.parent
 _HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@\w+)?")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@\w+)?")
 _EXPECTED = 'expected one object {"chosen": "...", "rejected": "..."} per line'
 
 
@@ -130,7 +130,7 @@ def source_rows(
         n = (n + (subset == "helpful")) // 2  # an odd pair goes to helpful
         rows = embedded.transcripts(subset, split, n, seed)
         return [(row["chosen"], row["rejected"]) for row in rows]
-    folder = _ROOT / source  # an absolute path stays as it is
+    folder = ROOT / source  # an absolute path stays as it is
     if folder.is_dir():
         return _folder_rows(folder, subset, split)
     if _HUB_NAME.fullmatch(source):

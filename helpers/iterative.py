@@ -18,7 +18,7 @@ from helpers.metrics import sequence_kl
 from helpers.online_config import Online, Payment
 from helpers.rollouts import prompt_rows, seeded
 from helpers.scoring import Encoded, encode_sampled, token_scores
-from helpers.training import LORA, PAIR_IDS, Fit, fit_dpo
+from helpers.training import PAIR_IDS, Fit, fit_dpo
 
 
 def fit_iterative(
@@ -62,8 +62,7 @@ def fit_iterative(
         log.append(health(policy, start, replies, encoded) | {"trained": trained})
         if len(pairs):
             beta = settings.kl_coef
-            adapter = LORA if settings.adapters else None
-            given = {"reference": start, "adapter": adapter}
+            given = {"reference": start, "adapters": settings.adapters}
             fit_dpo(policy, tokenizer, pairs, fit, out, beta, **given)
     return log
 

@@ -21,8 +21,9 @@ import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from helpers.files import write_json
 from helpers.launched import launch
-from helpers.progress import Line, Progress, quiet, write_json
+from helpers.progress import Line, Progress, quiet
 from helpers.provenance import watched_memory
 from helpers.records import COLUMNS, read_records, tidy, write_records
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-from helpers.progress import quiet, write_json
+from helpers.files import write_json
+from helpers.progress import quiet
 
 SOURCES = Path(__file__).resolve().parent.parent  # where other processes find helpers
 JobFunction = Callable[..., list[dict]]

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
@@ -28,7 +27,7 @@ from helpers.ppo_config import PPOConfig
 from helpers.project import job_folder
 from helpers.recipes import read_pairs
 from helpers.runs import Stage
-from helpers.training import LORA, log_of, quiet_arguments
+from helpers.training import adapter, log_of, quiet_arguments
 
 # --- one fit for each kind of method -------------------------------------------------
 
@@ -66,7 +65,7 @@ def fit_ppo(
         prompts,
         tokenizer,
         value_model=critic,
-        peft_config=adapter(settings),
+        peft_config=adapter(settings.adapters),
     )
     log = [entry for entry in log_of(trainer, "PPO") if "rollout" in entry]
     if settings.adapters:
@@ -115,7 +114,7 @@ def fit_grouped(
         args=arguments,
         train_dataset=Dataset.from_dict({"prompt": cut}),
         processing_class=tokenizer,
-        peft_config=adapter(settings),
+        peft_config=adapter(settings.adapters),
     )
     log = [entry for entry in log_of(fitted, method.upper()) if "num_tokens" in entry]
     if settings.adapters:
@@ -138,11 +137,6 @@ def in_our_words(entry: dict, tokens: float) -> dict:
         "ended": 1 - entry["completions/clipped_ratio"],
         "tokens": tokens,
     }
-
-
-def adapter(settings: Online) -> LoraConfig | None:
-    """PEFT's configuration, if adapters are trained."""
-    return LoraConfig(**LORA) if settings.adapters else None
 
 
 def common(settings: Online, out: Path) -> dict:

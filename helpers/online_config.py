@@ -31,7 +31,7 @@ class Online:
     ref_ema: float = 0.0  # PPO only
     rounds: int = 4  # of iterative DPO, over all episodes
     dpo_learning_rate: float = 1e-4  # of iterative DPO
-    adapters: bool = False  # `training.LORA` is trained in place of all weights
+    adapters: bool = False  # `training.adapter` is trained in place of all weights
     seed: int = 0
 
 

@@ -23,8 +23,8 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
 from helpers.digests import digest
+from helpers.files import write_json
 from helpers.params import read_schema
-from helpers.progress import write_json
 from helpers.project import Project, RunError, manifest_file, read_manifest
 from helpers.runs import UNKEYED, key_parts
 from helpers.settings import Values

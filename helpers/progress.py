@@ -3,7 +3,6 @@
 In a notebook the line is replaced, not repeated; a file beside it tells the command.
 """
 
-import json
 import os
 import sys
 import time
@@ -11,18 +10,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.files import write_json
+
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 # the environment variable that tells trainings where else to log, here and in workers
 REPORT_TO = "PREFBOOK_REPORT_TO"
-
-
-def write_json(content: object, path: Path) -> None:
-    """Write JSON; the file appears whole or not at all."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(json.dumps(content, indent=1, default=str) + "\n", "utf-8")
-    os.replace(aside, path)
 
 
 class Line:

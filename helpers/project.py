@@ -49,6 +49,7 @@ class Project:
     root: Path = ROOT
     stages: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: STAGES)
     package: Path = ROOT / "helpers"
+    answer: str = "09_compare"  # the stage whose records are what a run has found
 
     def notebook(self, stage: str) -> Path:
         """The source notebook of a stage."""

@@ -16,9 +16,8 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers import codepairs, models, reference, training
-from helpers.generate import generate
 from helpers.judge import reward_scores
-from helpers.project import job_folder
+from helpers.project import job_folder, read_manifest
 from helpers.records import example_rows
 from helpers.training import Fit
 
@@ -53,6 +52,11 @@ def read_pairs(run: Path, *splits: str) -> pd.DataFrame:
     """The pairs of 00_data in the given splits, in their stored order."""
     pairs = pd.read_parquet(run / "00_data" / "pairs.parquet")
     return pairs[pairs["split"].isin(splits)].reset_index(drop=True)
+
+
+def data_source(run: Path) -> str:
+    """What the pairs of a run were read from, as it was given to 00_data."""
+    return read_manifest(run, "00_data")["parameters"]["data_source"]
 
 
 def read_code(run: Path, name: str) -> pd.DataFrame:
@@ -118,71 +122,6 @@ def pretrained_model(out: Path, *, source: str, seed: int) -> list[dict]:
     """A base model that is not trained here: a folder's or the hub's, as it comes."""
     tokenizer, model = models.load_tokenizer(source), models.load_policy(source)
     models.save(model, tokenizer, out)
-    return [{"metric": "parameters", "value": models.size(model)}]
-
-
-def code_model(
-    out: Path,
-    *,
-    run: Path,
-    method: str,
-    shapes: dict[str, dict],
-    fits: dict[str, Fit],
-    seed: int,
-    max_new_tokens: int,
-    temperature: float,
-) -> list[dict]:
-    """The strong or the weak coder: trained on code, then asked for every description."""
-    functions = read_code(run, "functions")
-    start = base_folder(run)
-    tokenizer = models.load_tokenizer(start)
-    if shapes[method]:
-        model = models.build_opt(tokenizer, seed=seed, **shapes[method])
-    else:  # no shape of its own: goes on from the base model
-        model = models.load_policy(start)
-    prompts, replies = map(list, zip(*codepairs.code_documents(functions)))
-    rows = fit_replies(model, tokenizer, prompts, replies, fits[method], out)
-    answers = generate(
-        model.eval(),
-        tokenizer,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        seed=seed,
-        max_prompt_tokens=fits[method].max_length - max_new_tokens,
-    )
-    texts = pd.DataFrame({"id": functions["id"], "reply": [a.text for a in answers]})
-    texts.to_parquet(out / "replies.parquet")
-    return [*rows, {"metric": "parameters", "value": models.size(model)}]
-
-
-def pretrained_coder(
-    out: Path,
-    *,
-    run: Path,
-    method: str,
-    sources: dict[str, str],
-    seed: int,
-    max_new_tokens: int,
-    max_length: int,
-    temperature: float,
-) -> list[dict]:
-    """An instruction-tuned coder, not trained here, asked for every description."""
-    source, functions = sources[method], read_code(run, "functions")
-    model = models.load_policy(source, models.reading_dtype())
-    tokenizer = models.load_tokenizer(source)
-    answers = generate(
-        model,
-        tokenizer,
-        [codepairs.chat_prompt(tokenizer, row) for row in functions.to_dict("records")],
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        seed=seed,
-        max_prompt_tokens=max_length,
-    )
-    texts = [codepairs.code_of(answer.text) for answer in answers]
-    frame = pd.DataFrame({"id": functions["id"], "reply": texts})
-    frame.to_parquet(out / "replies.parquet")
     return [{"metric": "parameters", "value": models.size(model)}]
 
 
@@ -295,7 +234,7 @@ def dpo(
         dataset = CONTROLS[method](dataset, seed)
     settings["loss"] = "ipo" if method == "ipo" else "sigmoid"
     if method in ADAPTERS:
-        fit, settings["adapter"] = adapted, training.LORA
+        fit, settings["adapters"] = adapted, True
     log = training.fit_dpo(policy, tokenizer, dataset, fit, out, **settings)
     models.save(policy, tokenizer, out)
     return together(log, rows)

@@ -18,13 +18,13 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.answers import setting
+from helpers.files import whole, write_json
 from helpers.params import read_schema
-from helpers.progress import write_json
 from helpers.project import PROJECT, ROOT, Project, read_manifest
 from helpers.provenance import provenance
 from helpers.side_by_side import NUMBERS, numbers, side_by_side
 
-KEPT = ("commit", "python", "cpu_count", "device", "versions")
+MADE_WITH = ("commit", "python", "cpu_count", "device", "versions")
 
 # --- measurements --------------------------------------------------------------------
 
@@ -35,16 +35,15 @@ def record(table: pd.DataFrame, out: Path, title: str, text: str) -> None:
     The command that is kept is the one of this process.
     """
     out.mkdir(parents=True, exist_ok=True)
-    aside = out / ".table.csv.part"
-    table.to_csv(aside, float_format="%.4g")
-    aside.replace(out / "table.csv")
+    with whole(out / "table.csv") as aside:
+        table.to_csv(aside, float_format="%.4g")
     here = provenance(ROOT)
     about = {
         "title": title,
         "text": text,
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.now(UTC).date().isoformat(),
-        **{name: here[name] for name in KEPT if name in here},
+        **{name: here[name] for name in MADE_WITH if name in here},
     }
     write_json(about, out / "about.json")
 
@@ -105,7 +104,7 @@ def record_run(run: Path, out: Path, project: Project = PROJECT) -> None:
         "date": last["started"][:10],
         "seconds": round(sum(each["seconds"] for each in manifests.values())),
         "commits": commits_of(manifests),
-        **{name: last[name] for name in KEPT if name in last},
+        **{name: last[name] for name in MADE_WITH if name in last},
     }
     write_json(about, aside / "about.json")
     shutil.rmtree(out, ignore_errors=True)

@@ -4,11 +4,12 @@ Long form, one number a row. Aggregated numbers leave `example` empty; per-examp
 scores name their pair there, so that every interval can be computed again.
 """
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
+
+from helpers.files import whole
 
 COLUMNS: dict[str, str] = {
     "stage": "str",
@@ -59,9 +60,8 @@ def example_rows(
 
 def write_records(frame: pd.DataFrame, path: Path) -> None:
     """Write records as Parquet; the file appears whole or not at all."""
-    aside = path.with_name(f".{path.name}.part")
-    tidy(frame).to_parquet(aside)
-    os.replace(aside, path)
+    with whole(path) as aside:
+        tidy(frame).to_parquet(aside)
 
 
 def read_records(path: Path) -> pd.DataFrame:

@@ -5,7 +5,6 @@ a model and a set of pairs can be kept in a folder.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 from trl.trainer.utils import hash_module
 
+from helpers.files import whole
 from helpers.losses import TIS_RANGE, tis_weights
 from helpers.scoring import token_scores
 
@@ -52,9 +52,8 @@ def cached_scores(
     path = folder / f"scores-{scores_key(model, pairs)}.parquet"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}")  # a file is whole or not there
-        pair_scores(model, pairs).to_parquet(aside)
-        aside.replace(path)
+        with whole(path) as aside:
+            pair_scores(model, pairs).to_parquet(aside)
     return pd.read_parquet(path)
 
 

@@ -25,8 +25,9 @@ from helpers.digests import (
     reached_from_cells,
     reached_from_function,
 )
+from helpers.files import write_json
 from helpers.params import ParameterError, read_schema, resolve
-from helpers.progress import REPORT_TO, Line, quiet, write_json
+from helpers.progress import REPORT_TO, Line, quiet
 from helpers.project import (
     PROJECT,
     Project,

@@ -15,7 +15,7 @@ from helpers.records import read_records
 from helpers.report import cell, number
 from helpers.stats import Interval
 
-KEPT = ("09_compare", "08_evaluate")  # stages whose intervals are compared
+COMPARED = ("09_compare", "08_evaluate")  # the stages whose intervals are
 NUMBERS = "numbers.csv"  # of a recorded run: its intervals, without per-example records
 
 TEXT = """
@@ -29,36 +29,22 @@ models: judged reward is in units of the run's own judge.
 
 
 def numbers(run: Path) -> pd.DataFrame:
-    """The intervals of a run's comparison: stage, metric, name, subset, value."""
+    """The intervals of a run's comparison: stage, metric, method, subset, value."""
     found = []
-    for stage in KEPT:
+    for stage in COMPARED:
         records = read_records(run / stage / "records.parquet")
         whole = records[(records["example"] == "") & records["seed"].isna()]
         stems = whole["metric"].str.replace(r"_(low|high)$", "", regex=True)
         bounded = set(stems[whole["metric"].str.endswith("_low")])
         found.append(whole[stems.isin(bounded)])
-    table = pd.concat(found).rename(columns={"method": "name"})
-    return table[["stage", "metric", "name", "subset", "value"]]
+    return pd.concat(found)[["stage", "metric", "method", "subset", "value"]]
 
 
-def find_interval(
-    table: pd.DataFrame,
-    *,
-    metric: str,
-    name: str,
-    subset: str = "both",
-    stage: str = "09_compare",
+def quoted(
+    table: pd.DataFrame, stage: str = "09_compare", **wanted: str
 ) -> Interval | None:
-    """One interval of `numbers`; None if it is not there."""
-    own = table[
-        (table["stage"] == stage)
-        & (table["name"] == name)
-        & (table["subset"] == subset)
-    ].set_index("metric")["value"]
-    ends = [f"{metric}{end}" for end in ("", "_low", "_high")]
-    if not set(ends) <= set(own.index):
-        return None
-    return Interval(*(float(own[each]) for each in ends))
+    """One interval of `numbers`, as `compare.find_interval`."""
+    return compare.find_interval(table[table["stage"] == stage], **wanted)
 
 
 def side_by_side(run: Path, root: Path) -> list[str]:
@@ -74,7 +60,7 @@ def side_by_side(run: Path, root: Path) -> list[str]:
         source = f" {{cite}}`{each['source']}`" if "source" in each else ""
         row = {"quantity": each["quantity"], "reported": each["reported"] + source}
         for title, table in columns.items():
-            found = find_interval(table, **each["record"])
+            found = quoted(table, **each["record"])
             row[title] = "–" if found is None else cell(found)
         rows.append(row)
     return [TEXT, pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)]
@@ -127,10 +113,10 @@ def about_judge(table: pd.DataFrame) -> str:
     """How far the judge of replies of a run can be trusted, in a sentence."""
     judge = {"metric": "accuracy", "name": "judge (base)"}
     right = {
-        subset: find_interval(table, **judge, subset=subset)
+        subset: quoted(table, **judge, subset=subset)
         for subset in ("harmless", "helpful")
     }
-    if None in right.values() or find_interval(
+    if None in right.values() or quoted(
         table, metric="accuracy", name="truth", subset="helpful"
     ):
         return ""  # the truth has judged
@@ -147,7 +133,7 @@ def recorded_answer(root: Path) -> str:
     for name, kind, table in recorded_numbers(root):
         said = []
         for words, metric, contrast, *verdicts in SAID:
-            found = find_interval(table, metric=metric, name=contrast)
+            found = quoted(table, metric=metric, name=contrast)
             if found is not None:
                 verdict = compare.verdict(found, *verdicts)
                 said.append(f"{words} {number(found)}: {verdict}")

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers import compare
+from helpers.files import whole, write_json
 from helpers.params import ParameterError
-from helpers.progress import write_json
 from helpers.project import Project, RunError
 from helpers.records import read_records
 from helpers.settings import Values, all_values
-from helpers.stats import Interval
 
 Say = Callable[[str], None]
 
@@ -217,16 +217,13 @@ def cause(error: Exception) -> str:
 
 
 def collect(project: Project, wanted: Sequence[Point]) -> pd.DataFrame:
-    """The records of the last stage of every finished run, with what varied.
+    """The records of the project's answer in every finished run, with what varied.
 
     Columns: run, one for each parameter that varies, and those of records.
     """
-    last = list(project.stages)[-1]
-    if "09_compare" in project.stages:
-        last = "09_compare"
     found = []
     for point in wanted:
-        file = project.run(point.run) / last / "records.parquet"
+        file = project.run(point.run) / project.answer / "records.parquet"
         if (file.parent / "manifest.json").exists():
             here = {"run": point.run, **point.varied}
             found.append(read_records(file).assign(**here))
@@ -239,9 +236,9 @@ def collect(project: Project, wanted: Sequence[Point]) -> pd.DataFrame:
 
 def write_table(table: pd.DataFrame, folder: Path) -> Path:
     """The sweep's one table of records; it appears whole or not at all."""
-    aside, path = folder / ".records.parquet.part", folder / "records.parquet"
-    table.to_parquet(aside)
-    aside.replace(path)
+    path = folder / "records.parquet"
+    with whole(path) as aside:
+        table.to_parquet(aside)
     return path
 
 
@@ -256,10 +253,7 @@ def across(folder: Path, metric: str, names: Sequence[str]) -> pd.DataFrame:
         raise RunError(f"{folder}: no finished sweep; `prefbook sweep` makes one")
     table = pd.read_parquet(path)
     runs = json.loads((folder / "sweep.json").read_text("utf-8"))
-    index = [*next(iter(runs.values())), "method"]
+    varied = list(next(iter(runs.values())))
     part = table[(table["subset"] == "both") & table["method"].isin(list(names))]
-    wide = part.pivot_table(index=index, columns="metric", values="value", sort=False)
-    wide = wide.reindex(columns=[metric, f"{metric}_low", f"{metric}_high"]).dropna()
-    intervals = [Interval(*row) for row in wide.itertuples(index=False, name=None)]
-    found = pd.DataFrame({"interval": intervals}, index=wide.index)
-    return found.rename_axis([*index[:-1], "name"])
+    found = compare.from_records(part, metric, by=varied)
+    return found.set_index([*varied, "name"])[["interval"]]

@@ -30,15 +30,6 @@ from helpers.trainers import (
     TokenWeightedTrainer,
 )
 
-# what the OPT-350M study (arXiv 2509.09055) trains in DPO; TRL switches dropout off in
-# every model that DPO trains, this one too
-LORA = {
-    "r": 8,
-    "lora_alpha": 16,
-    "target_modules": ["q_proj", "v_proj"],
-    "lora_dropout": 0.05,
-}
-
 
 @dataclass(frozen=True)
 class Fit:
@@ -160,6 +151,17 @@ def quiet_arguments(out: Path, seed: int) -> dict:
     )
 
 
+def adapter(wanted: bool) -> LoraConfig | None:
+    """The adapters that are trained in place of all weights, if they are wanted.
+
+    Those of the OPT-350M study (arXiv 2509.09055). TRL switches dropout off in every
+    model that DPO trains, this one too.
+    """
+    targets = ["q_proj", "v_proj"]
+    lora = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=targets)
+    return lora if wanted else None
+
+
 def batches(fit: Fit, rows: int) -> int:
     """How many batches of the fit's size hold so many rows."""
     return math.ceil(rows / fit.batch_size)
@@ -267,14 +269,14 @@ def fit_dpo(
     loss: str = "sigmoid",
     cache: Path | None = None,
     reference: PreTrainedModel | None = None,
-    adapter: dict | None = None,
+    adapters: bool = False,
 ) -> list[dict]:
     """A loss of the DPO family on pairs; the reference is `policy` as it comes, or given.
 
     loss: a `loss_type` of TRL: `sigmoid` is DPO (Rafailov et al. 2023, eq. 7), `ipo` is
     IPO with tau = beta. Pairs with weights of tokens (`reference`) give TIS-DPO instead
     of DPO. `cache` is a folder for the reference's log-probabilities; None keeps none.
-    `adapter`, of PEFT's LoRA, is trained in place of all weights, and merged at the end.
+    With `adapters` these are trained in place of all weights, and merged at the end.
     """
     weighted = "chosen_weights" in data.column_names
     config = DPOConfig(
@@ -291,10 +293,10 @@ def fit_dpo(
         budget=fit.token_budget,
         cache=cache,
         reference=reference,
-        peft_config=LoraConfig(**adapter) if adapter else None,
+        peft_config=adapter(adapters),
     )
     rows = run(trainer)
-    if adapter:
+    if adapters:
         trainer.model.merge_and_unload()  # in place: `policy` is a plain model again
     return rows
 

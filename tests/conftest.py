@@ -38,7 +38,9 @@ def make_project(tmp_path: Path) -> Callable[..., Project]:
     """Makes a project from stage -> inputs; each stage records its parameter `x`."""
 
     def make(stages: Mapping[str, tuple[str, ...]], **work: str) -> Project:
-        project = Project(tmp_path, dict(stages), tmp_path / "helpers")
+        project = Project(
+            tmp_path, dict(stages), tmp_path / "helpers", answer=list(stages)[-1]
+        )
         for name in stages:
             body = BODY.format(
                 root=str(tmp_path),

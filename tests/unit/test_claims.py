@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from helpers import claims, compare
-from helpers.claims import FAILS, HOLDS, OPEN, UNTESTED, ClaimError
+from helpers import checks, claims, compare
+from helpers.checks import FAILS, HOLDS, OPEN, UNTESTED, Evidence
+from helpers.claims import ClaimError
 from helpers.project import ROOT
 from helpers.records import tidy, write_records
 from helpers.stats import Interval
@@ -15,20 +16,20 @@ EVERY = [each for section in LEDGER.values() for each in section]
 
 
 @pytest.fixture
-def run(tmp_path):
-    """A run whose comparison found one gain, one loss and one null result."""
+def evidence(tmp_path):
+    """Evidence of a run that found one gain, one loss and one null result."""
     found = {"up": (2, 1, 3), "down": (-2, -3, -1), "null": (0.5, -1, 2)}
     tables = [compare.one_row(name, Interval(*each)) for name, each in found.items()]
     rows = compare.as_records(pd.concat(tables), "difference")
     (tmp_path / "09_compare").mkdir()
     frame = tidy(rows).assign(stage="09_compare")
     write_records(frame, tmp_path / "09_compare" / "records.parquet")
-    return tmp_path
+    return Evidence(tmp_path)
 
 
-def status(run, *wanted: dict) -> str:
+def status(evidence, *wanted: dict) -> str:
     common = {"stage": "09_compare", "metric": "difference"}
-    return claims.from_records([{**common, **each} for each in wanted], run).status
+    return claims.from_records([{**common, **each} for each in wanted], evidence).status
 
 
 @pytest.mark.parametrize(
@@ -45,30 +46,34 @@ def status(run, *wanted: dict) -> str:
         ("not run", {"above": 0}, UNTESTED),
     ],
 )
-def test_an_interval_decides_a_claim_only_beyond_its_edge(run, name, side, expected):
-    assert status(run, {"name": name, **side}) == expected
+def test_an_interval_decides_a_claim_only_beyond_its_edge(
+    evidence, name, side, expected
+):
+    assert status(evidence, {"name": name, **side}) == expected
 
 
-def test_a_claim_on_several_differences_holds_if_all_do(run):
+def test_a_claim_on_several_differences_holds_if_all_do(evidence):
     up, null = {"name": "up", "above": 0}, {"name": "null", "above": 0}
     down = {"name": "down", "above": 0}
-    assert status(run, up, up) == HOLDS
-    assert status(run, up, null) == OPEN
-    assert status(run, up, null, down) == FAILS
-    assert status(run, up, {"name": "not run", "above": 0}) == UNTESTED
+    assert status(evidence, up, up) == HOLDS
+    assert status(evidence, up, null) == OPEN
+    assert status(evidence, up, null, down) == FAILS
+    assert status(evidence, up, {"name": "not run", "above": 0}) == UNTESTED
 
 
-def test_evidence_shows_the_interval(run):
+def test_evidence_shows_the_interval(evidence):
     wanted = {"stage": "09_compare", "metric": "difference", "name": "up", "above": 0}
-    assert claims.from_records([wanted], run).evidence == "up: 2.000 [1.000, 3.000]"
+    assert (
+        claims.from_records([wanted], evidence).evidence == "up: 2.000 [1.000, 3.000]"
+    )
 
 
-def test_few_seeds_decide_nothing(run, monkeypatch):
+def test_few_seeds_decide_nothing(evidence, monkeypatch):
     wanted = {"stage": "09_compare", "metric": "difference", "name": "up", "above": 0}
     for seeds, expected in ((1, OPEN), (3, HOLDS)):
         manifest = {"parameters": {"seeds": seeds}}
-        monkeypatch.setattr(claims, "read_manifest", lambda *_, it=manifest: it)
-        assert claims.judge({"records": [wanted]}, run, ROOT).status == expected
+        monkeypatch.setattr(checks, "read_manifest", lambda *_, it=manifest: it)
+        assert claims.judge({"records": [wanted]}, evidence, ROOT).status == expected
 
 
 BASE = {"claim": "c", "source": "report", "how": "h"}
@@ -100,9 +105,9 @@ def test_a_claim_without_one_backing_is_refused(tmp_path, claim, says):
         ({"records": [{"stage": "09_compare", "metric": "m", "name": "n"}]}, "above"),
     ],
 )
-def test_a_status_that_nothing_backs_is_refused(run, backing, says):
+def test_a_status_that_nothing_backs_is_refused(evidence, backing, says):
     with pytest.raises(ClaimError, match=says):
-        claims.judge(BASE | backing, run, ROOT)
+        claims.judge(BASE | backing, evidence, ROOT)
 
 
 def test_every_test_and_check_of_the_ledger_exists():

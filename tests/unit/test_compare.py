@@ -113,3 +113,33 @@ def test_metrics_of_judges_become_a_table() -> None:
     assert table.loc[("sft", "held-out RM"), "greedy"] == 3.0
     rates = records.assign(metric="HmR:truth")
     assert compare.metric_means(rates, across="kind").loc[("sft", "truth"), "HmR"] == 3
+
+
+def test_estimates_come_back_from_their_records():
+    rows = {("b", "both"): (2, 1, 3), ("a", "helpful"): (0.5, -1, 2)}
+    table = pd.DataFrame(
+        {"name": name, "subset": subset, **compare.bounds(Interval(*each))}
+        for (name, subset), each in rows.items()
+    )
+    records = pd.DataFrame(
+        [
+            *compare.as_records(table, "gain"),
+            {"method": "c", "subset": "both", "metric": "gain", "value": 1.0},
+            {"method": "a", "subset": "both", "metric": "other", "value": 1.0},
+        ]
+    )
+    pd.testing.assert_frame_equal(
+        compare.from_records(records, "gain"), table, check_dtype=False
+    )
+    assert compare.find_interval(records, "gain", "b") == Interval(2, 1, 3)
+    assert compare.find_interval(records, "gain", "c") is None  # has no interval
+
+
+def test_an_estimate_that_stands_twice_is_refused():
+    records = pd.DataFrame(compare.as_records(one_estimate(), "gain") * 2)
+    with pytest.raises(ValueError, match="duplicate"):
+        compare.from_records(records, "gain")
+
+
+def one_estimate() -> pd.DataFrame:
+    return compare.one_row("a", Interval(1, 0, 2))

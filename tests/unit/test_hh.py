@@ -197,7 +197,7 @@ def test_a_file_without_a_usable_pair(tmp_path):
 
 def test_a_relative_folder_starts_at_the_project_root(tmp_path, monkeypatch):
     write(tmp_path / "data")
-    monkeypatch.setattr(hh, "_ROOT", tmp_path)
+    monkeypatch.setattr(hh, "ROOT", tmp_path)
     assert len(load(Path("data"))[0]) == 4
 
 
@@ -227,6 +227,13 @@ def test_a_hub_name_that_cannot_be_loaded(monkeypatch):
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     with pytest.raises(hh.DataError, match="some/name: neither .* cannot be reached"):
         load(Path("some/name@abc"))
+
+
+@pytest.mark.parametrize("source", ["../missing", "./missing", "a/b/c", "-a/b"])
+def test_a_path_that_is_not_there_is_no_hub_name(source, monkeypatch):
+    monkeypatch.setattr("datasets.load_dataset", None)  # would be called
+    with pytest.raises(hh.DataError, match="no such folder; expected 'built-in'"):
+        hh.load_pairs(source, **SETTINGS)
 
 
 # --- Drops and splits -----------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from helpers import codepairs, hub, models, training
+from helpers import coders, hub, models, training
 from helpers.generate import encode, generate
 from helpers.params import ParameterError
 from helpers.rules import check_together
@@ -148,7 +148,7 @@ def test_a_reward_model_starts_from_opt_350m(folders, tmp_path) -> None:
 )
 def test_coders_are_asked_in_their_own_format(folders, name, expected) -> None:
     tokenizer = models.load_tokenizer(folders[name])
-    prompt = codepairs.chat_prompt(tokenizer, FUNCTION)
+    prompt = coders.chat_prompt(tokenizer, FUNCTION)
     assert prompt == expected
     starts = [tokenizer.bos_token_id] if tokenizer.bos_token else []
     assert tokenizer(prompt)["input_ids"][:1] == (
@@ -164,7 +164,7 @@ def test_coders_are_asked_in_their_own_format(folders, name, expected) -> None:
 def test_a_writer_without_a_chat_format_is_refused(folders) -> None:
     tokenizer = models.load_tokenizer(folders["opt_350m"])
     with pytest.raises(ValueError, match="needs a chat template"):
-        codepairs.chat_prompt(tokenizer, FUNCTION)
+        coders.chat_prompt(tokenizer, FUNCTION)
 
 
 @pytest.mark.parametrize(
@@ -177,4 +177,4 @@ def test_a_writer_without_a_chat_format_is_refused(folders) -> None:
     ],
 )
 def test_the_code_is_taken_out_of_a_chat_reply(reply) -> None:
-    assert codepairs.code_of(reply) == "def f():\n    return 1"
+    assert coders.code_of(reply) == "def f():\n    return 1"

@@ -269,7 +269,7 @@ def test_an_adapter_is_merged_and_moves_queries_and_values_only(
     data = training.pair_dataset(PAIRS, tokenizer, 96)
     start = {name: each.clone() for name, each in policy.state_dict().items()}
     fit = Fit(1e-2, 2, epochs=3)
-    settings = {"beta": 0.1, "adapter": training.LORA}
+    settings = {"beta": 0.1, "adapters": True}
     rows = training.fit_dpo(policy, tokenizer, data, fit, tmp_path, **settings)
     losses_ = [row["value"] for row in rows if row["metric"] == "train_loss"]
     # the adapter begins as nothing: the first loss is that of the model it starts from
@@ -288,7 +288,7 @@ def test_trl_switches_the_dropout_of_adapters_off(policy, tokenizer, tmp_path):
         args=DPOConfig(**training.arguments(Fit(1e-3, 4), tmp_path, 1)),
         train_dataset=training.pair_dataset(PAIRS, tokenizer, 96),
         processing_class=tokenizer,
-        peft_config=LoraConfig(**training.LORA),
+        peft_config=training.adapter(True),
     )
     chances = {m.p for m in trainer.model.modules() if isinstance(m, torch.nn.Dropout)}
     assert chances == {0.0}
