@@ -14,6 +14,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers.generate import Reply, generate, uniform_draws
+from helpers.launched import gathered, share
 from helpers.metrics import sequence_kl
 from helpers.online_config import Online, Payment
 from helpers.rollouts import prompt_rows, seeded
@@ -74,17 +75,23 @@ def answer(
     settings: Online,
     number: int,
 ) -> tuple[list[Reply], list[Encoded]]:
-    """One sampled reply to each text in round `number`, and its token ids with the prompt's."""
+    """One sampled reply to each text in round `number`, and its token ids with the prompt's.
+
+    Every process samples its share, then all hold all of them.
+    """
     limit, tokens = settings.max_prompt_length, settings.max_new_tokens
-    replies = generate(
+    draws = uniform_draws(len(texts), tokens, seeded(settings.seed, 1, number))
+    mine = share(len(texts))
+    sampled = generate(
         policy,
         tokenizer,
-        texts,
+        [texts[place] for place in mine],
         max_new_tokens=tokens,
         temperature=1.0,
-        draws=uniform_draws(len(texts), tokens, seeded(settings.seed, 1, number)),
+        draws=draws[list(mine)],
         max_prompt_tokens=limit,
     )
+    replies = gathered(mine, sampled)
     return replies, encode_sampled(tokenizer, texts, replies, limit)
 
 

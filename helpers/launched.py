@@ -7,11 +7,12 @@ Accelerate reads. Every process trains its share of each batch; the first one sa
 
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -71,6 +72,29 @@ def main(call: str) -> None:
         write_json(function(out, **arguments), out / ".rows.json")
     state.wait_for_everyone()
     state.destroy_process_group()
+
+
+# --- inside a job ----------------------------------------------------------------------
+
+
+def share(count: int) -> range:
+    """The places, of so many, that are this process's work; all of them if it is alone."""
+    return range(count)[int(os.environ.get("RANK", "0")) :: processes()]
+
+
+def processes() -> int:
+    """On how many processes this training runs; each gets its share of every batch."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def gathered(places: Iterable[int], items: Iterable[object]) -> list:
+    """The items of all processes in the order of their places, in every process."""
+    placed = list(zip(places, items, strict=True))
+    if processes() > 1:
+        from accelerate.utils import gather_object
+
+        placed = gather_object(placed)
+    return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
 
 
 # --- a call as JSON --------------------------------------------------------------------

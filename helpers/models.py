@@ -4,7 +4,6 @@ Every stage asks this file for its models, so the rules of safe loading stand in
 place: safetensors weights only, no remote code, a revision that is named.
 """
 
-import os
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -174,11 +173,6 @@ def precision() -> str:
     if native_bf16():
         return "bfloat16 (this GPU computes it natively)"
     return "float16 with loss scaling (this GPU only emulates bfloat16)"
-
-
-def processes() -> int:
-    """On how many processes this training runs; each gets its share of every batch."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def size(model: PreTrainedModel) -> int:

@@ -21,6 +21,7 @@ from helpers.evaluation import judges, reward_folder
 from helpers.generate import encode_prompt
 from helpers.iterative import fit_iterative
 from helpers.judge import RewardModelJudge
+from helpers.launched import processes
 from helpers.online_config import VARIANTS, Online, Payment
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
@@ -92,11 +93,12 @@ def fit_grouped(
         "grpo": (GRPOConfig, GRPOTrainer),
     }[method]
     updates = settings.epochs * settings.minibatches
+    batch = settings.episodes // settings.minibatches
     arguments = config(
         **common(settings, out),
         lr_scheduler_type="constant",
         max_steps=settings.rollouts * updates,
-        per_device_train_batch_size=settings.episodes // settings.minibatches,
+        per_device_train_batch_size=batch // processes(),
         steps_per_generation=settings.minibatches,
         num_iterations=settings.epochs,
         num_generations=settings.generations,
@@ -207,7 +209,7 @@ def train(
     else:
         log = fit_grouped(method, policy, tokenizer, payment, prompts, settings, out)
     models.save(policy, tokenizer, out)
-    rows = as_rows(log, payment.seen, settings.rollouts * settings.episodes)
+    rows = as_rows(log, payment.seen_by_all(), settings.rollouts * settings.episodes)
     read = sum(entry["tokens"] for entry in log)
     trained = sum(
         entry.get("trained", settings.epochs * entry["tokens"]) for entry in log

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.judge import Judge
+from helpers.launched import gathered, processes, share
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,15 @@ class Payment:
         self.reward, self.judge, self.end, self.penalty = reward, judge, end, penalty
         self.__name__ = "payment"  # TRL names its metrics after it
         self.seen: list[dict[str, float]] = []
+
+    def seen_by_all(self) -> list[dict[str, float]]:
+        """The means of every rollout over the equal shares of all processes."""
+        rank = share(processes())[0]
+        everyone = gathered([rank], [self.seen])
+        return [
+            {name: np.mean([each[name] for each in means]) for name in means[0]}
+            for means in zip(*everyone, strict=True)
+        ]
 
     def __call__(
         self,

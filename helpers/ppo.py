@@ -12,7 +12,6 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -34,10 +33,10 @@ from helpers.credit import (
 )
 from helpers.generate import reply_logits, uniform_draws
 from helpers.judge import reward_function
+from helpers.launched import gathered, share
 from helpers.ppo_config import PPOConfig
 from helpers.rollouts import (
     ActorCritic,
-    Episode,
     RewardFunction,
     Rollout,
     as_text,
@@ -138,12 +137,12 @@ class PPOTrainer(Trainer):
 
         Every process samples and measures its share, then all hold all of them.
         """
-        args, world = self.args, self.accelerator.num_processes
+        args = self.args
         rows = prompt_rows(number, args.episodes, len(self.prompts), args.seed)
         draws = uniform_draws(
             args.episodes, args.max_completion_length, seeded(args.seed, 1, number)
         )
-        mine = range(args.episodes)[self.accelerator.process_index :: world]
+        mine = share(args.episodes)
         with self.accelerator.autocast():
             # 1. Sample a reply to each prompt, and score the texts.
             episodes = sample(
@@ -163,7 +162,7 @@ class PPOTrainer(Trainer):
                 temperature=args.temperature,
                 micro_batch_size=args.per_device_train_batch_size,
             )
-        return stack(self._everyone(mine, episodes), self.args.device)
+        return stack(gathered(mine, episodes), self.args.device)
 
     def reference_logits(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Logits (N, V) of the reference at the reply tokens of a batch."""
@@ -171,12 +170,6 @@ class PPOTrainer(Trainer):
         off = policy.disable_adapter if self.ref_model is None else nullcontext
         with off():
             return reply_logits(self.ref_model or policy, ids, targets)
-
-    def _everyone(self, mine: Sequence[int], episodes: list[Episode]) -> list[Episode]:
-        if self.accelerator.num_processes == 1:
-            return episodes
-        placed = gather_object(list(zip(mine, episodes)))
-        return [episode for _, episode in sorted(placed, key=lambda pair: pair[0])]
 
     def begin(self, number: int) -> None:
         """Sample a rollout and work out what its tokens are worth."""

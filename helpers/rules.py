@@ -33,12 +33,16 @@ RULES = (
         "max_new_tokens below max_length: a prompt needs room",
     ),
     Rule(
-        (
-            "episodes",
-            "minibatches",
-        ),  # four: replies a prompt, and the small batch of 07
+        ("episodes", "minibatches"),  # four: replies a prompt, and 07's small batch
         lambda episodes, minibatches: episodes % (4 * minibatches) == 0,
         "episodes to be a multiple of 4 times minibatches",
+    ),
+    Rule(
+        ("episodes", "minibatches", "processes"),
+        lambda episodes, minibatches, processes: (
+            episodes % (4 * minibatches * processes) == 0
+        ),
+        "episodes to be a multiple of 4 times minibatches times processes",
     ),
     Rule(
         ("rounds", "steps", "episodes"),

@@ -20,6 +20,7 @@ from trl import DPOConfig, RewardConfig, SFTConfig
 
 from helpers import models
 from helpers.generate import encode
+from helpers.launched import processes
 from helpers.pairs import budget_batches
 from helpers.progress import REPORT_TO, Progress
 from helpers.trainers import (
@@ -122,7 +123,7 @@ def arguments(fit: Fit, out: Path, steps: int) -> dict:
     decays, tenth = fit.schedule == "warmup_stable_decay", int(steps * fit.epochs / 10)
     return quiet_arguments(out, fit.seed) | dict(
         learning_rate=fit.learning_rate,
-        per_device_train_batch_size=fit.batch_size // models.processes(),
+        per_device_train_batch_size=fit.batch_size // processes(),
         num_train_epochs=fit.epochs,
         warmup_steps=fit.warmup,
         lr_scheduler_type=fit.schedule,

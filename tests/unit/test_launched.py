@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 
-from helpers import jobs, launched, models, recipes
+from helpers import jobs, launched, models, online, recipes
+from helpers.online_config import Online
 from helpers.params import ParameterError
 from helpers.rules import check_together
 from helpers.training import Fit
@@ -39,12 +42,28 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = models.build_tokenizer(texts, 300)
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 64}
     model = models.build_opt(tokenizer, **shape, seed=0)
+    done(folder, "00_data", {"data_source": "built-in"})
     for stage in ("01_base_model", "05_sft"):
-        place = folder / stage / "jobs" / "seed=0"
-        models.save(model, tokenizer, place)
-        (place / "job.json").write_text(json.dumps({"job": {"seed": 0}, "key": ""}))
-        (folder / stage / "manifest.json").write_text('{"key": ""}')
+        models.save(model, tokenizer, done(folder, stage, {}, seed=0))
+    for method in ("rm", "judge"):
+        job = {"method": method, "init": "base", "pairs": 24, "seed": 0}
+        place = done(
+            folder, "04_reward_model", {"max_length": 64, "sizes": [24]}, **job
+        )
+        scorer = models.load_scorer(folder / "05_sft" / "jobs" / "job", seed=0)
+        models.save(scorer, tokenizer, place)
     return folder
+
+
+def done(run: Path, stage: str, parameters: dict, **job: object) -> Path:
+    """The folder of a finished stage's job, which has still to be filled."""
+    place = run / stage / "jobs" / str(job.get("method", "job"))
+    place.mkdir(parents=True, exist_ok=True)
+    if job:
+        (place / "job.json").write_text(json.dumps({"job": job, "key": ""}))
+    manifest = json.dumps({"key": "", "parameters": parameters})
+    (run / stage / "manifest.json").write_text(manifest)
+    return place
 
 
 JOBS = {
@@ -59,6 +78,47 @@ JOBS = {
         | {"contrast": FIT, "adapted": FIT},
     ),
 }
+
+
+ONLINE = Online(
+    rollouts=2,
+    episodes=16,
+    epochs=2,
+    minibatches=2,
+    learning_rate=1e-3,
+    critic_learning_rate=1e-3,
+    kl_coef=0.1,
+    max_prompt_length=48,
+    max_new_tokens=8,
+    rounds=2,
+    dpo_learning_rate=1e-3,
+)
+
+
+@pytest.mark.parametrize("method", ["ppo", "dpo_iter", "rloo", "grpo"])
+def test_online_methods_share_their_replies_out(method, run, tmp_path) -> None:
+    """PPO and iterative DPO draw the same replies on any number; TRL's draw others."""
+    call = {"run": run, "method": method, "init": "base", "strength": 0.1, "seed": 0}
+    call |= {"settings": ONLINE, "max_length": 64}
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    with jobs.limited(1):
+        expected = pd.DataFrame(online.train(one, **call))
+    found = pd.DataFrame(launched.launch(online.train, two, call, processes=2))
+    assert found["metric"].tolist() == expected["metric"].tolist()
+    assert found["step"].equals(expected["step"])
+    assert np.isfinite(found["value"]).all()
+    if method in ("ppo", "dpo_iter"):
+        np.testing.assert_allclose(
+            found["value"], expected["value"], rtol=1e-3, atol=2e-4
+        )
+    weights = [load_file(each / "model.safetensors") for each in (one, two)]
+    start = load_file(run / "05_sft" / "jobs" / "job" / "model.safetensors")
+    assert any(not torch.equal(weights[1][key], start[key]) for key in start)
+    for key, value in weights[0].items():
+        if method in ("ppo", "dpo_iter"):
+            assert (value - weights[1][key]).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -121,6 +181,7 @@ def test_functions_from_elsewhere_are_refused(tmp_path) -> None:
     [
         {"batch_size": 6, "processes": 4},
         {"token_budget": 512, "processes": 2},
+        {"episodes": 24, "minibatches": 3, "processes": 4},
     ],
 )
 def test_batches_that_cannot_be_shared_are_refused(values) -> None:
