@@ -1,4 +1,4 @@
-"""The command `prefbook`: run, params, status, build, record, clean.
+"""The command `prefbook`: run, plan, params, status, build, record, and others.
 
 What is refused is said in one line and ends with 2; a stage that fails ends with 1 and
 the name of the notebook to open. Heavy libraries are imported where they are used, so
@@ -140,6 +140,32 @@ def params(
                     for each in schema.values()
                 ]
             )
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    tier: Annotated[str, typer.Option(help="smoke, cpu, t4 or h100.")] = "t4",
+    given: Annotated[
+        list[str] | None,
+        typer.Option("-p", help="name=value, or 06_dpo.name=value for one stage."),
+    ] = None,
+    files: Annotated[
+        list[Path] | None, typer.Option("-f", help="YAML with values, like a tier.")
+    ] = None,
+) -> None:
+    """Estimate what OPT-350M would take on real pairs, by stage; nothing runs."""
+    with one_line_errors():
+        from helpers.plan import REAL, assumed, plan_text, works
+        from helpers.settings import all_values
+
+        project = project_of(context)
+        stages = list(project.stages)
+        values = all_values(
+            project, stages, "runs/plan", tier, files or (), given or ()
+        )
+        print(plan_text(works(values, REAL)))
+        print(f"\n{assumed()}")
 
 
 @app.command()

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.plan import REAL, assumed, memory_table, plan_text, works
+from helpers.project import PROJECT, STAGES
 from helpers.recorded import measurement
 from helpers.records import read_records
+from helpers.settings import all_values
 
 INTRODUCTION = """\
 # What it costs
 
 The first two tables are of this run, on the machine that [Reproducibility](reproducibility)
-describes. The others were recorded: they take long, or need other software beside this
+describes; those for GPUs are estimated. The others were recorded: they take long, or need other software beside this
 project's, and are not measured again when the book is built. What each method costs
 together with all it needs stands in [the comparison](../notebooks/09_compare.ipynb).
 """
@@ -22,6 +25,14 @@ anew in less time than its jobs took.
 """
 JOBS_TEXT = """
 One job trains or examines one model; the mean is over seeds.
+"""
+GPUS_TEXT = """
+## What a GPU would take
+
+{assumed} `prefbook plan` makes the same table for other values.
+"""
+MEMORY_TEXT = """
+What has to lie in memory for it, without activations; a T4 has 16 GB, an H100 80:
 """
 
 
@@ -36,9 +47,20 @@ def costs_page(run: Path, manifests: Mapping[str, dict], recorded: Path) -> str:
         job_times(run, manifests).to_markdown(index=False, disable_numparse=True),
         JOBS_TEXT,
     ]
+    parts += gpu_plans()
     for about in sorted(recorded.glob("*/about.json")):
         parts += measurement(about.parent)
     return "\n".join(parts)
+
+
+def gpu_plans() -> list[str]:
+    """What the tiers for GPUs would take, estimated, and what must fit into memory."""
+    parts = [GPUS_TEXT.format(assumed=assumed())]
+    for tier in ("t4", "h100"):
+        values = all_values(PROJECT, list(STAGES), "runs/plan", tier, (), ())
+        parts += [f"\nTier `{tier}`:\n", plan_text(works(values, REAL))]
+    memory = memory_table(REAL.parameters).to_markdown(floatfmt=".1f")
+    return [*parts, MEMORY_TEXT, memory, ""]
 
 
 def stage_times(manifests: Mapping[str, dict]) -> pd.DataFrame:

@@ -151,10 +151,17 @@ def device() -> torch.device:
 
 
 def reading_dtype() -> torch.dtype:
-    """What a model that only writes is loaded in: half precision where a GPU has it."""
+    """What a model that learns nothing computes in: half precision where a GPU has it."""
     if not torch.cuda.is_available():
         return torch.float32
     return torch.bfloat16 if native_bf16() else torch.float16
+
+
+def reading() -> torch.autocast:
+    """A context in which models are read in half precision where a GPU has it."""
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = reading_dtype()
+    return torch.autocast(kind, dtype, enabled=dtype != torch.float32)
 
 
 def native_bf16() -> bool:

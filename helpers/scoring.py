@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from helpers import models
 from helpers.generate import (
     Reply,
     check_positions,
@@ -162,10 +163,11 @@ def _read_batch(
     mask = mask.long().to(ids.device)
     # read at the last token itself: a padding id may be a token of the text
     read = last_tokens(mask) if ends else F.pad(predicts, (0, 1))
-    with sharing_prompts(model, read):
+    with models.reading(), sharing_prompts(model, read):
         trunk = model.get_decoder()
         states = trunk(input_ids=ids, attention_mask=mask, use_cache=False)
-    output = head(states.last_hidden_state[read], ids.roll(-1, 1)[read])
+    states = states.last_hidden_state[read].to(model.dtype)
+    output = head(states, ids.roll(-1, 1)[read])
     return output.split(read.sum(1).tolist())
 
 

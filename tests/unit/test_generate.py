@@ -335,6 +335,31 @@ def test_replies_to_one_prompt_are_read_together(model: nn.Module) -> None:
         np.testing.assert_allclose(scores, alone[0], atol=1e-5)
 
 
+def test_where_half_precision_is_native_the_trunk_reads_in_it(
+    model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head stays in float32, and so do the scores."""
+    seen: dict[str, torch.dtype] = {}
+    parts = {"block": model.get_decoder().layers[0].fc1, "head": model.lm_head}
+    hooks = [
+        part.register_forward_hook(
+            lambda *call, at=name: seen.update({at: call[2].dtype})
+        )
+        for name, part in parts.items()
+    ]
+    asked = (TOKENIZER, [PROMPTS[0]], [" mint and chives"])
+    whole = sequence_logprobs(model, *asked, max_length=64)[0]
+    assert set(seen.values()) == {torch.float32}
+    monkeypatch.setattr(models, "reading_dtype", lambda: torch.bfloat16)
+    half = sequence_logprobs(model, *asked, max_length=64)[0]
+    assert seen == {"block": torch.bfloat16, "head": torch.float32}
+    assert half.dtype == np.float32
+    assert not np.array_equal(half, whole)
+    np.testing.assert_allclose(half, whole, rtol=0.02)
+    for hook in hooks:
+        hook.remove()
+
+
 def test_collate_marks_the_tokens_that_are_predicted() -> None:
     ids, mask = collate([([5, 6], [7, 8]), ([9], [3])])
     assert ids.tolist() == [[5, 6, 7, 8], [9, 3, 0, 0]]

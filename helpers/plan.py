@@ -1,0 +1,331 @@
+"""What a run would take, before it runs: trainings, tokens, FLOPs, minutes on a GPU.
+
+An estimate from parameters and the shape of the data. The trainings are those that the
+notebooks' grids make, which a test holds against a finished run. The GPUs' speeds are
+their data sheets'; what share of them such trainings reach is assumed, not measured.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from helpers.evaluation import DECODINGS
+from helpers.online_config import VARIANTS, Online
+from helpers.protocols import PUBLISHED_PROMPTS, REPAIRS
+from helpers.recipes import CONTRASTS, RELATIVES
+from helpers.study import ASKED, NEW_TOKENS
+
+Parameters = Mapping[str, object]
+BATCH = 64  # replies that are sampled side by side
+# of its peak that a GPU reaches in trainings of this size: assumed
+HALF_SHARE, SINGLE_SHARE = 0.25, 0.5
+RECOMPUTED = 8 / 6  # with activation checkpointing each forward is done twice
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Peak speeds and memory, by NVIDIA's data sheets."""
+
+    half: float  # FLOP/s of the matrix units in 16 bits, dense
+    single: float  # FLOP/s in float32
+    bandwidth: float  # bytes/s
+    memory: float  # GB
+    bf16: bool  # without it online methods, which have no loss scaling, use float32
+
+
+GPUS = {
+    "T4": Gpu(half=65e12, single=8.1e12, bandwidth=320e9, memory=16, bf16=False),
+    "H100": Gpu(half=989e12, single=67e12, bandwidth=3.35e12, memory=80, bf16=True),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large model and data are; lengths are means, in tokens."""
+
+    parameters: float
+    prompt: float
+    reply: float
+    train: int  # pairs
+    judge: int
+    test: int
+    code_prompt: float = 40
+    code: float = 80
+
+    @property
+    def pair(self) -> float:
+        """Tokens of a pair that shares its prompt."""
+        return self.prompt + 2 * self.reply
+
+
+# OPT-350M on HH-RLHF. Lengths: harmless-base at four characters a token, cut at 384.
+REAL = Shape(331e6, prompt=110, reply=43, train=86_000, judge=0, test=4_600)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One kind of job of a stage: how many, and the tokens of all of them together."""
+
+    stage: str
+    what: str
+    jobs: int
+    parameters: float
+    trained: float = 0.0  # tokens that are learned from, in every pass
+    read: float = 0.0  # tokens that are read only
+    sampled: float = 0.0
+    online: bool = False
+
+    @property
+    def flops(self) -> float:
+        """6 per parameter and token trained on, 2 per token read or sampled."""
+        tokens = 6 * self.trained + 2 * (self.read + self.sampled)
+        return self.parameters * tokens
+
+    def seconds(self, gpu: Gpu) -> float:
+        """On a GPU, one job at a time: 16 bits, but replies are sampled in float32."""
+        half, single = HALF_SHARE * gpu.half, SINGLE_SHARE * gpu.single
+        tokens = 6 * RECOMPUTED * self.trained + 2 * self.read
+        matrices = tokens / (single if self.online and not gpu.bf16 else half)
+        step = 2 * BATCH / single + 4 / gpu.bandwidth  # one token of each reply
+        return self.parameters * (matrices + self.sampled / BATCH * step)
+
+
+# --- the trainings of a run ----------------------------------------------------------
+
+
+def works(values: Mapping[str, Parameters], shape: Shape) -> list[Work]:
+    """Everything that a run of these values would train, read and sample."""
+    shape = drawn(values["00_data"], shape)
+    found: list[Work] = []
+    for stage, count in STAGES.items():
+        found += [each for each in count(stage, values, shape) if each.jobs]
+    return found
+
+
+def drawn(data: Parameters, shape: Shape) -> Shape:
+    """The shape after the draw and the cut of 00_data."""
+    kept = min(shape.train, data["max_pairs"] or shape.train)
+    judge = int(kept * data["judge_fraction"])
+    return replace(shape, train=kept - judge, judge=shape.judge + judge)
+
+
+def base(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator[Work]:
+    """The base model of 01, unless it is pretrained."""
+    given = values[stage]
+    if given["pretrained"]:
+        return
+    dialogues = 2 * (shape.train + shape.judge) * (shape.prompt + shape.reply)
+    code = given["code_functions"] * (shape.code_prompt + shape.code)
+    tokens = given["epochs"] * (dialogues + code)
+    yield Work(stage, "base model", 1, shape.parameters, trained=tokens)
+
+
+def code(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator[Work]:
+    """The two writers of 02; a hub's has its size in its name."""
+    given = values[stage]
+    sampled = given["functions"] * given["max_new_tokens"]
+    for name in ("strong", "weak"):
+        source = given[f"{name}_model"]
+        billions = re.search(r"(\d+(\.\d+)?)b\b", source.lower())
+        parameters = 1e9 * float(billions[1]) if billions else shape.parameters
+        epochs = 0 if source else given[f"{name}_epochs"]
+        tokens = epochs * given["functions"] * (shape.code_prompt + shape.code)
+        yield Work(stage, f"{name} writer", 1, parameters, tokens, 0, sampled)
+
+
+def codepmp(
+    stage: str, values: Mapping[str, Parameters], shape: Shape
+) -> Iterator[Work]:
+    """CodePMP and its controls."""
+    given, pairs = values[stage], values["02_code_pairs"]["functions"]
+    jobs = given["seeds"] * (1 + len(given["controls"]))
+    tokens = jobs * given["epochs"] * pairs * (shape.code_prompt + 2 * shape.code)
+    yield Work(stage, "CodePMP and controls", jobs, shape.parameters, tokens)
+
+
+def reward(
+    stage: str, values: Mapping[str, Parameters], shape: Shape
+) -> Iterator[Work]:
+    """Reward models by start and number of pairs, and the judge; all read the test pairs."""
+    given = values[stage]
+    sizes = sorted({min(size, shape.train) for size in given["sizes"]})
+    starts = [2 + len(given["controls"]) * (n <= given["control_size"]) for n in sizes]
+    jobs = given["seeds"] * sum(starts)
+    pairs = given["seeds"] * sum(n * count for n, count in zip(sizes, starts))
+    per_pair = given["epochs"] * shape.pair
+    test = shape.test * shape.pair
+    common = (shape.parameters, per_pair * pairs, jobs * test)
+    yield Work(stage, "reward models", jobs, *common)
+    yield Work(stage, "judge", 1, shape.parameters, per_pair * shape.judge, test)
+
+
+def sft(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator[Work]:
+    """SFT."""
+    given = values[stage]
+    replies = given["seeds"] * given["epochs"] * min(given["pairs"], shape.train)
+    tokens = replies * (shape.prompt + shape.reply)
+    yield Work(stage, "SFT", given["seeds"], shape.parameters, tokens)
+
+
+def dpo(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator[Work]:
+    """DPO and its relatives; the reference reads every pair once."""
+    given = values[stage]
+    for method in given["methods"]:
+        few = method in RELATIVES
+        pairs = min(given["relative_pairs" if few else "pairs"], shape.train)
+        strengths = {given["beta"], *(given["betas"] if method == "sft_dpo" else [])}
+        jobs = given["seeds"] * len(strengths)
+        tokens = jobs * pairs * shape.pair
+        policies = 3 if method in CONTRASTS else 1  # its weights come of two others
+        trained = policies * given["epochs"] * tokens
+        yield Work(stage, method, jobs, shape.parameters, trained, policies * tokens)
+
+
+def online(
+    stage: str, values: Mapping[str, Parameters], shape: Shape
+) -> Iterator[Work]:
+    """Online methods and the variants of PPO."""
+    for method, jobs in online_jobs(values["07_ppo"]).items():
+        yield episodes(stage, method, jobs * values[stage]["seeds"], values, shape)
+
+
+def online_jobs(given: Parameters) -> dict[str, int]:
+    """Trainings of a seed, by method."""
+    strengths = {given["kl_coef"], *given["kl_coefs"]}
+    jobs = {method: 1 for method in given["methods"]}
+    if "ppo" in jobs:
+        jobs["ppo"] = len(given["inits"]) + len(strengths) - 1
+    return jobs | {f"ppo_{name}": 1 for name in given["variants"]}
+
+
+def episodes(
+    stage: str,
+    method: str,
+    jobs: int,
+    values: Mapping[str, Parameters],
+    shape: Shape,
+) -> Work:
+    """Online trainings: replies sampled, read by four models or five, learned from."""
+    given = values["07_ppo"]
+    critic = method in VARIANTS and not given["adapters"]
+    count = jobs * given["steps"] * given["episodes"]
+    tokens = count * (shape.prompt + given["max_new_tokens"])
+    share = 2 / Online.generations if method == "dpo_iter" else 1  # best and worst
+    trained = (1 + critic) * share * given["ppo_epochs"] * tokens
+    sampled = count * given["max_new_tokens"]
+    read = (4 + critic) * tokens
+    common = (shape.parameters, trained, read, sampled)
+    return Work(stage, method, jobs, *common, online=True)
+
+
+def evaluation(
+    stage: str, values: Mapping[str, Parameters], shape: Shape
+) -> Iterator[Work]:
+    """Replies of every policy, read by all that judge; best of N; the study."""
+    given, seeds = values[stage], values["05_sft"]["seeds"]
+    replies = given["prompts"] * given["max_new_tokens"]
+    tuned = sum(each.jobs for each in dpo("06_dpo", values, shape))
+    learned = online_jobs(values["07_ppo"])  # variants of PPO are not evaluated
+    learned = seeds * sum(learned[name] for name in values["07_ppo"]["methods"])
+    policies = 1 + seeds + tuned + learned  # and the base model, and SFT
+    readers = len(DECODINGS) + 2 + len(values["07_ppo"]["inits"])  # judges, KL, proxies
+    own = readers * given["prompts"] * (shape.prompt + given["max_new_tokens"])
+    read = policies * (shape.test * shape.pair + own)
+    sampled = policies * len(DECODINGS) * replies
+    yield Work(stage, "policies", policies, shape.parameters, 0, read, sampled)
+    best = seeds * max(given["best_of"]) * replies
+    read = best + seeds * max(given["best_of"]) * given["prompts"] * shape.prompt
+    yield Work(stage, "best of N", seeds, shape.parameters, 0, 3 * read, best)
+    methods = {"sft", *values["06_dpo"]["methods"]}
+    asked = 1 + seeds * len(methods & set(ASKED))
+    prompts = (
+        len(REPAIRS) * 2 * PUBLISHED_PROMPTS
+    )  # to the letter, and all but the last
+    prompts += min(2 * given["study_prompts"] or shape.test, shape.test)
+    sampled = asked * prompts * NEW_TOKENS
+    yield Work(stage, "the study", asked, shape.parameters, 0, 2 * sampled, sampled)
+
+
+def broken(
+    stage: str, values: Mapping[str, Parameters], shape: Shape
+) -> Iterator[Work]:
+    """Broken runs of PPO."""
+    given = values[stage]
+    for name in given["broken"]:
+        yield episodes(stage, f"ppo_{name}", given["seeds"], values, shape)
+
+
+STAGES = {
+    "01_base_model": base,
+    "02_code_pairs": code,
+    "03_codepmp": codepmp,
+    "04_reward_model": reward,
+    "05_sft": sft,
+    "06_dpo": dpo,
+    "07_ppo": online,
+    "08_evaluate": evaluation,
+    "10_ppo_curves": broken,
+}
+
+
+# --- in words ------------------------------------------------------------------------
+
+
+def plan_table(found: list[Work]) -> pd.DataFrame:
+    """Per stage, and together: jobs, millions of tokens, PFLOP, minutes on each GPU."""
+    rows = [
+        {
+            "stage": each.stage,
+            "jobs": each.jobs,
+            "trained": each.trained / 1e6,
+            "read": each.read / 1e6,
+            "sampled": each.sampled / 1e6,
+            "PFLOP": each.flops / 1e15,
+            **{name: each.seconds(gpu) / 60 for name, gpu in GPUS.items()},
+        }
+        for each in found
+    ]
+    table = pd.DataFrame(rows).groupby("stage", sort=False).sum()
+    table = pd.concat([table, table.sum().to_frame("together").T])
+    units = dict.fromkeys(("trained", "read", "sampled"), "{}, M tokens")
+    units |= dict.fromkeys(GPUS, "{}, min")
+    table = table.astype({"jobs": int}).rename_axis("stage")
+    return table.rename(columns=lambda name: units.get(name, "{}").format(name))
+
+
+def plan_text(found: list[Work]) -> str:
+    """`plan_table` as Markdown."""
+    table = plan_table(found).astype(object)  # else all would become floats
+    return table.to_markdown(floatfmt=".1f")
+
+
+# what lies in memory side by side, as (trained by Adam, frozen) models
+IN_MEMORY = {
+    "SFT, CodePMP, reward model, DPO (its reference is read before)": (1, 0),
+    "PPO: policy and critic, reference and reward model": (2, 2),
+    "PPO with adapters: policy, its own reference, and reward model": (0, 2),
+}
+
+
+def memory_table(parameters: float) -> pd.DataFrame:
+    """GB of weights: 16 bytes a parameter trained by Adam, 4 of a frozen one.
+
+    What a batch needs comes on top; with activation checkpointing it is little.
+    """
+    rows = {
+        what: parameters * (16 * trained + 4 * frozen) / 1e9
+        for what, (trained, frozen) in IN_MEMORY.items()
+    }
+    return pd.Series(rows, name="GB").rename_axis("training").to_frame()
+
+
+def assumed() -> str:
+    """What the estimate rests on, in words."""
+    return (
+        f"Estimated, not measured: OPT-350M ({REAL.parameters / 1e6:.0f} million "
+        f"parameters), dialogues of {REAL.prompt} tokens and replies of {REAL.reply}, "
+        f"{HALF_SHARE:.0%} of a GPU's peak in 16 bits and {SINGLE_SHARE:.0%} in float32, "
+        "one job at a time. Twice as long, or half, would be no surprise."
+    )

@@ -1,0 +1,58 @@
+"""The estimate of a run against a run: the same jobs, and about the same FLOPs."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from helpers import models, plan
+from helpers.generate import encode
+from helpers.jobs import finished_jobs
+from helpers.project import STAGES, read_manifest
+from helpers.recipes import base_folder, read_pairs
+from helpers.records import read_records
+
+
+@pytest.fixture(scope="module")
+def planned(run: Path) -> pd.DataFrame:
+    """Jobs and FLOPs that the estimate has for the smoke run, by stage."""
+    tokenizer = models.load_tokenizer(base_folder(run))
+    model = models.load_policy(base_folder(run))
+    pairs = read_pairs(run, "train", "judge", "test")
+    lengths = pd.DataFrame(
+        [len(ids) for ids in encode(tokenizer, *pair, 192)]
+        for pair in zip(pairs["prompt"], pairs["chosen"])
+    ).mean()
+    counts = pairs["split"].value_counts()
+    data = read_manifest(run, "00_data")["parameters"]
+    shape = plan.Shape(
+        parameters=model.num_parameters(exclude_embeddings=True),
+        prompt=lengths[0],
+        reply=lengths[1],
+        train=round(counts["train"] / (1 - data["judge_fraction"])),
+        judge=0,
+        test=counts["test"],
+    )
+    values = {stage: read_manifest(run, stage)["parameters"] for stage in STAGES}
+    found = plan.works(values, shape)
+    rows = [(each.stage, each.jobs, each.flops) for each in found]
+    table = pd.DataFrame(rows, columns=["stage", "jobs", "flops"])
+    return table.groupby("stage").sum()
+
+
+def test_the_plan_has_the_jobs_of_the_run(run: Path, planned: pd.DataFrame) -> None:
+    done = {stage: len(finished_jobs(run / stage / "jobs")) for stage in STAGES}
+    done = {stage: count for stage, count in done.items() if count}
+    assert planned["jobs"].to_dict() == done
+
+
+TRAINED = ("01_base_model", "03_codepmp", "04_reward_model", "05_sft", "06_dpo")
+
+
+@pytest.mark.parametrize("stage", [*TRAINED, "07_ppo", "10_ppo_curves"])
+def test_the_plan_has_about_the_flops_of_the_run(
+    stage: str, run: Path, planned: pd.DataFrame
+) -> None:
+    records = read_records(run / stage / "records.parquet")
+    recorded = records[records["metric"] == "train_flops"]["value"].sum()
+    assert 0.7 < planned.loc[stage, "flops"] / recorded < 1.5

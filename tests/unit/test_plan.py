@@ -1,0 +1,66 @@
+"""What a run would take: arithmetic, and tiers that keep their word."""
+
+import pytest
+from typer.testing import CliRunner
+
+from helpers import plan
+from helpers.cli import app
+from helpers.plan import GPUS, REAL, Work
+from helpers.project import PROJECT
+from helpers.settings import all_values
+
+
+def planned(tier: str, *given: str) -> list[Work]:
+    values = all_values(PROJECT, list(PROJECT.stages), "runs/x", tier, (), given)
+    return plan.works(values, REAL)
+
+
+def test_time_is_flops_over_speed() -> None:
+    gpu = plan.Gpu(half=4e12, single=2e12, bandwidth=1e12, memory=1, bf16=False)
+    trained = Work("s", "w", 1, parameters=1e9, trained=600.0)
+    assert trained.flops == 3.6e12
+    assert trained.seconds(gpu) == pytest.approx(4.8)  # read again for activations
+    read = Work("s", "w", 1, parameters=1e9, read=500.0)
+    assert read.seconds(gpu) == pytest.approx(1.0)
+    online = Work("s", "w", 1, parameters=1e9, read=500.0, online=True)
+    assert online.seconds(gpu) == pytest.approx(1.0)  # half of its float32 speed
+    sampled = Work("s", "w", 1, parameters=1e9, sampled=640.0)  # ten tokens of 64
+    assert sampled.seconds(gpu) == pytest.approx(10 * (0.128 + 0.004))
+
+
+def test_no_stage_of_the_t4_tier_takes_more_than_40_minutes() -> None:
+    table = plan.plan_table(planned("t4")).drop("together")
+    assert len(table) == 8  # all but 00, 01 which is pretrained, and 09
+    assert table["T4, min"].max() <= 40
+    assert planned("t4")[0].parameters == 1.3e9  # a hub's coder, by its name
+
+
+def test_the_h100_tier_takes_less_than_a_day() -> None:
+    assert plan.plan_table(planned("h100")).loc["together", "H100, min"] < 24 * 60
+
+
+def test_weights_fit_where_the_tiers_say_so() -> None:
+    gigabytes = plan.memory_table(REAL.parameters)["GB"]
+    whole, adapters = (
+        gigabytes[gigabytes.index.str.startswith(name)].item()
+        for name in ("PPO:", "PPO with adapters")
+    )
+    assert whole == pytest.approx(13.24) and adapters == pytest.approx(2.648)
+    assert gigabytes.max() < GPUS["T4"].memory
+
+
+def test_more_seeds_take_more_of_everything_but_the_base() -> None:
+    one = plan.plan_table(planned("cpu", "seeds=1"))
+    three = plan.plan_table(planned("cpu", "seeds=3"))
+    same = three["PFLOP"] / one["PFLOP"]
+    for stage in ("03_codepmp", "05_sft", "06_dpo", "07_ppo", "10_ppo_curves"):
+        assert same[stage] == pytest.approx(3.0)
+    assert same["01_base_model"] == 1.0
+
+
+def test_the_command_prints_the_table_and_what_it_assumes() -> None:
+    done = CliRunner().invoke(app, ["plan", "--tier", "t4", "-p", "05_sft.pairs=100"])
+    assert done.exit_code == 0
+    assert "| 05_sft " in done.output and "Estimated, not measured" in done.output
+    refused = CliRunner().invoke(app, ["plan", "-p", "05_sft.pears=100"])
+    assert refused.exit_code == 2 and "did you mean pairs?" in refused.output
