@@ -111,6 +111,8 @@ def sweep(
         )
         folder = sweeps.begin(project, name, wanted, like)
         executor = sweeps.executor_of(cluster, folder, minutes, gpus, partition)
+        if cluster == "slurm" and not sweeps.keeps_accounts():
+            print("SLURM keeps no accounts here: nobody sees it if a run is killed")
         failed = sweeps.run_sweep(project, wanted, executor, print, parallel)
         table = sweeps.write_table(sweeps.collect(project, wanted), folder)
         done = len(wanted) - len(failed)

@@ -7,8 +7,10 @@ folder, `runs/NAME`, of which each run is a part; what it found is one table of 
 
 import itertools
 import json
+import logging
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -152,6 +154,7 @@ def executor_of(cluster: str, folder: Path, minutes: int, gpus: int, partition: 
         )
     if cluster == "slurm" and not shutil.which("srun"):
         raise ParameterError("--cluster slurm: there is no `srun` on this machine")
+    logging.getLogger("submitit").setLevel(logging.ERROR)
     executor = submitit.AutoExecutor(folder=folder / "logs" / "%j", cluster=cluster)
     executor.update_parameters(
         timeout_min=minutes, gpus_per_node=gpus, name=folder.name
@@ -159,6 +162,11 @@ def executor_of(cluster: str, folder: Path, minutes: int, gpus: int, partition: 
     if partition:
         executor.update_parameters(slurm_partition=partition)
     return executor
+
+
+def keeps_accounts() -> bool:
+    """Whether SLURM can tell how a job ended; submitit asks it by `sacct`."""
+    return subprocess.run(["sacct"], capture_output=True, check=False).returncode == 0
 
 
 def run_point(project: Project, point: Point) -> int:

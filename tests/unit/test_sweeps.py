@@ -1,6 +1,7 @@
 """Sweeps: grids refused up front, dead jobs survived, one table of what was found."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from helpers import sweeps
 from helpers.cli import app
 from helpers.params import ParameterError
-from helpers.project import Project, RunError
+from helpers.project import ROOT, Project, RunError
 from helpers.stats import Interval
 
 STAGES = {"00_first": (), "01_last": ("00_first",)}
@@ -84,6 +85,51 @@ def test_a_dead_run_leaves_the_others_alone(project: Project) -> None:
     assert list(table.columns[:2]) == ["run", "01_last.x"]
     found = table[table["metric"] == "y"].set_index("01_last.x")["value"]
     assert found.to_dict() == {"1": 2.0, "3": 6.0}
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand-ins for SLURM's commands, and the folder in which they keep their jobs."""
+    jobs = tmp_path / "slurm"
+    jobs.mkdir()
+    monkeypatch.setenv("SLURM_STAND_IN", str(jobs))
+    commands = ROOT / "tests" / "slurm"
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    return jobs
+
+
+def test_a_sweep_runs_on_slurm(project: Project, slurm: Path) -> None:
+    options = ("--parallel", "2", "--minutes", "7", "--gpus", "1", "--partition", "p")
+    done = sweep(project, "-g", "01_last.x=1,9,3", *options, cluster="slurm")
+    assert done.exit_code == 1, done.output
+    assert "nine is too many" in done.output and "2 of 3 runs" in done.output
+    assert len(list(slurm.glob("*.pid"))) == 3
+    (script,) = (project.root / "runs" / "s" / "logs" / "1").glob("*_submission.sh")
+    asked = script.read_text()
+    for option in ("--time=7", "--gpus-per-node=1", "--partition=p", "--job-name=s"):
+        assert f"#SBATCH {option}" in asked
+
+
+def test_a_run_that_slurm_lost_leaves_the_others_alone(
+    make_project: MakeProject, slurm: Path
+) -> None:
+    kill = f"""import os, signal
+if x == 9:
+    job = os.environ["SLURM_JOB_ID"]
+    os.killpg(int(open(f"{slurm}/{{job}}.pid").read()), signal.SIGKILL)
+stage.add([{{"metric": "x", "value": x}}])"""
+    project = make_project(STAGES, **{"01_last": kill})
+    done = sweep(project, "-g", "01_last.x=9,3", cluster="slurm")
+    assert done.exit_code == 1, done.output
+    assert "s/00: failed: " in done.output and "s/01: done" in done.output
+
+
+def test_slurm_without_accounts_is_said_to_lose_runs(
+    project: Project, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "keeps_accounts", lambda: False)
+    done = sweep(project, "-g", "01_last.x=1", cluster="slurm")
+    assert done.exit_code == 0 and "keeps no accounts" in done.output
 
 
 def test_a_sweep_goes_on_where_it_was(project: Project) -> None:
