@@ -58,7 +58,7 @@ def gpu_plans() -> list[str]:
     parts = [GPUS_TEXT.format(assumed=assumed())]
     for tier in ("t4", "h100"):
         values = all_values(PROJECT, list(STAGES), "runs/plan", tier, (), ())
-        parts += [f"\nTier `{tier}`:\n", plan_text(works(values, REAL))]
+        parts += [f"\nTier `{tier}`:\n", plan_text(works(values, REAL), tier.upper())]
     memory = memory_table(REAL.parameters).to_markdown(floatfmt=".1f")
     return [*parts, MEMORY_TEXT, memory, ""]
 

@@ -289,16 +289,14 @@ def plan_table(found: list[Work]) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows).groupby("stage", sort=False).sum()
     table = pd.concat([table, table.sum().to_frame("together").T])
-    units = dict.fromkeys(("trained", "read", "sampled"), "{}, M tokens")
-    units |= dict.fromkeys(GPUS, "{}, min")
-    table = table.astype({"jobs": int}).rename_axis("stage")
-    return table.rename(columns=lambda name: units.get(name, "{}").format(name))
+    return table.astype({"jobs": int}).rename_axis("stage")
 
 
-def plan_text(found: list[Work]) -> str:
-    """`plan_table` as Markdown."""
-    table = plan_table(found).astype(object)  # else all would become floats
-    return table.to_markdown(floatfmt=".1f")
+def plan_text(found: list[Work], *gpus: str) -> str:
+    """`plan_table` as Markdown, with the times of some GPUs, or of all."""
+    others = [name for name in GPUS if gpus and name not in gpus]
+    table = plan_table(found).drop(columns=others)
+    return table.astype(object).to_markdown(floatfmt=".1f")  # else jobs become floats
 
 
 # what lies in memory side by side, as (trained by Adam, frozen) models
@@ -327,5 +325,6 @@ def assumed() -> str:
         f"Estimated, not measured: OPT-350M ({REAL.parameters / 1e6:.0f} million "
         f"parameters), dialogues of {REAL.prompt} tokens and replies of {REAL.reply}, "
         f"{HALF_SHARE:.0%} of a GPU's peak in 16 bits and {SINGLE_SHARE:.0%} in float32, "
-        "one job at a time. Twice as long, or half, would be no surprise."
+        "one job at a time. Twice as long, or half, would be no surprise. Tokens are in "
+        "millions, times in minutes."
     )
