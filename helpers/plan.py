@@ -123,16 +123,18 @@ def base(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator
 
 
 def code(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator[Work]:
-    """The two writers of 02; a hub's has its size in its name."""
+    """The coders of 02; a hub's has its size in its name."""
     given = values[stage]
     sampled = given["functions"] * given["max_new_tokens"]
-    for name in ("strong", "weak"):
+    for name in ("strong", "weak", "describer"):
         source = given[f"{name}_model"]
+        if name == "describer" and not source:
+            continue  # docstrings
         billions = re.search(r"(\d+(\.\d+)?)b\b", source.lower())
         parameters = 1e9 * float(billions[1]) if billions else shape.parameters
         epochs = 0 if source else given[f"{name}_epochs"]
         tokens = epochs * given["functions"] * (shape.code_prompt + shape.code)
-        yield Work(stage, f"{name} writer", 1, parameters, tokens, 0, sampled)
+        yield Work(stage, name, 1, parameters, tokens, 0, sampled)
 
 
 def codepmp(

@@ -12,6 +12,14 @@ from helpers.hub import is_located
 from helpers.params import ParameterError
 from helpers.project import ROOT
 
+SOURCES = (  # parameters that name a model of the hub
+    "pretrained",
+    "strong_model",
+    "weak_model",
+    "describer_model",
+    "judge_model",
+)
+
 
 class Rule(NamedTuple):
     """Names, a test of their values in this order, and what is expected, in words."""
@@ -83,7 +91,7 @@ RULES = (
         Rule(
             (name,), is_located, "a folder, or a hub name that is pinned or name@commit"
         )
-        for name in ("pretrained", "strong_model", "weak_model", "judge_model")
+        for name in SOURCES
     ),
 )
 

@@ -32,33 +32,41 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 00-08 on the look-alikes, without a network."""
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The look-alikes, by the parameter that names them."""
     root = tmp_path_factory.mktemp("hub")
     rows = embedded.transcripts("harmless", "train", 100, 0)
     texts = [row["chosen"] for row in rows]
     texts.append((ROOT / "helpers" / "hh.py").read_text(encoding="utf-8"))
-    folders = {
+    return {
         "pretrained": lookalikes.opt_350m(root / "opt", texts),
         "strong_model": lookalikes.deepseek_coder(root / "strong", texts),
         "weak_model": lookalikes.qwen_coder(root / "weak", texts),
+        "describer_model": root / "weak",
         "judge_model": lookalikes.deberta(root / "deberta", texts),
     }
+
+
+def run_stages(stages: list[str], *given: str) -> None:
+    """Some stages of the run with these values, without a network."""
     command = [sys.executable, "-m", "helpers.cli", "run", "--tier", "smoke"]
     command += ["--run", NAME]
-    for stage in list(STAGES)[:9]:
+    for stage in stages:
         command += ["--only", stage]
-    for given in (*SMALL, *(f"{name}={path}" for name, path in folders.items())):
-        command += ["-p", given]
+    for each in given:
+        command += ["-p", each]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(folders: dict[str, Path]) -> Path:
+    """A run of 00-08 on the look-alikes."""
+    models_given = (f"{name}={path}" for name, path in folders.items())
+    run_stages(list(STAGES)[:9], *SMALL, *models_given)
     return RUN
 
 
@@ -81,6 +89,10 @@ def test_the_coders_wrote_the_code_pairs(run: Path) -> None:
         replies = pd.read_parquet(folder / "replies.parquet")
         assert len(replies) == 8
         assert not (folder / "model.safetensors").exists()  # nothing was trained
+    folder = job_folder(run, "02_code_pairs", method="describer")
+    said = pd.read_parquet(folder / "replies.parquet")["reply"]
+    functions = pd.read_parquet(run / "02_code_pairs" / "functions.parquet")
+    assert functions["docstring"].tolist() == said.tolist()
 
 
 def test_the_judge_scored_all_replies(run: Path) -> None:
@@ -89,3 +101,14 @@ def test_the_judge_scored_all_replies(run: Path) -> None:
     assert {"base", "sft", "sft_dpo", "ppo", "best_of_n", "chosen"} <= methods
     study = records[records["metric"] == "study:opt350m_study:deberta"]
     assert {"base", "sft", "dpo_lora"} <= set(study["method"])
+
+
+def test_other_functions_are_described_and_written_anew(
+    run: Path, folders: dict[str, Path]
+) -> None:
+    coders = ("strong_model", "weak_model", "describer_model")
+    given = (f"{name}={folders[name]}" for name in coders)
+    run_stages(["02_code_pairs"], "functions=6", *given)
+    for method in ("strong", "weak", "describer"):
+        folder = job_folder(run, "02_code_pairs", method=method)
+        assert len(pd.read_parquet(folder / "replies.parquet")) == 6

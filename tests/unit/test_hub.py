@@ -3,14 +3,15 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from helpers import coders, hub, models, training
+from helpers import codepairs, coders, hub, models, training
 from helpers.generate import encode, generate
 from helpers.params import ParameterError
-from helpers.rules import check_together
+from helpers.rules import SOURCES, check_together
 from helpers.scoring import sequence_logprobs
 from tests import lookalikes
 
@@ -52,7 +53,7 @@ def test_every_pin_is_a_whole_commit() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["pretrained", "strong_model", "judge_model"])
+@pytest.mark.parametrize("name", SOURCES)
 def test_a_name_without_a_commit_is_refused_before_anything_runs(name) -> None:
     with pytest.raises(ParameterError, match="name@commit"):
         check_together("stage", {name: "some/model"})
@@ -125,8 +126,6 @@ def test_replies_of_opt_350m_are_scored_as_it_scores_them(folders) -> None:
 
 
 def test_a_reward_model_starts_from_opt_350m(folders, tmp_path) -> None:
-    import pandas as pd
-
     tokenizer = models.load_tokenizer(folders["opt_350m"])
     scorer = models.load_scorer(folders["opt_350m"], seed=0)
     pairs = pd.DataFrame(
@@ -148,7 +147,7 @@ def test_a_reward_model_starts_from_opt_350m(folders, tmp_path) -> None:
 )
 def test_coders_are_asked_in_their_own_format(folders, name, expected) -> None:
     tokenizer = models.load_tokenizer(folders[name])
-    prompt = coders.chat_prompt(tokenizer, FUNCTION)
+    prompt = coders.chat_prompt(tokenizer, coders.request_for_code(FUNCTION))
     assert prompt == expected
     starts = [tokenizer.bos_token_id] if tokenizer.bos_token else []
     assert tokenizer(prompt)["input_ids"][:1] == (
@@ -164,7 +163,7 @@ def test_coders_are_asked_in_their_own_format(folders, name, expected) -> None:
 def test_a_writer_without_a_chat_format_is_refused(folders) -> None:
     tokenizer = models.load_tokenizer(folders["opt_350m"])
     with pytest.raises(ValueError, match="needs a chat template"):
-        coders.chat_prompt(tokenizer, FUNCTION)
+        coders.chat_prompt(tokenizer, coders.request_for_code(FUNCTION))
 
 
 @pytest.mark.parametrize(
@@ -178,3 +177,21 @@ def test_a_writer_without_a_chat_format_is_refused(folders) -> None:
 )
 def test_the_code_is_taken_out_of_a_chat_reply(reply) -> None:
     assert coders.code_of(reply) == "def f():\n    return 1"
+
+
+def test_a_describer_reads_the_code_and_not_the_docstring(folders, tmp_path) -> None:
+    asked = coders.request_for_description(FUNCTION)
+    assert FUNCTION["code"] in asked and FUNCTION["docstring"] not in asked
+    settings = {"seed": 0, "max_new_tokens": 6, "max_length": 256, "temperature": 0.7}
+    source = str(folders["qwen_coder"])
+    functions = [{"id": "f", **FUNCTION}]
+    coders.pretrained_coder(
+        tmp_path,
+        method="describer",
+        functions=functions,
+        sources={"describer": source},
+        **settings,
+    )
+    (said,) = pd.read_parquet(tmp_path / "replies.parquet")["reply"]
+    described = codepairs.described(pd.DataFrame(functions), [said])
+    assert described["docstring"].tolist() == [said]
