@@ -242,10 +242,8 @@ def evaluation(
     yield Work(stage, "best of N", seeds, shape.parameters, 0, 3 * read, best)
     methods = {"sft", *values["06_dpo"]["methods"]}
     asked = 1 + seeds * len(methods & set(ASKED))
-    prompts = (
-        len(REPAIRS) * 2 * PUBLISHED_PROMPTS
-    )  # to the letter, and all but the last
-    prompts += min(2 * given["study_prompts"] or shape.test, shape.test)
+    few = len(REPAIRS) * 2 * PUBLISHED_PROMPTS  # all protocols but the last repair
+    prompts = few + min(2 * given["study_prompts"] or shape.test, shape.test)
     sampled = asked * prompts * NEW_TOKENS
     yield Work(stage, "the study", asked, shape.parameters, 0, 2 * sampled, sampled)
 
