@@ -132,6 +132,8 @@ def run_grid(
     ones stay.
     """
     grid = list(grid)
+    if not grid:
+        return tidy([])
     places = [folder / slug(job) for job in grid]
     todo = [at for at, place in enumerate(places) if not is_done(place, key)]
     calls = [
@@ -148,7 +150,7 @@ def run_grid(
         line.one_done()
     line.end()
     frames = [read_records(place / "records.parquet") for place in places]
-    return pd.concat(frames, ignore_index=True) if frames else tidy([])
+    return pd.concat(frames, ignore_index=True)
 
 
 def _run_all(
