@@ -130,7 +130,7 @@ def model_card(run: Path, given: Given, records: pd.DataFrame) -> str:
         tags=["hh-rlhf", "codepmp", given.stage.partition("_")[2]],
         datasets=facts["datasets"],
         model_name=title,
-        eval_results=[evaluation(row, facts) for row in own.itertuples()],
+        eval_results=[eval_result(row, facts) for row in own.itertuples()],
     )
     shown = own[["metric", "subset"]].assign(value=own["interval"].map(cell))
     limit = BUILT_IN_LIMIT if facts["synthetic"] else REAL_LIMIT
@@ -188,7 +188,7 @@ def results(records: pd.DataFrame, metric: str, name: str) -> pd.DataFrame:
     return found.assign(metric=words)
 
 
-def evaluation(row, facts: dict) -> EvalResult:
+def eval_result(row, facts: dict) -> EvalResult:
     """One line of the hub's model index, with its interval."""
     name = "synthetic (built-in)" if facts["synthetic"] else "HH-RLHF"
     return EvalResult(

@@ -27,12 +27,20 @@ app = typer.Typer(
 )
 
 Run = Annotated[str, typer.Option("--run", help="Name of the run, a folder in runs/.")]
+Tier = Annotated[str, typer.Option(help="smoke, cpu, t4 or h100.")]
+Given = Annotated[
+    list[str] | None,
+    typer.Option("-p", help="name=value, or 06_dpo.name=value for one stage."),
+]
+Files = Annotated[
+    list[Path] | None, typer.Option("-f", help="YAML with values, like a tier.")
+]
 
 
 @app.command()
 def run(
     context: typer.Context,
-    tier: Annotated[str, typer.Option(help="smoke, cpu, t4 or h100.")] = "cpu",
+    tier: Tier = "cpu",
     run: Annotated[
         str | None, typer.Option("--run", help="Name of the run; default: the tier.")
     ] = None,
@@ -42,13 +50,8 @@ def run(
     start: Annotated[
         str | None, typer.Option("--from", help="Run from this stage on.")
     ] = None,
-    given: Annotated[
-        list[str] | None,
-        typer.Option("-p", help="name=value, or 06_dpo.name=value for one stage."),
-    ] = None,
-    files: Annotated[
-        list[Path] | None, typer.Option("-f", help="YAML with values, like a tier.")
-    ] = None,
+    given: Given = None,
+    files: Files = None,
     seeds: Annotated[
         str | None, typer.Option(help="Number of seeds; short for -p seeds=N.")
     ] = None,
@@ -78,13 +81,11 @@ def sweep(
     grid: Annotated[
         list[str], typer.Option("-g", help="What varies: name=value,value,...")
     ],
-    tier: Annotated[str, typer.Option(help="smoke, cpu, t4 or h100.")] = "cpu",
+    tier: Tier = "cpu",
     given: Annotated[
         list[str] | None, typer.Option("-p", help="name=value, the same in all runs.")
     ] = None,
-    files: Annotated[
-        list[Path] | None, typer.Option("-f", help="YAML with values, like a tier.")
-    ] = None,
+    files: Files = None,
     like: Annotated[
         str, typer.Option(help="A run that all begin as copies of: less to do.")
     ] = "",
@@ -147,14 +148,9 @@ def params(
 @app.command()
 def plan(
     context: typer.Context,
-    tier: Annotated[str, typer.Option(help="smoke, cpu, t4 or h100.")] = "t4",
-    given: Annotated[
-        list[str] | None,
-        typer.Option("-p", help="name=value, or 06_dpo.name=value for one stage."),
-    ] = None,
-    files: Annotated[
-        list[Path] | None, typer.Option("-f", help="YAML with values, like a tier.")
-    ] = None,
+    tier: Tier = "t4",
+    given: Given = None,
+    files: Files = None,
 ) -> None:
     """Estimate what OPT-350M would take on real pairs, by stage; nothing runs."""
     with one_line_errors():

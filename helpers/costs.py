@@ -15,9 +15,10 @@ INTRODUCTION = """\
 # What it costs
 
 The first two tables are of this run, on the machine that [Reproducibility](reproducibility)
-describes; those for GPUs are estimated. The others were recorded: they take long, or need other software beside this
-project's, and are not measured again when the book is built. What each method costs
-together with all it needs stands in [the comparison](../notebooks/09_compare.ipynb).
+describes; those for GPUs are estimated. The others were recorded: they take long, or need
+other software beside this project's, and are not measured again when the book is built.
+What each method costs together with all it needs stands in
+[the comparison](../notebooks/09_compare.ipynb).
 """
 STAGES_TEXT = """
 Jobs run side by side, and one that is there already is not run again: a stage can be run

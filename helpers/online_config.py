@@ -68,8 +68,7 @@ class Payment:
 
     def seen_by_all(self) -> list[dict[str, float]]:
         """The means of every rollout over the equal shares of all processes."""
-        rank = share(processes())[0]
-        everyone = gathered([rank], [self.seen])
+        everyone = gathered(share(processes()), [self.seen])  # one place each
         return [
             {name: np.mean([each[name] for each in means]) for name in means[0]}
             for means in zip(*everyone, strict=True)

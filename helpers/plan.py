@@ -15,6 +15,7 @@ from helpers.evaluation import DECODINGS
 from helpers.online_config import VARIANTS, Online
 from helpers.protocols import PUBLISHED_PROMPTS, REPAIRS
 from helpers.recipes import CONTRASTS, RELATIVES
+from helpers.settings import Values
 from helpers.study import ASKED, NEW_TOKENS
 
 Parameters = Mapping[str, object]
@@ -95,11 +96,11 @@ class Work:
 # --- the trainings of a run ----------------------------------------------------------
 
 
-def works(values: Mapping[str, Parameters], shape: Shape) -> list[Work]:
+def works(values: Values, shape: Shape) -> list[Work]:
     """Everything that a run of these values would train, read and sample."""
     shape = drawn(values["00_data"], shape)
     found: list[Work] = []
-    for stage, count in STAGES.items():
+    for stage, count in COUNTS.items():
         found += [each for each in count(stage, values, shape) if each.jobs]
     return found
 
@@ -111,7 +112,7 @@ def drawn(data: Parameters, shape: Shape) -> Shape:
     return replace(shape, train=kept - judge, judge=shape.judge + judge)
 
 
-def base(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator[Work]:
+def base(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """The base model of 01, unless it is pretrained."""
     given = values[stage]
     if given["pretrained"]:
@@ -122,7 +123,7 @@ def base(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator
     yield Work(stage, "base model", 1, shape.parameters, trained=tokens)
 
 
-def code(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator[Work]:
+def code(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """The coders of 02; a hub's has its size in its name."""
     given = values[stage]
     sampled = given["functions"] * given["max_new_tokens"]
@@ -137,9 +138,7 @@ def code(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator
         yield Work(stage, name, 1, parameters, tokens, 0, sampled)
 
 
-def codepmp(
-    stage: str, values: Mapping[str, Parameters], shape: Shape
-) -> Iterator[Work]:
+def codepmp(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """CodePMP and its controls."""
     given, pairs = values[stage], values["02_code_pairs"]["functions"]
     jobs = given["seeds"] * (1 + len(given["controls"]))
@@ -147,9 +146,7 @@ def codepmp(
     yield Work(stage, "CodePMP and controls", jobs, shape.parameters, tokens)
 
 
-def reward(
-    stage: str, values: Mapping[str, Parameters], shape: Shape
-) -> Iterator[Work]:
+def reward(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """Reward models by start and number of pairs, and the judge; all read the test pairs."""
     given = values[stage]
     sizes = sorted({min(size, shape.train) for size in given["sizes"]})
@@ -163,7 +160,7 @@ def reward(
     yield Work(stage, "judge", 1, shape.parameters, per_pair * shape.judge, test)
 
 
-def sft(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator[Work]:
+def sft(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """SFT."""
     given = values[stage]
     replies = given["seeds"] * given["epochs"] * min(given["pairs"], shape.train)
@@ -171,7 +168,7 @@ def sft(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator[
     yield Work(stage, "SFT", given["seeds"], shape.parameters, tokens)
 
 
-def dpo(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator[Work]:
+def dpo(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """DPO and its relatives; the reference reads every pair once."""
     given = values[stage]
     for method in given["methods"]:
@@ -185,9 +182,7 @@ def dpo(stage: str, values: Mapping[str, Parameters], shape: Shape) -> Iterator[
         yield Work(stage, method, jobs, shape.parameters, trained, policies * tokens)
 
 
-def online(
-    stage: str, values: Mapping[str, Parameters], shape: Shape
-) -> Iterator[Work]:
+def online(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """Online methods and the variants of PPO."""
     for method, jobs in online_jobs(values["07_ppo"]).items():
         yield episodes(stage, method, jobs * values[stage]["seeds"], values, shape)
@@ -206,7 +201,7 @@ def episodes(
     stage: str,
     method: str,
     jobs: int,
-    values: Mapping[str, Parameters],
+    values: Values,
     shape: Shape,
 ) -> Work:
     """Online trainings: replies sampled, read by four models or five, learned from."""
@@ -222,9 +217,7 @@ def episodes(
     return Work(stage, method, jobs, *common, online=True)
 
 
-def evaluation(
-    stage: str, values: Mapping[str, Parameters], shape: Shape
-) -> Iterator[Work]:
+def evaluation(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """Replies of every policy, read by all that judge; best of N; the study."""
     given, seeds = values[stage], values["05_sft"]["seeds"]
     replies = given["prompts"] * given["max_new_tokens"]
@@ -248,16 +241,14 @@ def evaluation(
     yield Work(stage, "the study", asked, shape.parameters, 0, 2 * sampled, sampled)
 
 
-def broken(
-    stage: str, values: Mapping[str, Parameters], shape: Shape
-) -> Iterator[Work]:
+def broken(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """Broken runs of PPO."""
     given = values[stage]
     for name in given["broken"]:
         yield episodes(stage, f"ppo_{name}", given["seeds"], values, shape)
 
 
-STAGES = {
+COUNTS = {
     "01_base_model": base,
     "02_code_pairs": code,
     "03_codepmp": codepmp,

@@ -22,6 +22,7 @@ from helpers.files import whole, write_json
 from helpers.params import read_schema
 from helpers.project import PROJECT, ROOT, Project, read_manifest
 from helpers.provenance import provenance
+from helpers.recipes import data_source
 from helpers.side_by_side import NUMBERS, numbers, side_by_side
 
 MADE_WITH = ("commit", "python", "cpu_count", "device", "versions")
@@ -119,7 +120,7 @@ def kind_of(run: Path) -> str:
 
 def data_of(run: Path, project: Project = PROJECT) -> str:
     """What data a run learned from: a name, never a place on a disk, and how many pairs."""
-    source = read_manifest(run, "00_data", project)["parameters"]["data_source"]
+    source = data_source(run)
     if (project.root / source).is_dir():
         source = "a folder in the layout of Anthropic/hh-rlhf"
     pairs = pd.read_parquet(
