@@ -26,7 +26,7 @@ from helpers.evaluation import labels, strengths
 from helpers.hh import BUILT_IN
 from helpers.params import ParameterError
 from helpers.project import RunError, job_folder, read_manifest
-from helpers.recipes import data_source
+from helpers.recipes import data_source, read_code_pairs
 from helpers.records import read_records
 from helpers.report import cell
 
@@ -217,7 +217,7 @@ def pairs_card(run: Path) -> str:
         each: hub.plain_name(given[f"{each}_model"]) or "a small model trained here"
         for each in ("strong", "weak")
     }
-    count = len(pd.read_parquet(run / "02_code_pairs" / "pairs.parquet"))
+    count = len(read_code_pairs(run))
     data = DatasetCardData(
         license="psf-2.0", tags=["codepmp", "preference"], pretty_name="CodePMP pairs"
     )

@@ -59,9 +59,9 @@ def data_source(run: Path) -> str:
     return read_manifest(run, "00_data")["parameters"]["data_source"]
 
 
-def read_code(run: Path, name: str) -> pd.DataFrame:
-    """A table of 02_code_pairs: `functions` or `pairs`."""
-    return pd.read_parquet(run / "02_code_pairs" / f"{name}.parquet")
+def read_code_pairs(run: Path) -> pd.DataFrame:
+    """The pairs of 02_code_pairs."""
+    return pd.read_parquet(run / "02_code_pairs" / "pairs.parquet")
 
 
 def draw(pairs: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
@@ -159,7 +159,7 @@ def preference_model(
     out: Path, *, run: Path, init: str, seed: int, fit: Fit
 ) -> list[dict]:
     """CodePMP on the code pairs of 02, or one of its controls, from the base model."""
-    pairs = read_code(run, "pairs")
+    pairs = read_code_pairs(run)
     if init == "shuffled":
         pairs = codepairs.shuffle_labels(pairs, seed)
     start = base_folder(run)
