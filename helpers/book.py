@@ -12,12 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import yaml
 
 from helpers.claims import ClaimError, claims_page
 from helpers.costs import costs_page
-from helpers.params import read_schema
+from helpers.params import plain, read_schema
 from helpers.project import ROOT, STAGES, read_manifest
 from helpers.recorded import real_page
 from helpers.side_by_side import recorded_answer
@@ -82,7 +83,7 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
     (tree / "book" / "figures").mkdir(exist_ok=True)
     for stage in STAGES:
         name = f"{stage}.ipynb"
-        shutil.copy(run / "notebooks" / name, tree / "notebooks" / name)
+        stage_notebook(run / "notebooks" / name, tree / "notebooks" / name)
         for figure in sorted((run / stage / "figures").glob("*.png")):
             shutil.copy(figure, tree / "book" / "figures" / figure.name)
     pages = {
@@ -95,6 +96,15 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
     }
     for name, text in pages.items():
         (tree / "book" / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def stage_notebook(executed: Path, page: Path) -> None:
+    """Copy an executed notebook; its parameters without the fields of Colab's form."""
+    notebook = nbformat.read(executed, as_version=4)
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source = plain(cell.source)
+    nbformat.write(notebook, page)
 
 
 def parameter_page(root: Path) -> str:

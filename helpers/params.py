@@ -2,8 +2,10 @@
 
 Every line of the cell reads `name: type = default  # meaning; in (0, 10]`, or ends in
 `; one of: a, b`. For lists the range or the choices hold for each item, and `; one of
-these` means the items of the default. All that is wrong is a ParameterError of one
-line: stage, name, what was given, what was expected.
+these` means the items of the default. Where Colab shall show a field, the meaning stands
+in a line above, after `@markdown`, and behind the value stands `@param`: see `plain`. All
+that is wrong is a ParameterError of one line: stage, name, what was given, what was
+expected.
 """
 
 import ast
@@ -20,6 +22,7 @@ TYPES |= {f"list[{kind}]": TYPES[kind] for kind in ("int", "float", "str")}
 NUMBER = r"[-+\w.]+"
 RANGE = re.compile(rf"in ([\[(])({NUMBER}), *({NUMBER})([\])])")
 CHOICES = re.compile(r"one of(?:: *(.+)| these)")
+FIELD = re.compile(r"^# @markdown (.+)\n(\w+: .+)  # @param .+$", re.MULTILINE)
 EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
@@ -83,20 +86,30 @@ def read_schema(notebook: Path) -> dict[str, Parameter]:
     Raises ParameterError if a line of the cell lacks its type or its meaning, cannot be
     read by Papermill, or if a default breaks its own rule.
     """
-    import papermill
+    from papermill.translators import PythonTranslator
 
     stage = notebook.stem
+    source = plain(parameters_cell(notebook))
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    found = papermill.inspect_notebook(str(notebook))
-    for name in assigned_names(parameters_cell(notebook)):
+    found = {each.name: each for each in PythonTranslator.inspect({"source": source})}
+    for name in assigned_names(source):
         if name not in found:
             hint = "Papermill cannot read this line; is there a `=` in its comment?"
             raise ParameterError(f"{stage}: {name}: {hint}")
     schema = {}
     for name, line in found.items():
-        schema[name] = declared(stage, **line)
+        schema[name] = declared(stage, **line._asdict())
         check(schema[name], schema[name].default)
     return schema
+
+
+def plain(source: str) -> str:
+    """The source of a cell without the fields of its form on Colab.
+
+    `# @markdown meaning`, then `x: int = 1  # @param {...}`, becomes the one line
+    `x: int = 1  # meaning`.
+    """
+    return FIELD.sub(r"\2  # \1", source)
 
 
 def parameters_cell(notebook: Path) -> str:

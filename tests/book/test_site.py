@@ -109,6 +109,7 @@ def test_pages_do_not_show_how_colab_is_set_up(browser, address):
     text = tab.locator("article").inner_text()
     tab.close()
     assert "google.colab" not in text and "recipes.dpo" in text
+    assert "@param" not in text and "beta: float = 0.1  # DPO temperature" in text
 
 
 def test_every_claim_has_a_status_and_what_it_rests_on(browser, address):

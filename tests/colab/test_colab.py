@@ -6,6 +6,7 @@ repository's address leads to a bare clone of this one.
 """
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -51,15 +52,21 @@ def colab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def filled(source: str, values: dict) -> str:
+    """The parameters with the values put into their fields, or below without a field."""
+    for name, value in values.items():
+        field = re.compile(rf"^({name}: .+ = ).+(  # @param .+)$", re.MULTILINE)
+        written = field.sub(rf"\g<1>{value!r}\g<2>", source)
+        source = written if field.search(source) else f"{source}\n{name} = {value!r}"
+    return source
+
+
 def run_cells(path: Path, values: dict, colab: Path) -> nbformat.NotebookNode:
-    """The notebook as a reader would run it, with the values typed into its cell."""
+    """The notebook as a reader would run it, with the values typed into its form."""
     notebook = nbformat.read(path, as_version=4)
-    typed = [f"{name} = {value!r}" for name, value in values.items()]
-    at = next(
-        at for at, cell in enumerate(notebook.cells)
-        if "parameters" in cell.metadata.get("tags", [])
-    )  # fmt: skip
-    notebook.cells.insert(at + 1, nbformat.v4.new_code_cell("\n".join(typed)))
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source = filled(cell.source, values)
     loaded = nbformat.v4.new_code_cell("import google.colab")  # as Colab's kernels have
     notebook.cells.insert(0, loaded)
     environment = {

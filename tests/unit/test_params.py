@@ -1,20 +1,25 @@
 """The parameters cell as schema: what is read from it, and what is refused by it."""
 
+import json
 import math
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from papermill import inspect_notebook
 
 from helpers.params import (
     Parameter,
     ParameterError,
     check,
+    parameters_cell,
     parse_text,
+    plain,
     read_schema,
     resolve,
 )
+from helpers.project import PROJECT, STAGES
 from tests.conftest import write_notebook
 
 CELL = """name: str = "a b"  # what it is called
@@ -76,6 +81,42 @@ def test_declarations(tmp_path: Path, line: str, reason: str | None) -> None:
         read_schema(notebook)
     assert reason in str(error.value)
     assert str(error.value).startswith("a: x: ") and "\n" not in str(error.value)
+
+
+def marker(parameter: Parameter) -> str:
+    """What Colab reads behind a value: the kind of its field, or what to choose from."""
+    if parameter.choices and not parameter.is_list:
+        return json.dumps(list(parameter.choices))
+    kinds = {int: "integer", float: "number", str: "string", bool: "boolean"}
+    kind = "raw" if parameter.is_list else kinds[parameter.kind]
+    return f'{{type:"{kind}"}}'
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_form(stage: str) -> None:
+    """Every parameter of one line has the field of its type, its meaning above it."""
+    schema = read_schema(PROJECT.notebook(stage))
+    source = parameters_cell(PROJECT.notebook(stage))
+    lines = source.splitlines()
+    for name, parameter in schema.items():
+        (at,) = (at for at, line in enumerate(lines) if line.startswith(f"{name}: "))
+        if lines[at].endswith("["):  # Colab's fields are of one line
+            assert len(f"{name}: {parameter.type} = {parameter.default}") + 24 > 88
+            continue
+        assert lines[at].endswith(f"  # @param {marker(parameter)}"), lines[at]
+        assert lines[at - 1].startswith(f"# @markdown {parameter.help}")
+    assert "@" not in plain(source)
+
+
+def test_papermill_reads_a_form_itself(tmp_path: Path) -> None:
+    form = (
+        '# @markdown how long; in [1, 20]\nsteps: int = 10  # @param {type:"integer"}'
+    )
+    notebook = write_notebook(tmp_path / "a.ipynb", form)
+    read = inspect_notebook(str(notebook))["steps"]
+    assert (read["inferred_type_name"], read["default"]) == ("int", "10")
+    assert plain(form) == "steps: int = 10  # how long; in [1, 20]"
+    assert read_schema(notebook)["steps"].meaning() == "how long; in [1, 20]"
 
 
 def test_notebook_without_the_cell(tmp_path: Path) -> None:
