@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet
 BROWSERS := chromium chromium-browser google-chrome
 
-.PHONY: help book run test oracle bench colab browser clean
+.PHONY: help book run test oracle bench colab deepspeed browser clean
 .DEFAULT_GOAL := help
 
 help:  ## show these lines
@@ -30,8 +30,11 @@ bench: .venv/book.stamp .venv-oracle/oracle.stamp  ## measure the trainers again
 colab: .venv/test.stamp .venv-colab/colab.stamp  ## run the notebooks as Colab would, with its packages
 	@$(BIN)/python -m pytest tests/colab
 
+deepspeed: .venv-deepspeed/deepspeed.stamp  ## train on two processes with DeepSpeed
+	@.venv-deepspeed/bin/python -m pytest tests/unit/test_launched.py
+
 clean:  ## remove the environment, all runs and their books
-	rm -rf .venv .venv-oracle .venv-colab runs
+	rm -rf .venv .venv-oracle .venv-colab .venv-deepspeed runs
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -53,6 +56,12 @@ clean:  ## remove the environment, all runs and their books
 .venv-colab/colab.stamp: tests/colab/preinstalled.txt
 	$(PYTHON) -m venv .venv-colab
 	.venv-colab/bin/python -m pip --quiet install -r tests/colab/preinstalled.txt
+	@touch $@
+
+# Apart from the environment of the book, since libraries load DeepSpeed where it is.
+.venv-deepspeed/deepspeed.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-deepspeed
+	.venv-deepspeed/bin/python -m pip --quiet install -e '.[deepspeed,test]' -c constraints.txt
 	@touch $@
 
 .venv/book.stamp: EXTRAS := book,sweep

@@ -22,7 +22,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from helpers.files import write_json
-from helpers.launched import launch
+from helpers.launched import ALONE, Processes, launch
 from helpers.progress import Line, Progress, quiet
 from helpers.provenance import watched_memory
 from helpers.records import COLUMNS, read_records, tidy, write_records
@@ -65,7 +65,7 @@ def run_job(
     folder: Path,
     stage: str,
     key: str,
-    processes: int = 1,
+    processes: Processes = ALONE,
 ) -> None:
     """Run one job and leave its folder, with `records.parquet` and `job.json`.
 
@@ -78,7 +78,7 @@ def run_job(
     started = time.monotonic()
     try:
         with watched_memory() as peak:
-            if processes > 1:
+            if processes.count > 1:
                 rows = launch(function, aside, {**job, **shared}, processes)
             else:
                 rows = function(aside, **job, **shared)
@@ -121,13 +121,13 @@ def run_grid(
     workers: int = 0,
     shared: dict | None = None,
     line: Line | None = None,
-    processes: int = 1,
+    processes: Processes = ALONE,
 ) -> pd.DataFrame:
     """Run `function(out, **job, **shared)` for each job of the grid; all their records.
 
     Jobs that are done under this `key` are not run again. With one worker they run in
-    this process; otherwise in processes of one thread each. With `processes` each job
-    runs on so many, one job after the other. The records come in the order of the grid,
+    this process; otherwise in processes of one thread each. With several `processes`
+    each job runs on them, one job after the other. The records come in the order of the grid,
     however the jobs were run. Raises JobError at the first job that fails; the finished
     ones stay.
     """
@@ -140,7 +140,7 @@ def run_grid(
         (function, grid[at], shared or {}, places[at], stage, key, processes)
         for at in todo
     ]
-    if processes > 1:
+    if processes.count > 1:
         workers = 1
     line = line or Line(stage)
     line.begin(len(grid), len(grid) - len(todo))

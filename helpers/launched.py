@@ -1,8 +1,8 @@
 """One job on several processes: what `processes > 1` does with a training.
 
-The job's function and its arguments are written down, and this module is launched once
-per process, as `accelerate launch` does: it is torch's launcher, whose environment
-Accelerate reads. Every process trains its share of each batch; the first one saves.
+The job's function and its arguments are written down, and `accelerate launch` starts
+this module once per process, with a configuration of `notebooks/strategies`. Every
+process trains its share of each batch; the first one saves.
 """
 
 import importlib
@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 from helpers.files import write_json
 from helpers.progress import quiet
 
+CLI = "accelerate.commands.launch"
 SOURCES = Path(__file__).resolve().parent.parent  # where other processes find helpers
 JobFunction = Callable[..., list[dict]]
 
@@ -27,10 +28,28 @@ class LaunchError(RuntimeError):
     """A job that failed on several processes, or cannot be launched."""
 
 
+@dataclass(frozen=True)
+class Processes:
+    """How many processes train a model, and what each of them holds of it.
+
+    strategy: a file of `notebooks/strategies`. `ddp`: all of it; `zero2`: its weights,
+    a part of gradients and moments; `fsdp`: a part of everything.
+    """
+
+    count: int = 1
+    strategy: str = "ddp"
+
+
+ALONE = Processes()
+
+
 def launch(
-    function: JobFunction, out: Path, arguments: Mapping[str, object], processes: int
+    function: JobFunction,
+    out: Path,
+    arguments: Mapping[str, object],
+    processes: Processes,
 ) -> list[dict]:
-    """`function(out, **arguments)` on so many processes; the rows of the first.
+    """`function(out, **arguments)` on several processes; the rows of the first.
 
     Raises LaunchError with what the first process that failed said.
     """
@@ -39,8 +58,10 @@ def launch(
     call, rows = out / ".call.json", out / ".rows.json"
     about = {"function": name_of(function), "arguments": encode(arguments)}
     write_json(about, call)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc_per_node", str(processes), "-m", __name__, str(call)]
+    config = SOURCES / "notebooks" / "strategies" / f"{processes.strategy}.yaml"
+    command = [sys.executable, "-m", CLI, "--config_file", str(config)]
+    command += ["--num_processes", str(processes.count), "--main_process_port", "0"]
+    command += ["--module", __name__, str(call)]
     done = subprocess.run(
         command, cwd=SOURCES, capture_output=True, text=True, check=False
     )
@@ -61,7 +82,8 @@ def main(call: str) -> None:
     quiet()
     about = json.loads(Path(call).read_text("utf-8"))
     function, arguments = named(about["function"]), decode(about["arguments"])
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    chosen = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"  # it finds the device
+    state = PartialState(cpu=not (chosen or torch.accelerator.is_available()))
     if state.device.type == "cpu":
         torch.set_num_threads(1)  # as jobs that run side by side
     if not state.is_main_process:
@@ -79,12 +101,18 @@ def main(call: str) -> None:
 
 def share(count: int) -> range:
     """The places, of so many, that are this process's work; all of them if it is alone."""
-    return range(count)[int(os.environ.get("RANK", "0")) :: processes()]
+    import torch.distributed as group
+
+    several = processes() > 1
+    return range(count)[group.get_rank() :: processes()] if several else range(count)
 
 
 def processes() -> int:
     """On how many processes this training runs; each gets its share of every batch."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    import torch.distributed as group
+
+    started = group.is_available() and group.is_initialized()
+    return group.get_world_size() if started else 1
 
 
 def gathered(places: Iterable[int], items: Iterable[object]) -> list:

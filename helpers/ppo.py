@@ -97,8 +97,8 @@ class PPOTrainer(Trainer):
             processing_class=processing_class,
             callbacks=[*(callbacks or []), RolloutEnd(self)],
         )
-        if self.is_fsdp_enabled:
-            raise ValueError("PPOTrainer: FSDP is not supported, use DDP or ZeRO-1/2")
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise ValueError("PPOTrainer: every process needs a whole model, use DDP")
         world = self.accelerator.num_processes
         if args.episodes // args.num_mini_batches < world:
             raise ValueError(

@@ -78,6 +78,16 @@ RULES = (
         "batch_size to be a multiple of processes: each gets its share",
     ),
     Rule(
+        ("strategy", "processes"),
+        lambda strategy, processes: strategy == "ddp" or processes > 1,
+        "at least 2 processes, among which a model can be spread",
+    ),
+    Rule(
+        ("strategy",),
+        lambda strategy: strategy != "zero2" or find_spec("deepspeed") is not None,
+        "ddp or fsdp, or DeepSpeed to be installed: pip install deepspeed",
+    ),
+    Rule(
         ("token_budget", "processes"),
         lambda budget, processes: not budget or processes == 1,
         "no token_budget on several processes, where batches are of equal size",

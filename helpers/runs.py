@@ -26,6 +26,7 @@ from helpers.digests import (
     reached_from_function,
 )
 from helpers.files import write_json
+from helpers.launched import Processes
 from helpers.params import ParameterError, read_schema, resolve
 from helpers.progress import REPORT_TO, Line, quiet
 from helpers.project import (
@@ -45,6 +46,7 @@ UNKEYED = (
     "run_dir",
     "workers",
     "processes",
+    "strategy",
     "report_to",
 )  # parameters that do not change results
 
@@ -202,10 +204,15 @@ class Stage:
             workers=self.params.workers,
             shared=shared,
             line=Line(self.name, self.dir / "progress.json"),
-            processes=getattr(self.params, "processes", 1),
+            processes=self.processes(),
         )
         self.add(records)
         return records
+
+    def processes(self) -> Processes:
+        """On which processes this stage's trainings run; one where it does not say."""
+        count = getattr(self.params, "processes", 1)
+        return Processes(count, getattr(self.params, "strategy", "ddp"))
 
     def job_key(self, function: jobs.JobFunction, shared: Mapping[str, object]) -> str:
         """The digest of what jobs depend on beside their arguments.

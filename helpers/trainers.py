@@ -54,6 +54,28 @@ def score_labelled_positions(model: PreTrainedModel) -> None:
     model.forward = MethodType(forward, model)
 
 
+def speak_too(scorer: PreTrainedModel) -> None:
+    """Let a scorer that has an `lm_head` also read labels of its first rows, in place.
+
+    With labels it gives the rewards (2B,) and, of the labelled rows, log-probabilities
+    and the mask (B, L - 1): in one forward, since what spreads a model over processes
+    must see all of its work.
+    """
+    stock = type(scorer).forward
+
+    @functools.wraps(stock)
+    def forward(self, *args, labels=None, **kwargs):
+        if labels is None:
+            return stock(self, *args, **kwargs)
+        hidden = self.base_model(**kwargs).last_hidden_state
+        last = last_tokens(kwargs["attention_mask"])
+        rewards = self.score(hidden[last]).squeeze(-1)
+        output = labelled_output(self.lm_head, hidden[: len(labels), :-1], labels, None)
+        return rewards, output.log_probs, output.label_mask
+
+    scorer.forward = MethodType(forward, scorer)
+
+
 def labelled_output(
     head: nn.Module, hidden: Tensor, labels: Tensor, items: Tensor | int | None
 ) -> FusedCausalLMOutput:
@@ -154,7 +176,9 @@ class PreferenceTrainer(Pairs, DPOTrainer):
         reference: PreTrainedModel | None = None,
         **kwargs,
     ):
-        self.cache, self.reference = cache, reference
+        if kwargs["args"].precompute_ref_log_probs:  # before adapters are put in
+            data = kwargs["train_dataset"]
+            self.scores = cached_scores(reference or model, data, cache)
         super().__init__(model, **kwargs)
         if not torch.cuda.is_available():
             score_labelled_positions(self.model)
@@ -164,11 +188,9 @@ class PreferenceTrainer(Pairs, DPOTrainer):
 
     def _precompute_ref_logps(self, dataset: Dataset, *args) -> Dataset:
         """Reference log-probabilities of both replies, summed over their tokens."""
-        if is_peft_model(self.model):  # TRL knows how to switch adapters off
-            return super()._precompute_ref_logps(dataset, *args)
-        scores = cached_scores(self.reference or self.model, dataset, self.cache)
         for side in SIDES:
-            sums = list(map(self.total, scores[side], self.weights(dataset, side)))
+            weights = self.weights(dataset, side)
+            sums = list(map(self.total, self.scores[side], weights))
             dataset = dataset.add_column(f"ref_{side}_logps", sums)
         return dataset
 
@@ -229,21 +251,20 @@ class PreferenceModelTrainer(RewardModelTrainer):
     def __init__(self, model, *, rm_coef: float, lm_coef: float, pad: int, **kwargs):
         self.coefs = {"rm_coef": rm_coef, "lm_coef": lm_coef}
         super().__init__(model, data_collator=LabelledPairs(pad), **kwargs)
+        speak_too(self.model)
 
     def compute_loss(
         self, model, inputs, return_outputs=False, num_items_in_batch=None
     ):
-        mask, labels = inputs["attention_mask"], inputs.pop("labels")
-        last, half = last_tokens(mask), len(labels)
-        learned = F.pad(labels[:, 1:] != -100, (0, 1))
+        last = last_tokens(inputs["attention_mask"])
+        learned = F.pad(inputs["labels"][:, 1:] != -100, (0, 1))
         with sharing_prompts(self.model, last | torch.cat([learned, learned & False])):
-            hidden = model.base_model(**inputs).last_hidden_state
-        rewards = model.score(hidden[last]).squeeze(-1)
+            rewards, logprobs, mask = model(**inputs)
         chosen, rejected = rewards.chunk(2)
-        output = labelled_output(model.lm_head, hidden[:half, :-1], labels, None)
-        loss = losses.pmp(
-            chosen, rejected, output.log_probs, output.label_mask, **self.coefs
-        )
+        # every token counts once, on whatever process it is
+        share = mask.sum() / self.accelerator.reduce(mask.sum().float(), "mean")
+        coefs = self.coefs | {"lm_coef": self.coefs["lm_coef"] * share}
+        loss = losses.pmp(chosen, rejected, logprobs, mask, **coefs)
         right = self.accelerator.gather((chosen > rejected).float())
         self._metrics["train"]["accuracy"].append(right.mean().item())
         return (loss, rewards) if return_outputs else loss

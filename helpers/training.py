@@ -7,6 +7,7 @@ reply. The trainers are TRL's, as `trainers` thins them.
 import math
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from helpers.generate import encode
 from helpers.launched import processes
 from helpers.pairs import budget_batches
 from helpers.progress import REPORT_TO, Progress
+from helpers.sharded import whole_afterwards
 from helpers.trainers import (
     PreferenceModelTrainer,
     PreferenceTrainer,
@@ -194,7 +196,9 @@ def log_of(trainer, note: str) -> list[dict]:
     """Train, telling how far it is under the name `note`, and return the trainer's log."""
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(note).callback())
-    trainer.train()
+    sharded = trainer.is_fsdp_enabled
+    with whole_afterwards(trainer.model) if sharded else nullcontext():
+        trainer.train()
     return trainer.state.log_history
 
 

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import jobs, launched, models, online, recipes
+from helpers.launched import Processes
 from helpers.online_config import Online
 from helpers.params import ParameterError
+from helpers.project import ROOT
 from helpers.rules import check_together
 from helpers.training import Fit
 
@@ -28,6 +30,11 @@ ROWS = [
     }
     for at in range(32)
 ]
+CODE = {
+    "prompt": [f"# {word}\n" for word in WORDS],
+    "chosen": [f"x = {at}\n" for at in range(8)],
+    "rejected": [f"y = {at} {at}\n" for at in range(8)],
+}
 FIT = Fit(1e-3, 4, epochs=2, max_length=64)
 
 
@@ -38,6 +45,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = pd.DataFrame(ROWS)
     (folder / "00_data").mkdir()
     pairs.to_parquet(folder / "00_data" / "pairs.parquet")
+    (folder / "02_code_pairs").mkdir()
+    pd.DataFrame(CODE).to_parquet(folder / "02_code_pairs" / "pairs.parquet")
     texts = [*(pairs["prompt"] + pairs["chosen"]), *pairs["rejected"]]
     tokenizer = models.build_tokenizer(texts, 300)
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 64}
@@ -66,17 +75,17 @@ def done(run: Path, stage: str, parameters: dict, **job: object) -> Path:
     return place
 
 
+DPO = {"pairs": 24, "strength": 0.1, "fit": FIT, "contrast": FIT, "adapted": FIT}
 JOBS = {
     "sft": (recipes.sft, {"method": "sft", "pairs": 24, "fit": FIT}),
     "reward model": (
         recipes.reward_model,
         {"method": "rm", "init": "base", "pairs": 24, "fit": FIT},
     ),
-    "dpo": (
-        recipes.dpo,
-        {"method": "sft_dpo", "pairs": 24, "strength": 0.1, "fit": FIT}
-        | {"contrast": FIT, "adapted": FIT},
-    ),
+    "codepmp": (recipes.preference_model, {"init": "codepmp", "fit": FIT}),
+    "dpo": (recipes.dpo, {"method": "sft_dpo", **DPO}),
+    "dpo of adapters": (recipes.dpo, {"method": "sft_dpo_lora", **DPO}),
+    "tis-dpo": (recipes.dpo, {"method": "tis_dpo", **DPO}),
 }
 
 
@@ -105,7 +114,7 @@ def test_online_methods_share_their_replies_out(method, run, tmp_path) -> None:
     two.mkdir()
     with jobs.limited(1):
         expected = pd.DataFrame(online.train(one, **call))
-    found = pd.DataFrame(launched.launch(online.train, two, call, processes=2))
+    found = pd.DataFrame(launched.launch(online.train, two, call, Processes(2)))
     assert found["metric"].tolist() == expected["metric"].tolist()
     assert found["step"].equals(expected["step"])
     assert np.isfinite(found["value"]).all()
@@ -121,8 +130,24 @@ def test_online_methods_share_their_replies_out(method, run, tmp_path) -> None:
             assert (value - weights[1][key]).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("name", JOBS)
-def test_two_processes_give_the_records_of_one(name, run, tmp_path) -> None:
+HARDER = ("codepmp", "dpo of adapters", "tis-dpo")  # two heads; parts; two trainings
+
+
+@pytest.mark.parametrize(
+    ("strategy", "name"),
+    [
+        *(("ddp", name) for name in JOBS if name != "tis-dpo"),
+        *(("fsdp", name) for name in HARDER),
+        *(("zero2", name) for name in JOBS),
+    ],
+)
+def test_two_processes_give_the_records_of_one(
+    strategy, name, run, tmp_path, monkeypatch
+) -> None:
+    if strategy == "fsdp":  # Accelerate asks for GPUs, and is let to do without
+        monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "fsdp"))
+    if strategy == "zero2":
+        pytest.importorskip("deepspeed", reason="needs DeepSpeed: run `make deepspeed`")
     function, job = JOBS[name]
     call = {"run": run, "seed": 0, **job}
     one, two = tmp_path / "one", tmp_path / "two"
@@ -130,7 +155,7 @@ def test_two_processes_give_the_records_of_one(name, run, tmp_path) -> None:
     two.mkdir()
     with jobs.limited(1):
         expected = function(one, **call)
-    found = launched.launch(function, two, call, processes=2)
+    found = launched.launch(function, two, call, Processes(2, strategy))
     assert len(found) == len(expected)
     for shared, single in zip(found, expected):
         assert shared.keys() == single.keys()
@@ -151,7 +176,7 @@ def test_a_grid_can_run_on_several_processes(run, tmp_path) -> None:
     shared = {"run": run, "fit": FIT}
     grid = [{"method": "sft", "pairs": 24, "seed": 0}]
     records = jobs.run_grid(
-        function, grid, tmp_path, stage="05_sft", shared=shared, processes=2
+        function, grid, tmp_path, stage="05_sft", shared=shared, processes=Processes(2)
     )
     assert "train_loss" in set(records["metric"])
     assert (tmp_path / jobs.slug(grid[0]) / "model.safetensors").exists()
@@ -160,7 +185,7 @@ def test_a_grid_can_run_on_several_processes(run, tmp_path) -> None:
 def test_a_failure_says_what_went_wrong(run, tmp_path) -> None:
     call = {"run": run / "nowhere", "seed": 0, **JOBS["sft"][1]}
     with pytest.raises(launched.LaunchError, match="FileNotFoundError: "):
-        launched.launch(recipes.sft, tmp_path, call, processes=2)
+        launched.launch(recipes.sft, tmp_path, call, Processes(2))
 
 
 def test_calls_survive_as_json(tmp_path) -> None:
@@ -173,7 +198,7 @@ def test_calls_survive_as_json(tmp_path) -> None:
 
 def test_functions_from_elsewhere_are_refused(tmp_path) -> None:
     with pytest.raises(launched.LaunchError, match="only functions of helpers"):
-        launched.launch(test_calls_survive_as_json, tmp_path, {}, processes=2)
+        launched.launch(test_calls_survive_as_json, tmp_path, {}, Processes(2))
 
 
 @pytest.mark.parametrize(
@@ -182,6 +207,7 @@ def test_functions_from_elsewhere_are_refused(tmp_path) -> None:
         {"batch_size": 6, "processes": 4},
         {"token_budget": 512, "processes": 2},
         {"episodes": 24, "minibatches": 3, "processes": 4},
+        {"strategy": "fsdp", "processes": 1},
     ],
 )
 def test_batches_that_cannot_be_shared_are_refused(values) -> None:

@@ -1,9 +1,10 @@
 """Rules across parameters: refused before anything runs, in one line."""
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
 
 from helpers import rules
-from helpers.params import ParameterError
+from helpers.params import ParameterError, read_schema
 from helpers.project import PROJECT
 from helpers.rules import RULES, check_together
 from helpers.settings import all_values
@@ -46,3 +47,18 @@ def test_a_tracker_that_is_not_installed_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(rules, "find_spec", lambda name: None)
     with pytest.raises(ParameterError, match="report_to=wandb: expected a package"):
         check_together("05_sft", {"report_to": "wandb"})
+
+
+def test_deepspeed_that_is_not_installed_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(rules, "find_spec", lambda name: None)
+    check_together("05_sft", {"strategy": "fsdp", "processes": 2})
+    with pytest.raises(ParameterError, match="strategy=zero2: expected ddp or fsdp"):
+        check_together("05_sft", {"strategy": "zero2", "processes": 2})
+
+
+def test_every_strategy_has_its_configuration() -> None:
+    schema = read_schema(PROJECT.notebook("05_sft"))
+    files = list((PROJECT.root / "notebooks" / "strategies").glob("*.yaml"))
+    assert {file.stem for file in files} == set(schema["strategy"].choices)
+    for file in files:
+        load_config_from_file(str(file))
