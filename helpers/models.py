@@ -174,7 +174,7 @@ def native_bf16() -> bool:
 
 
 def precision() -> str:
-    """What offline trainers compute in here, and why, in words."""
+    """What trainers compute in here, and why, in words."""
     if not torch.cuda.is_available():
         return "float32 (no NVIDIA GPU)"
     if native_bf16():

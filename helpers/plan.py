@@ -33,12 +33,11 @@ class Gpu:
     single: float  # FLOP/s in float32
     bandwidth: float  # bytes/s
     memory: float  # GB
-    bf16: bool  # without it online methods, which have no loss scaling, use float32
 
 
 GPUS = {
-    "T4": Gpu(half=65e12, single=8.1e12, bandwidth=320e9, memory=16, bf16=False),
-    "H100": Gpu(half=989e12, single=67e12, bandwidth=3.35e12, memory=80, bf16=True),
+    "T4": Gpu(half=65e12, single=8.1e12, bandwidth=320e9, memory=16),
+    "H100": Gpu(half=989e12, single=67e12, bandwidth=3.35e12, memory=80),
 }
 
 
@@ -76,7 +75,6 @@ class Work:
     trained: float = 0.0  # tokens that are learned from, in every pass
     read: float = 0.0  # tokens that are read only
     sampled: float = 0.0
-    online: bool = False
 
     @property
     def flops(self) -> float:
@@ -85,10 +83,9 @@ class Work:
         return self.parameters * tokens
 
     def seconds(self, gpu: Gpu) -> float:
-        """On a GPU, one job at a time: 16 bits, but replies are sampled in float32."""
+        """On a GPU, one job at a time: 16 bits, but sampling in float32, as 08 does it."""
         half, single = HALF_SHARE * gpu.half, SINGLE_SHARE * gpu.single
-        tokens = 6 * RECOMPUTED * self.trained + 2 * self.read
-        matrices = tokens / (single if self.online and not gpu.bf16 else half)
+        matrices = (6 * RECOMPUTED * self.trained + 2 * self.read) / half
         step = 2 * BATCH / single + 4 / gpu.bandwidth  # one token of each reply
         return self.parameters * (matrices + self.sampled / BATCH * step)
 
@@ -214,7 +211,7 @@ def episodes(
     sampled = count * given["max_new_tokens"]
     read = (4 + critic) * tokens
     common = (shape.parameters, trained, read, sampled)
-    return Work(stage, method, jobs, *common, online=True)
+    return Work(stage, method, jobs, *common)
 
 
 def evaluation(stage: str, values: Values, shape: Shape) -> Iterator[Work]:

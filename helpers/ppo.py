@@ -195,7 +195,7 @@ class PPOTrainer(Trainer):
         if update == 0:
             self.begin(number)
         if self.over:
-            return torch.zeros((), device=self.args.device)
+            return self.leave_out(model)
         # 6. Several passes over the rollout in random mini-batches.
         epoch, part = divmod(update, self.args.num_mini_batches)
         order = torch.randperm(
@@ -206,9 +206,15 @@ class PPOTrainer(Trainer):
         self.metrics.append(metrics)
         if not metrics["ratio"] <= self.args.max_ratio:  # also stops at nan
             self.over = True
-            model.zero_grad(set_to_none=True)  # the optimiser passes over what has none
+            self.leave_out(model)
         loss = metrics["policy_loss"] + self.args.vf_coef * metrics["value_loss"]
         return torch.tensor(loss, device=self.args.device)
+
+    def leave_out(self, model: nn.Module) -> Tensor:
+        """Let the optimiser pass over this update, and what scales losses too; no loss."""
+        model.zero_grad()
+        self.accelerator.gradient_state._set_sync_gradients(False)
+        return torch.zeros((), device=self.args.device)
 
     def backward(self, model: nn.Module, rows: list[int]) -> dict[str, float]:
         """Add up the gradient of a mini-batch; its metrics, means over its tokens."""
@@ -280,6 +286,8 @@ class PPOTrainer(Trainer):
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Clip policy and critic each by itself: one must not slow the other down."""
+        if self.accelerator.sync_gradients:
+            self.accelerator.unscale_gradients()
         norms = [
             clip_grad_norm_(part, self.args.max_grad_norm)
             for part in self.model.parts().values()

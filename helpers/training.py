@@ -134,7 +134,6 @@ def arguments(fit: Fit, out: Path, steps: int) -> dict:
         data_seed=fit.seed,
         train_sampling_strategy="group_by_length",
         remove_unused_columns=False,  # the sampler reads `length`
-        fp16=torch.cuda.is_available() and not models.native_bf16(),
         activation_checkpointing=torch.cuda.is_available(),
         logging_steps=0.05,
         max_length=None,
@@ -148,6 +147,7 @@ def quiet_arguments(out: Path, seed: int) -> dict:
         seed=seed,
         use_cpu=not torch.accelerator.is_available(),
         bf16=models.native_bf16(),
+        fp16=torch.cuda.is_available() and not models.native_bf16(),
         report_to=os.environ.get(REPORT_TO, "none"),
         save_strategy="no",
         disable_tqdm=True,

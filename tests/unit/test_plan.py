@@ -16,14 +16,12 @@ def planned(tier: str, *given: str) -> list[Work]:
 
 
 def test_time_is_flops_over_speed() -> None:
-    gpu = plan.Gpu(half=4e12, single=2e12, bandwidth=1e12, memory=1, bf16=False)
+    gpu = plan.Gpu(half=4e12, single=2e12, bandwidth=1e12, memory=1)
     trained = Work("s", "w", 1, parameters=1e9, trained=600.0)
     assert trained.flops == 3.6e12
     assert trained.seconds(gpu) == pytest.approx(4.8)  # read again for activations
     read = Work("s", "w", 1, parameters=1e9, read=500.0)
     assert read.seconds(gpu) == pytest.approx(1.0)
-    online = Work("s", "w", 1, parameters=1e9, read=500.0, online=True)
-    assert online.seconds(gpu) == pytest.approx(1.0)  # half of its float32 speed
     sampled = Work("s", "w", 1, parameters=1e9, sampled=640.0)  # ten tokens of 64
     assert sampled.seconds(gpu) == pytest.approx(10 * (0.128 + 0.004))
 

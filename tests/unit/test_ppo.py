@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor
 from transformers import TrainerCallback
 
@@ -248,6 +249,51 @@ def test_a_policy_that_runs_away_ends_its_rollout_early(trainer) -> None:
     assert record["updates"] == 1
     for name, weight in ppo.model.state_dict().items():
         assert torch.equal(weight, before[name])
+
+
+def scaled(ppo: PPOTrainer, scale: float = 2.0**16) -> PPOTrainer:
+    """The trainer in float16 with loss scaling, which Accelerate has for GPUs only."""
+    ppo.accelerator.native_amp = True
+    ppo.accelerator.state._mixed_precision = "fp16"
+    ppo.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return ppo
+
+
+@pytest.fixture
+def as_before():
+    """Accelerate's state is shared by all trainers of a process: put it back."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_float16_with_loss_scaling_learns_the_same(trainer, as_before) -> None:
+    """Gradients are clipped at their own size, so the policy moves as in float32."""
+    exact, half = trainer(num_rollouts=1), scaled(trainer(num_rollouts=1))
+    start = exact.model.policy.get_input_embeddings().weight.clone()
+    (expected,), (found,) = trained(exact), trained(half)
+    assert found["ratio"] == pytest.approx(expected["ratio"], abs=0.01)
+    assert found["policy_loss"] == pytest.approx(expected["policy_loss"], abs=0.01)
+    moves = [
+        each.model.policy.get_input_embeddings().weight - start
+        for each in (exact, half)
+    ]
+    together = torch.cosine_similarity(*(move.flatten() for move in moves), dim=0)
+    assert together > 0.95
+
+
+def test_what_float16_cannot_hold_is_left_out(trainer, as_before) -> None:
+    ppo = scaled(trainer(num_rollouts=1), scale=2.0**120)
+    before = copy.deepcopy(ppo.model.state_dict())
+    trained(ppo)
+    assert ppo.accelerator.scaler.get_scale() < 2.0**120
+    for name, weight in ppo.model.state_dict().items():
+        assert torch.equal(weight, before[name])
+
+
+def test_a_scaled_run_ends_a_rollout_early_too(trainer, as_before) -> None:
+    ppo = scaled(trainer(num_rollouts=2, max_ratio=1e-3))
+    records = trained(ppo)
+    assert [record["updates"] for record in records] == [1, 1]
 
 
 # --- as a trainer --------------------------------------------------------------------
