@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from helpers.dialogues import HUMAN
+from helpers.models import reading, replies_at_once
 from helpers.pairs import can_share, columns_of, last_block_at
 
 
@@ -106,7 +107,7 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
     draws: Tensor | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     max_prompt_tokens: int,
     stop_at_human: bool = True,
 ) -> list[Reply]:
@@ -116,7 +117,7 @@ def generate(
     (0 = all) and `top_p` (1 = all) filters, each by its own number of `draws`
     (prompts, max_new_tokens), which come from `seed` unless given: replies do not
     depend on batches. A reply ends at the end-of-sequence token or, with
-    `stop_at_human`, at the next human turn. Raises ValueError if prompt and reply may
+    `stop_at_human`, at the next human turn. A GPU computes in half precision. Raises ValueError if prompt and reply may
     exceed the model's positions.
     """
     encoded = [encode_prompt(tokenizer, p, max_prompt_tokens) for p in prompts]
@@ -129,8 +130,9 @@ def generate(
     draws = draws.to(model.device, exact)  # Apple's chips have no doubles
     ended = _turn_end(tokenizer, stop_at_human)
     replies: list[Reply | None] = [None] * len(encoded)
-    with evaluating(model):
-        for rows in length_batches([len(ids) for ids in encoded], batch_size):
+    with evaluating(model), reading():
+        size = batch_size or replies_at_once()
+        for rows in length_batches([len(ids) for ids in encoded], size):
             batch = [encoded[row] for row in rows]
             sampled = _decode(model, batch, pick, draws[rows], ended)
             for row, ids in zip(rows, sampled):

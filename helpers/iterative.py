@@ -13,7 +13,6 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from helpers import models
 from helpers.generate import Reply, generate, uniform_draws
 from helpers.launched import gathered, share
 from helpers.metrics import sequence_kl
@@ -83,16 +82,15 @@ def answer(
     limit, tokens = settings.max_prompt_length, settings.max_new_tokens
     draws = uniform_draws(len(texts), tokens, seeded(settings.seed, 1, number))
     mine = share(len(texts))
-    with models.reading():
-        sampled = generate(
-            policy,
-            tokenizer,
-            [texts[place] for place in mine],
-            max_new_tokens=tokens,
-            temperature=1.0,
-            draws=draws[list(mine)],
-            max_prompt_tokens=limit,
-        )
+    sampled = generate(
+        policy,
+        tokenizer,
+        [texts[place] for place in mine],
+        max_new_tokens=tokens,
+        temperature=1.0,
+        draws=draws[list(mine)],
+        max_prompt_tokens=limit,
+    )
     replies = gathered(mine, sampled)
     return replies, encode_sampled(tokenizer, texts, replies, limit)
 

@@ -164,6 +164,16 @@ def reading() -> torch.autocast:
     return torch.autocast(kind, dtype, enabled=dtype != torch.float32)
 
 
+def replies_at_once(memory: float | None = None) -> int:
+    """How many replies are sampled side by side, by the GPU's memory in GB.
+
+    Their keys and values take 0.1 MB a token in OPT-350M. It changes speed, not replies.
+    """
+    if memory is None and torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties().total_memory / 1e9
+    return 256 if (memory or 0) > 40 else 64
+
+
 def native_bf16() -> bool:
     """Whether the GPU, if there is one, computes in bfloat16.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from helpers import models
 from helpers.evaluation import DECODINGS
 from helpers.online_config import VARIANTS, Online
 from helpers.protocols import PUBLISHED_PROMPTS, REPAIRS
@@ -19,9 +20,8 @@ from helpers.settings import Values
 from helpers.study import ASKED, NEW_TOKENS
 
 Parameters = Mapping[str, object]
-BATCH = 64  # replies that are sampled side by side
-# of its peak that a GPU reaches in trainings of this size: assumed
-HALF_SHARE, SINGLE_SHARE = 0.25, 0.5
+SHARE = 0.25  # of its peak that a GPU reaches in work of this size: assumed
+LAUNCH = 0.025  # s to start the kernels of 24 blocks, one token a reply: assumed
 RECOMPUTED = 8 / 6  # with activation checkpointing each forward is done twice
 
 
@@ -29,15 +29,19 @@ RECOMPUTED = 8 / 6  # with activation checkpointing each forward is done twice
 class Gpu:
     """Peak speeds and memory, by NVIDIA's data sheets."""
 
-    half: float  # FLOP/s of the matrix units in 16 bits, dense
-    single: float  # FLOP/s in float32
+    speed: float  # FLOP/s of the matrix units in 16 bits, dense
     bandwidth: float  # bytes/s
     memory: float  # GB
 
+    @property
+    def replies(self) -> int:
+        """How many replies are sampled side by side."""
+        return models.replies_at_once(self.memory)
+
 
 GPUS = {
-    "T4": Gpu(half=65e12, single=8.1e12, bandwidth=320e9, memory=16),
-    "H100": Gpu(half=989e12, single=67e12, bandwidth=3.35e12, memory=80),
+    "T4": Gpu(speed=65e12, bandwidth=320e9, memory=16),
+    "H100": Gpu(speed=989e12, bandwidth=3.35e12, memory=80),
 }
 
 
@@ -83,11 +87,12 @@ class Work:
         return self.parameters * tokens
 
     def seconds(self, gpu: Gpu) -> float:
-        """On a GPU, one job at a time: 16 bits, but sampling in float32, as 08 does it."""
-        half, single = HALF_SHARE * gpu.half, SINGLE_SHARE * gpu.single
-        matrices = (6 * RECOMPUTED * self.trained + 2 * self.read) / half
-        step = 2 * BATCH / single + 4 / gpu.bandwidth  # one token of each reply
-        return self.parameters * (matrices + self.sampled / BATCH * step)
+        """On a GPU, in 16 bits, one job at a time."""
+        speed = SHARE * gpu.speed / self.parameters
+        learned = (6 * RECOMPUTED * self.trained + 2 * self.read) / speed
+        weights = 2 * self.parameters / gpu.bandwidth  # read anew for every token
+        step = max(LAUNCH, 2 * gpu.replies / speed + weights)
+        return learned + self.sampled / gpu.replies * step
 
 
 # --- the trainings of a run ----------------------------------------------------------
@@ -309,10 +314,11 @@ def memory_table(parameters: float) -> pd.DataFrame:
 
 def assumed() -> str:
     """What the estimate rests on, in words."""
+    listed = " or ".join(sorted({str(gpu.replies) for gpu in GPUS.values()}, key=int))
     return (
         f"Estimated, not measured: OPT-350M ({REAL.parameters / 1e6:.0f} million "
         f"parameters), dialogues of {REAL.prompt} tokens and replies of {REAL.reply}, "
-        f"{HALF_SHARE:.0%} of a GPU's peak in 16 bits and {SINGLE_SHARE:.0%} in float32, "
-        "one job at a time. Twice as long, or half, would be no surprise. Tokens are in "
-        "millions, times in minutes."
+        f"{SHARE:.0%} of a GPU's peak in 16 bits, {1000 * LAUNCH:.0f} ms or more for "
+        f"each token of {listed} replies, one job at a time. Twice as long, or half, "
+        "would be no surprise. Tokens are in millions, times in minutes."
     )

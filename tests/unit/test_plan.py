@@ -1,5 +1,7 @@
 """What a run would take: arithmetic, and tiers that keep their word."""
 
+from dataclasses import replace
+
 import pytest
 from typer.testing import CliRunner
 
@@ -16,14 +18,16 @@ def planned(tier: str, *given: str) -> list[Work]:
 
 
 def test_time_is_flops_over_speed() -> None:
-    gpu = plan.Gpu(half=4e12, single=2e12, bandwidth=1e12, memory=1)
+    gpu = plan.Gpu(speed=4e12, bandwidth=1e12, memory=1)
     trained = Work("s", "w", 1, parameters=1e9, trained=600.0)
     assert trained.flops == 3.6e12
     assert trained.seconds(gpu) == pytest.approx(4.8)  # read again for activations
     read = Work("s", "w", 1, parameters=1e9, read=500.0)
     assert read.seconds(gpu) == pytest.approx(1.0)
-    sampled = Work("s", "w", 1, parameters=1e9, sampled=640.0)  # ten tokens of 64
-    assert sampled.seconds(gpu) == pytest.approx(10 * (0.128 + 0.004))
+    small = Work("s", "w", 1, parameters=1e6, sampled=640.0)  # ten tokens of 64
+    assert small.seconds(gpu) == pytest.approx(10 * plan.LAUNCH)
+    sampled = replace(small, parameters=1e9)
+    assert sampled.seconds(gpu) == pytest.approx(10 * (0.128 + 0.002))
 
 
 def test_no_stage_of_the_t4_tier_takes_more_than_40_minutes() -> None:
