@@ -9,10 +9,8 @@ in which they run. Policy and critic are separate models as in Xu et al. (arXiv
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
@@ -24,6 +22,7 @@ from transformers import (
 )
 
 from helpers import losses, models
+from helpers.checkpoints import Resumable, RolloutEnd
 from helpers.credit import (
     RunningMoments,
     adapted,
@@ -48,13 +47,10 @@ from helpers.rollouts import (
     stack,
 )
 
-STATE = "ppo_state.safetensors"  # in a checkpoint: everything that training changes
-
-
 # --- the trainer ---------------------------------------------------------------------
 
 
-class PPOTrainer(Trainer):
+class PPOTrainer(Resumable, Trainer):
     """Trains a policy, in place, to raise a reward, near a reference.
 
     model: a causal language model, or where one is stored. reward: a function of texts,
@@ -303,39 +299,3 @@ class PPOTrainer(Trainer):
             named = self.ref_model.named_parameters(prefix="reference")
             tensors |= dict(named)
         return {**tensors, "kl_coef": self.kl_coef}
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None):
-        """Save the policy, as `from_pretrained` reads it, and the trainer's own state."""
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model.policy.save_pretrained(folder)
-        self.processing_class.save_pretrained(folder)
-        state = {name: each.detach().cpu() for name, each in self.changing().items()}
-        save_file(state, folder / STATE)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        """Put the state of a checkpoint in place; raises ValueError if it has none."""
-        file = Path(resume_from_checkpoint) / STATE
-        if not file.exists():
-            raise ValueError(f"{file}: not there, so this is no checkpoint of PPO")
-        stored, changing = load_file(file), self.changing()
-        if odd := stored.keys() ^ changing.keys():
-            raise ValueError(f"{file}: another run's, it differs in {min(odd)}")
-        with torch.no_grad():
-            for name, tensor in changing.items():
-                tensor.copy_(stored[name])
-
-
-class RolloutEnd(TrainerCallback):
-    """Finishes rollouts, and puts off checkpoints until one is finished."""
-
-    def __init__(self, trainer: PPOTrainer) -> None:
-        self.trainer, self.wanted = trainer, False
-
-    def on_step_end(self, args, state, control, **kwargs) -> None:
-        self.wanted |= control.should_save
-        between = state.global_step % args.updates == 0
-        control.should_save = self.wanted and between
-        if between:
-            self.trainer.finish()
-            self.wanted = False

@@ -28,10 +28,9 @@ def test_a_copy_without_weights_has_shapes_and_ties_but_no_memory(model) -> None
 
 def test_what_was_learned_meanwhile_is_in_the_same_object(model) -> None:
     inner = model.get_decoder()
-    with whole_afterwards(model):
-        with torch.no_grad():
-            model.get_input_embeddings().weight.mul_(2)
-            expected = model(IDS).logits
+    with whole_afterwards(model), torch.no_grad():
+        model.get_input_embeddings().weight.mul_(2)
+        expected = model(IDS).logits
     assert torch.equal(model(IDS).logits, expected)
     assert model.get_decoder().embed_tokens is inner.embed_tokens
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
