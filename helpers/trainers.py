@@ -1,107 +1,29 @@
-"""TRL's trainers, thin: our token ids, logits at labelled positions, the CodePMP loss.
+"""TRL's trainers, thin: our token ids, prompts that are shared, the CodePMP loss.
 
-TRL keeps the loop, the optimiser, logging, checkpoints and devices. Off CUDA, where TRL
-has no Triton kernel, the language head looks at labelled positions only.
+TRL keeps the loop, the optimiser, logging, checkpoints and devices.
 """
 
-import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import MethodType
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate.utils import is_peft_model
 from datasets import Dataset
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedModel
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import DPOTrainer, RewardTrainer, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference as PairCollator
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
-from trl.trainer.utils import FusedCausalLMOutput
 
 from helpers import losses
+from helpers.heads import score_labelled_positions, speak_too
 from helpers.pairs import budget_batches, last_tokens, sharing_prompts
 from helpers.reference import SIDES, cached_scores
-
-# --- the language head ---------------------------------------------------------------
-
-
-def score_labelled_positions(model: PreTrainedModel) -> None:
-    """Replace TRL's fused head, which off CUDA scores every position, in place.
-
-    The new one computes logits where there is a label, and the same outputs: shapes
-    (batch, length - 1), zero where the label is -100.
-    """
-    if is_peft_model(model):
-        model = model.get_base_model()
-    stock = type(model).forward
-
-    @functools.wraps(stock)
-    def forward(self, *args, fused_lm_head=False, labels=None, **kwargs):
-        if not fused_lm_head:
-            return stock(self, *args, labels=labels, **kwargs)
-        items = kwargs.pop("num_items_in_batch", None)
-        kwargs["use_cache"] = False
-        hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]
-        return labelled_output(self.get_output_embeddings(), hidden, labels, items)
-
-    model.forward = MethodType(forward, model)
-
-
-def speak_too(scorer: PreTrainedModel) -> None:
-    """Let a scorer that has an `lm_head` also read labels of its first rows, in place.
-
-    With labels it gives the rewards (2B,) and, of the labelled rows, log-probabilities
-    and the mask (B, L - 1): in one forward, since what spreads a model over processes
-    must see all of its work.
-    """
-    stock = type(scorer).forward
-
-    @functools.wraps(stock)
-    def forward(self, *args, labels=None, **kwargs):
-        if labels is None:
-            return stock(self, *args, **kwargs)
-        hidden = self.base_model(**kwargs).last_hidden_state
-        last = last_tokens(kwargs["attention_mask"])
-        rewards = self.score(hidden[last]).squeeze(-1)
-        output = labelled_output(self.lm_head, hidden[: len(labels), :-1], labels, None)
-        return rewards, output.log_probs, output.label_mask
-
-    scorer.forward = MethodType(forward, scorer)
-
-
-def labelled_output(
-    head: nn.Module, hidden: Tensor, labels: Tensor, items: Tensor | int | None
-) -> FusedCausalLMOutput:
-    """Log-probability and statistics of each labelled token from its hidden state."""
-    targets = labels[:, 1:]
-    mask = targets != -100
-    logits = head(hidden[mask]).float()
-    log_probs = logits.log_softmax(-1)
-    chosen = log_probs.gather(-1, targets[mask].unsqueeze(-1)).squeeze(-1)
-    with torch.no_grad():
-        entropy = -(log_probs.exp() * log_probs).sum(-1)
-        top1 = logits.argmax(-1) == targets[mask]
-        mean_logits = logits.mean(-1)
-
-    def spread(values: Tensor) -> Tensor:
-        return values.new_zeros(mask.shape).masked_scatter(mask, values)
-
-    return FusedCausalLMOutput(
-        loss=-chosen.sum() / (mask.sum().clamp(min=1) if items is None else items),
-        log_probs=spread(chosen),
-        entropy=spread(entropy),
-        mean_logits=spread(mean_logits),
-        is_top1=spread(top1),
-        label_mask=mask,
-    )
-
 
 # --- trainers ------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from peft import LoraConfig
 from torch.nn.utils.rnn import pad_sequence
 from trl import DPOConfig, DPOTrainer, RewardTrainer
 
-from helpers import losses, models, reference, trainers, training
+from helpers import heads, losses, models, reference, trainers, training
 from helpers.scoring import token_scores
 from helpers.training import Fit
 
@@ -70,7 +70,7 @@ def test_scoring_labelled_positions_only_changes_no_number(policy, tokenizer):
     plain = policy(input_ids=ids, labels=labels)
     logprobs = plain.logits[:, :-1].log_softmax(-1)
     known = logprobs.gather(-1, labels[:, 1:].clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    trainers.score_labelled_positions(policy)
+    heads.score_labelled_positions(policy)
     ours = policy(input_ids=ids, labels=labels, fused_lm_head=True)
     torch.testing.assert_close(ours.loss, plain.loss)
     mask = labels[:, 1:] != -100
