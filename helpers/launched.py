@@ -58,8 +58,8 @@ def launch(
     call, rows = out / ".call.json", out / ".rows.json"
     about = {"function": name_of(function), "arguments": encode(arguments)}
     write_json(about, call)
-    config = SOURCES / "notebooks" / "strategies" / f"{processes.strategy}.yaml"
-    command = [sys.executable, "-m", CLI, "--config_file", str(config)]
+    config = str(config_of(processes.strategy))
+    command = [sys.executable, "-m", CLI, "--config_file", config]
     command += ["--num_processes", str(processes.count), "--main_process_port", "0"]
     command += ["--module", __name__, str(call)]
     done = subprocess.run(
@@ -72,6 +72,11 @@ def launch(
     call.unlink()
     rows.unlink()
     return found
+
+
+def config_of(strategy: str) -> Path:
+    """The configuration of Accelerate for a strategy."""
+    return SOURCES / "notebooks" / "strategies" / f"{strategy}.yaml"
 
 
 def main(call: str) -> None:

@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from helpers import models
 from helpers.credit import RunningMoments, adapted, assign_credit
 from helpers.generate import encode
+from helpers.launched import CLI, config_of
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
 from helpers.project import ROOT
@@ -445,9 +446,9 @@ def test_the_values_come_from_the_score_head_of_the_critic(trainer) -> None:
 def test_two_processes_give_the_records_of_one(folder, tmp_path) -> None:
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     launched_ppo.main(str(folder), str(one))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc_per_node", "2", "-m", launched_ppo.__name__]
-    command += [str(folder), str(two)]
+    command = [sys.executable, "-m", CLI, "--config_file", str(config_of("ddp"))]
+    command += ["--num_processes", "2", "--main_process_port", "0", "--module"]
+    command += [launched_ppo.__name__, str(folder), str(two)]
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, cwd=ROOT
     )
