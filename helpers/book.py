@@ -18,7 +18,7 @@ import yaml
 
 from helpers.claims import ClaimError, claims_page
 from helpers.costs import costs_page
-from helpers.params import plain, read_schema
+from helpers.params import declares, plain, read_schema
 from helpers.project import ROOT, STAGES, read_manifest
 from helpers.recorded import real_page
 from helpers.side_by_side import recorded_answer
@@ -102,7 +102,7 @@ def stage_notebook(executed: Path, page: Path) -> None:
     """Copy an executed notebook; its parameters without the fields of Colab's form."""
     notebook = nbformat.read(executed, as_version=4)
     for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
+        if declares(cell):
             cell.source = plain(cell.source)
     nbformat.write(notebook, page)
 

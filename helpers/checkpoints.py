@@ -8,18 +8,16 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from transformers import Trainer, TrainerCallback
 
 STATE = "ppo_state.safetensors"
 
 
 class Resumable:
-    """Mix-in for a `Trainer` of a `policy`: saves it, and all that training changes."""
+    """Mix-in for a `Trainer` of a `policy`: saves it, and all that training changes.
 
-    def changing(self) -> dict[str, Tensor]:
-        """Every tensor that training changes, by name: what a checkpoint must hold."""
-        raise NotImplementedError
+    What that is, tensors by their names, the trainer's method `changing` says.
+    """
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None):
         """Save the policy, as `from_pretrained` reads it, and the trainer's own state."""

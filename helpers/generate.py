@@ -117,8 +117,8 @@ def generate(
     (0 = all) and `top_p` (1 = all) filters, each by its own number of `draws`
     (prompts, max_new_tokens), which come from `seed` unless given: replies do not
     depend on batches. A reply ends at the end-of-sequence token or, with
-    `stop_at_human`, at the next human turn. A GPU computes in half precision. Raises ValueError if prompt and reply may
-    exceed the model's positions.
+    `stop_at_human`, at the next human turn. A GPU computes in half precision. Raises
+    ValueError if prompt and reply may exceed the model's positions.
     """
     encoded = [encode_prompt(tokenizer, p, max_prompt_tokens) for p in prompts]
     check_positions(model, max(map(len, encoded), default=0) + max_new_tokens)

@@ -151,7 +151,7 @@ def device() -> torch.device:
 
 
 def reading_dtype() -> torch.dtype:
-    """What a model that learns nothing computes in: half precision where a GPU has it."""
+    """What models compute in: half precision where a GPU has it."""
     if not torch.cuda.is_available():
         return torch.float32
     return torch.bfloat16 if native_bf16() else torch.float16

@@ -117,9 +117,14 @@ def parameters_cell(notebook: Path) -> str:
     import nbformat
 
     for cell in nbformat.read(notebook, as_version=4).cells:
-        if "parameters" in cell.metadata.get("tags", []):
+        if declares(cell):
             return cell.source
     raise ParameterError(f"{notebook.stem}: no cell is tagged `parameters`")
+
+
+def declares(cell: Mapping) -> bool:
+    """Whether a cell of a notebook is the one tagged `parameters`."""
+    return "parameters" in cell["metadata"].get("tags", [])
 
 
 def assigned_names(source: str) -> list[str]:

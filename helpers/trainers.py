@@ -58,16 +58,13 @@ class Pairs(Prepared):
     """Mix-in for TRL's trainers of pairs: both replies are read after one prompt.
 
     A `budget` of tokens, if set, fills batches up to it, shared prompts counted once, in
-    place of the batch size; each batch's loss is still the mean over its pairs.
+    place of the batch size; each batch's loss is still the mean over its pairs. The
+    trainer's method `read` says where its head reads states, (2B, L).
     """
 
     def __init__(self, model: PreTrainedModel, budget: int = 0, **kwargs):
         self.budget = budget
         super().__init__(model, **kwargs)
-
-    def read(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Where the head of this trainer reads states, (2B, L)."""
-        raise NotImplementedError
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         with sharing_prompts(self.model, self.read(inputs)):

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from nbclient import NotebookClient
 
-from helpers.params import read_schema
+from helpers.params import declares, read_schema
 from helpers.pipeline import ThisInterpreter
 from helpers.project import PROJECT, ROOT, STAGES
 from helpers.settings import from_yaml
@@ -65,7 +65,7 @@ def run_cells(path: Path, values: dict, colab: Path) -> nbformat.NotebookNode:
     """The notebook as a reader would run it, with the values typed into its form."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
+        if declares(cell):
             cell.source = filled(cell.source, values)
     loaded = nbformat.v4.new_code_cell("import google.colab")  # as Colab's kernels have
     notebook.cells.insert(0, loaded)
