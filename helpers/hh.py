@@ -28,9 +28,11 @@ PAIR_COLUMNS = ("id", "subset", "split", "prompt", "chosen", "rejected", "turns"
 
 DUPLICATE = "duplicate pair"
 SHARED = "conversation shared with test"
-NOT_DRAWN = "not drawn (max_pairs)"
-TRAIN_REASONS = (SHARED, NOT_DRAWN)
-REASONS = (*FAULTS, DUPLICATE)
+NOT_DRAWN = "not drawn"
+REASONS = {
+    "train": (*FAULTS, DUPLICATE, SHARED, NOT_DRAWN),
+    "test": (*FAULTS, DUPLICATE, NOT_DRAWN),
+}
 
 _HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@\w+)?")
@@ -151,15 +153,17 @@ def load_pairs(
     max_pairs: int,
     judge_fraction: float,
     seed: int,
+    max_test_pairs: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Load preference pairs and say what was dropped.
 
     source: "built-in", a folder in the hub's layout (relative to the project root) or
     a hub name. n_builtin: generated training pairs, both subsets together; a quarter
-    as many, at most TEST_PAIRS, are generated for test. max_pairs: at most so many pairs of the training
-    split are drawn, as evenly from both subsets as they allow (0: all; test stays
-    whole). judge_fraction: share of the drawn conversations set aside for a held-out
-    judge, [0, 1). seed: of the generated corpus and of the draw.
+    as many, at most TEST_PAIRS, are generated for test. max_pairs, max_test_pairs: at
+    most so many pairs of the training and of the test split are drawn, as evenly from
+    both subsets as they allow (0: all). judge_fraction: share of the drawn
+    conversations set aside for a held-out judge, [0, 1). seed: of the generated corpus
+    and of the draws.
 
     Returns (pairs, drops). pairs: columns PAIR_COLUMNS, split "train", "judge" or
     "test", prompt up to and with its last marker, one row per pair in an order that
@@ -169,8 +173,8 @@ def load_pairs(
     """
     if not 0 <= judge_fraction < 1:
         raise ValueError(f"judge_fraction is {judge_fraction}; expected [0, 1)")
-    if max_pairs < 0 or n_builtin < 2:
-        raise ValueError("expected max_pairs >= 0 and n_builtin >= 2")
+    if min(max_pairs, max_test_pairs) < 0 or n_builtin < 2:
+        raise ValueError("expected max_pairs, max_test_pairs >= 0 and n_builtin >= 2")
     frames, dropped = [], Counter()
     for subset, folder in FOLDERS.items():
         for split in ("train", "test"):
@@ -185,7 +189,9 @@ def load_pairs(
                 )
     pairs = pd.concat(frames).sort_values("id", ignore_index=True)
     pairs = _without(pairs, _shared_with_test(pairs), SHARED, dropped)
-    pairs = _without(pairs, _not_drawn(pairs, max_pairs, seed), NOT_DRAWN, dropped)
+    for split, most in (("train", max_pairs), ("test", max_test_pairs)):
+        lost = _not_drawn(pairs, split, most, seed)
+        pairs = _without(pairs, lost, NOT_DRAWN, dropped)
     judged = pairs["split"].eq("train") & pairs["opening"].map(
         lambda text: _share(text) < judge_fraction
     )
@@ -220,15 +226,15 @@ def _shared_with_test(pairs: pd.DataFrame) -> pd.Series:
     return ~test & pairs["opening"].isin(pairs.loc[test, "opening"])
 
 
-def _not_drawn(pairs: pd.DataFrame, max_pairs: int, seed: int) -> pd.Series:
-    """Training pairs beyond the first `max_pairs`, subsets taking turns by hash."""
-    train = pairs[pairs["split"].eq("train")]
-    if not 0 < max_pairs < len(train):
+def _not_drawn(pairs: pd.DataFrame, split: str, most: int, seed: int) -> pd.Series:
+    """Pairs of a split beyond the first `most`, subsets taking turns by hash."""
+    part = pairs[pairs["split"].eq(split)]
+    if not 0 < most < len(part):
         return pd.Series(False, index=pairs.index)
-    place = train["id"].map(lambda name: _share(f"{seed} {name}"))
-    turn = place.groupby(train["subset"]).rank(method="first")
+    place = part["id"].map(lambda name: _share(f"{seed} {name}"))
+    turn = place.groupby(part["subset"]).rank(method="first")
     order = pd.DataFrame({"turn": turn, "place": place}).sort_values(["turn", "place"])
-    return pd.Series(pairs.index.isin(order.index[max_pairs:]), index=pairs.index)
+    return pd.Series(pairs.index.isin(order.index[most:]), index=pairs.index)
 
 
 def _without(
@@ -244,7 +250,7 @@ def _drops_table(dropped: Counter) -> pd.DataFrame:
     rows = [
         (subset, split, reason, dropped[subset, split, reason])
         for subset in FOLDERS
-        for split, reasons in (("train", REASONS + TRAIN_REASONS), ("test", REASONS))
+        for split, reasons in REASONS.items()
         for reason in reasons
     ]
     return pd.DataFrame(rows, columns=["subset", "split", "reason", "count"])

@@ -2,7 +2,7 @@
 
 An estimate from parameters and the shape of the data. The trainings are those that the
 notebooks' grids make, which a test holds against a finished run. The GPUs' speeds are
-their data sheets'; what share of them such trainings reach is assumed, not measured.
+their data sheets'; what share of them trainings reach was measured (`benchmarks/gpu.py`).
 """
 
 import re
@@ -20,7 +20,6 @@ from helpers.settings import Values
 from helpers.study import ASKED, NEW_TOKENS
 
 Parameters = Mapping[str, object]
-SHARE = 0.25  # of its peak that a GPU reaches in work of this size: assumed
 LAUNCH = 0.025  # s to start the kernels of 24 blocks, one token a reply: assumed
 RECOMPUTED = 8 / 6  # with activation checkpointing each forward is done twice
 
@@ -32,6 +31,7 @@ class Gpu:
     speed: float  # FLOP/s of the matrix units in 16 bits, dense
     bandwidth: float  # bytes/s
     memory: float  # GB
+    share: float  # of the peak speed that our trainings reach: `book/recorded/gpu`
 
     @property
     def replies(self) -> int:
@@ -40,8 +40,10 @@ class Gpu:
 
 
 GPUS = {
-    "T4": Gpu(speed=65e12, bandwidth=320e9, memory=16),
-    "H100": Gpu(speed=989e12, bandwidth=3.35e12, memory=80),
+    # by the time in which an H200 computed, whose bandwidth stands to its speed as a T4's
+    "T4": Gpu(speed=65e12, bandwidth=320e9, memory=16, share=0.10),
+    # by the whole time of DPO, in half of which the GPU waited for the processor
+    "H100": Gpu(speed=989e12, bandwidth=3.35e12, memory=80, share=0.06),
 }
 
 
@@ -88,7 +90,7 @@ class Work:
 
     def seconds(self, gpu: Gpu) -> float:
         """On a GPU, in 16 bits, one job at a time."""
-        speed = SHARE * gpu.speed / self.parameters
+        speed = gpu.share * gpu.speed / self.parameters
         learned = (6 * RECOMPUTED * self.trained + 2 * self.read) / speed
         weights = 2 * self.parameters / gpu.bandwidth  # read anew for every token
         step = max(LAUNCH, 2 * gpu.replies / speed + weights)
@@ -111,7 +113,8 @@ def drawn(data: Parameters, shape: Shape) -> Shape:
     """The shape after the draw and the cut of 00_data."""
     kept = min(shape.train, data["max_pairs"] or shape.train)
     judge = int(kept * data["judge_fraction"])
-    return replace(shape, train=kept - judge, judge=shape.judge + judge)
+    test = min(shape.test, data["max_test_pairs"] or shape.test)
+    return replace(shape, train=kept - judge, judge=shape.judge + judge, test=test)
 
 
 def base(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
@@ -315,10 +318,14 @@ def memory_table(parameters: float) -> pd.DataFrame:
 def assumed() -> str:
     """What the estimate rests on, in words."""
     listed = " or ".join(sorted({str(gpu.replies) for gpu in GPUS.values()}, key=int))
+    shares = " and ".join(f"{g.share:.0%} of {n}'s" for n, g in GPUS.items())
     return (
-        f"Estimated, not measured: OPT-350M ({REAL.parameters / 1e6:.0f} million "
-        f"parameters), dialogues of {REAL.prompt} tokens and replies of {REAL.reply}, "
-        f"{SHARE:.0%} of a GPU's peak in 16 bits, {1000 * LAUNCH:.0f} ms or more for "
-        f"each token of {listed} replies, one job at a time. Twice as long, or half, "
-        "would be no surprise. Tokens are in millions, times in minutes."
+        f"Estimated for OPT-350M ({REAL.parameters / 1e6:.0f} million parameters), "
+        f"dialogues of {REAL.prompt} tokens and replies of {REAL.reply}, one job at a "
+        f"time. Models are trained and read at {shares} peak in 16 bits: what an H200 "
+        "reached at the settings of these tiers, carried over by data sheets; for the "
+        "T4 in the time in which it computed, for the H100 in the whole time. Assumed, "
+        f"not measured, are {1000 * LAUNCH:.0f} ms or more for each token of {listed} "
+        "replies. Twice as long, or half, would be no surprise. Tokens are in millions, "
+        "times in minutes."
     )

@@ -308,6 +308,21 @@ def test_max_pairs_draws_evenly_and_leaves_test_whole(tmp_path):
     assert set(other["id"]) != set(drawn["id"])
 
 
+def test_max_test_pairs_draws_after_what_is_shared_is_left_out(tmp_path):
+    """What trains does not depend on how many test pairs are drawn."""
+    test = {"helpful_test": many(40, "Tea"), "harmless_test": many(60, "Rice")}
+    train = many(30, "Bread") + test["harmless_test"][:10]
+    write(tmp_path, helpful_train=train, **test)
+    whole, all_drops = load(tmp_path)
+    drawn, drops = load(tmp_path, max_test_pairs=20)
+    sizes = drawn[drawn["split"] == "test"].groupby("subset").size().to_dict()
+    assert sizes == {"helpful": 10, "harmless": 10}
+    assert count(drops, hh.NOT_DRAWN) == 80 and count(all_drops, hh.NOT_DRAWN) == 0
+    assert count(drops, hh.SHARED) == count(all_drops, hh.SHARED) == 10
+    learned = [each[each["split"] != "test"]["id"].tolist() for each in (whole, drawn)]
+    assert learned[0] == learned[1] and len(learned[0]) > 30
+
+
 def test_built_in_sizes_and_seed():
     settings = SETTINGS | {"n_builtin": 41}
     pairs, drops = hh.load_pairs("built-in", **settings)
@@ -321,7 +336,13 @@ def test_built_in_sizes_and_seed():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"judge_fraction": 1.0}, {"max_pairs": -1}, {"n_builtin": 1}]
+    "wrong",
+    [
+        {"judge_fraction": 1.0},
+        {"max_pairs": -1},
+        {"max_test_pairs": -1},
+        {"n_builtin": 1},
+    ],
 )
 def test_numbers_out_of_range(wrong):
     with pytest.raises(ValueError, match="expected"):

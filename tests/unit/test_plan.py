@@ -18,7 +18,7 @@ def planned(tier: str, *given: str) -> list[Work]:
 
 
 def test_time_is_flops_over_speed() -> None:
-    gpu = plan.Gpu(speed=4e12, bandwidth=1e12, memory=1)
+    gpu = plan.Gpu(speed=4e12, bandwidth=1e12, memory=1, share=0.25)
     trained = Work("s", "w", 1, parameters=1e9, trained=600.0)
     assert trained.flops == 3.6e12
     assert trained.seconds(gpu) == pytest.approx(4.8)  # read again for activations
@@ -37,8 +37,8 @@ def test_no_stage_of_the_t4_tier_takes_more_than_40_minutes() -> None:
     assert planned("t4")[0].parameters == 1.3e9  # a hub's coder, by its name
 
 
-def test_the_h100_tier_takes_less_than_a_day() -> None:
-    assert plan.plan_table(planned("h100")).loc["together", "H100"] < 24 * 60
+def test_the_h100_tier_takes_less_than_two_days() -> None:
+    assert plan.plan_table(planned("h100")).loc["together", "H100"] < 48 * 60
 
 
 def test_weights_fit_where_the_tiers_say_so() -> None:
@@ -63,6 +63,6 @@ def test_more_seeds_take_more_of_everything_but_the_base() -> None:
 def test_the_command_prints_the_table_and_what_it_assumes() -> None:
     done = CliRunner().invoke(app, ["plan", "--tier", "t4", "-p", "05_sft.pairs=100"])
     assert done.exit_code == 0
-    assert "| 05_sft " in done.output and "Estimated, not measured" in done.output
+    assert "| 05_sft " in done.output and "Estimated for OPT-350M" in done.output
     refused = CliRunner().invoke(app, ["plan", "-p", "05_sft.pears=100"])
     assert refused.exit_code == 2 and "did you mean pairs?" in refused.output
