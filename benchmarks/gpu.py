@@ -38,7 +38,7 @@ from transformers import (
 )
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
-from helpers import generate, hh, models, online, recorded, training
+from helpers import generate, hh, models, online, recorded, token_rows, training
 from helpers.judge import reward_scores
 from helpers.online_config import Online
 from helpers.plan import RECOMPUTED
@@ -190,7 +190,7 @@ class Given:
 def sft(given: Given, batches: int) -> Run:
     fit, rows = given.fit("05_sft"), given.rows("05_sft", batches)
     replies = rows["prompt"].tolist(), rows["chosen"].tolist()
-    data = training.reply_dataset(*replies, given.tokenizer, fit.max_length)
+    data = token_rows.reply_dataset(*replies, given.tokenizer, fit.max_length)
     arguments = given.policy(), given.tokenizer, data, fit, given.folder
     return (
         lambda: training.fit_language_model(*arguments),
@@ -201,7 +201,7 @@ def sft(given: Given, batches: int) -> Run:
 def pairs_of(given: Given, stage: str, batches: int) -> tuple[Fit, object, dict]:
     """How to train, the pairs, and their tokens with prompts counted once."""
     fit, rows = given.fit(stage), given.rows(stage, batches)
-    data = training.pair_dataset(rows, given.tokenizer, fit.max_length)
+    data = token_rows.pair_dataset(rows, given.tokenizer, fit.max_length)
     return fit, data, {"trained": sum(data["length"]), "batch": fit.batch_size}
 
 

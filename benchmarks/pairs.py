@@ -31,7 +31,7 @@ from datasets import Dataset
 from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
-from helpers import hh, judge, models, recorded, training
+from helpers import hh, judge, models, recorded, token_rows, training
 from helpers.progress import quiet
 from helpers.provenance import peak_memory_mib
 from helpers.training import Fit
@@ -146,7 +146,7 @@ def fitting(
     pairs: pd.DataFrame, tokenizer, shortest: int, longest: int
 ) -> pd.DataFrame:
     """Pairs that nobody has to cut or drop: TRL would drop what is longer."""
-    data = training.pair_dataset(pairs, tokenizer, 10**6)
+    data = token_rows.pair_dataset(pairs, tokenizer, 10**6)
     # a token of room for the one that a trainer may add by itself
     sizes = [
         len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
@@ -205,7 +205,7 @@ def ours(kind: str, folder: Path, tokenizer, frame: pd.DataFrame) -> Callable:
         settings = {"max_length": FIT.max_length}
         arguments = scorer, tokenizer, frame["prompt"].tolist() * 2, texts
         return lambda: judge.reward_scores(*arguments, **settings)
-    data = training.pair_dataset(frame, tokenizer, FIT.max_length)
+    data = token_rows.pair_dataset(frame, tokenizer, FIT.max_length)
     if kind == "reward":
         scorer = models.load_scorer(folder)
         return lambda: training.fit_reward_model(scorer, tokenizer, data, FIT, folder)

@@ -19,7 +19,8 @@ from helpers.metrics import sequence_kl
 from helpers.online_config import Online, Payment
 from helpers.rollouts import prompt_rows, seeded
 from helpers.scoring import Encoded, encode_sampled, token_scores
-from helpers.training import PAIR_IDS, Fit, fit_dpo
+from helpers.token_rows import PAIR_IDS
+from helpers.training import Fit, fit_dpo
 
 
 def fit_iterative(
@@ -100,7 +101,7 @@ def best_and_worst(
 ) -> Dataset:
     """The best and the worst of each prompt's `copies` replies, as pairs of token ids.
 
-    Columns as `training.pair_dataset`; prompts whose replies are all paid alike teach
+    Columns as `token_rows.pair_dataset`; prompts whose replies are all paid alike teach
     nothing and are left out.
     """
     rows = []

@@ -15,7 +15,7 @@ import pandas as pd
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from helpers import codepairs, models, reference, training
+from helpers import codepairs, models, reference, token_rows, training
 from helpers.judge import reward_scores
 from helpers.project import job_folder, read_manifest
 from helpers.records import example_rows
@@ -146,7 +146,7 @@ def fit_replies(
     whole: bool = False,
 ) -> list[dict]:
     """Train a language model on replies (or on whole documents), save it, return its log."""
-    data = training.reply_dataset(prompts, replies, tokenizer, fit.max_length, whole)
+    data = token_rows.reply_dataset(prompts, replies, tokenizer, fit.max_length, whole)
     rows = training.fit_language_model(model, tokenizer, data, fit, out)
     models.save(model, tokenizer, out)
     return rows
@@ -165,7 +165,7 @@ def preference_model(
     start = base_folder(run)
     tokenizer = models.load_tokenizer(start)
     scorer = models.load_scorer(start, seed)
-    data = training.pair_dataset(pairs, tokenizer, fit.max_length)
+    data = token_rows.pair_dataset(pairs, tokenizer, fit.max_length)
     head = models.load_policy(start).get_output_embeddings()
     rm_coef, lm_coef = PREFERENCE_LOSS[init]
     rows = training.fit_preference_model(
@@ -186,7 +186,7 @@ def reward_model(
     data = draw(read_pairs(run, split), pairs, seed)
     start = start_folder(run, init, seed)
     tokenizer, scorer = models.load_tokenizer(start), models.load_scorer(start, seed)
-    dataset = training.pair_dataset(data, tokenizer, fit.max_length)
+    dataset = token_rows.pair_dataset(data, tokenizer, fit.max_length)
     rows = training.fit_reward_model(scorer, tokenizer, dataset, fit, out)
     models.save(scorer, tokenizer, out)
     test = read_pairs(run, "test")
@@ -219,7 +219,7 @@ def dpo(
     start, cache = reference_folder(run, method, seed), run / "cache"
     data = draw(read_pairs(run, "train"), pairs, seed)
     policy, tokenizer = models.load_policy(start), models.load_tokenizer(start)
-    dataset = training.pair_dataset(data, tokenizer, fit.max_length)
+    dataset = token_rows.pair_dataset(data, tokenizer, fit.max_length)
     settings = {"beta": strength, "cache": cache}
     rows = []
     if method in CONTRASTS:
@@ -248,7 +248,7 @@ def contrastive_pair(
     One is taught the pairs, the other the pairs with their replies swapped.
     """
     found, rows = [], []
-    for data in (pairs, training.swapped(pairs)):
+    for data in (pairs, token_rows.swapped(pairs)):
         model = models.load_policy(start)
         rows += teach(model, data=data)
         found.append(model.eval())

@@ -1,30 +1,27 @@
-"""Training one model: pairs and replies as token ids, and a driver per kind of training.
+"""Training one model: what all trainings share, and a driver per kind of training.
 
-Pairs are tokenised once, by us: prompts cut from the left, one end-of-turn token per
-reply. The trainers are TRL's, as `trainers` thins them.
+The trainers are TRL's, as `trainers` thins them; they learn from rows of `token_rows`.
 """
 
 import math
 import os
-from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from datasets import Dataset
 from peft import LoraConfig
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers import PreTrainedModel, PrinterCallback
 from trl import DPOConfig, RewardConfig, SFTConfig
 
 from helpers import models
-from helpers.generate import encode
 from helpers.launched import processes
 from helpers.pairs import budget_batches
 from helpers.progress import REPORT_TO, Progress
 from helpers.sharded import whole_afterwards
+from helpers.token_rows import as_sequences, masked_sequences
 from helpers.trainers import (
     PreferenceModelTrainer,
     PreferenceTrainer,
@@ -47,71 +44,6 @@ class Fit:
     weight_decay: float = 0.0
     max_length: int = 256  # tokens of prompt and reply together
     token_budget: int = 0  # of pairs: fills batches up to so many tokens; 0: batch_size
-
-
-PAIR_IDS = ("prompt_ids", "chosen_ids", "rejected_ids", "length")  # columns of pairs
-
-# --- data ----------------------------------------------------------------------------
-
-
-def pair_dataset(
-    pairs: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> Dataset:
-    """Token ids of each pair: `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`.
-
-    The prompt is cut to what the longer reply leaves, so both replies see the same one;
-    it is counted once in the length, because batches of pairs share it.
-    """
-    rows = []
-    for pair in pairs.itertuples():
-        prompt_c, chosen = encode(tokenizer, pair.prompt, pair.chosen, max_length)
-        prompt_r, rejected = encode(tokenizer, pair.prompt, pair.rejected, max_length)
-        prompt = min(prompt_c, prompt_r, key=len)
-        length = len(prompt) + len(chosen) + len(rejected)
-        rows.append((prompt, chosen, rejected, length))
-    return Dataset.from_dict(dict(zip(PAIR_IDS, map(list, zip(*rows)), strict=True)))
-
-
-def as_sequences(pairs: Dataset) -> Dataset:
-    """Whole sequences for the reward trainers, and where the reply starts in them."""
-    return pairs.map(
-        lambda pair: {
-            "chosen_ids": pair["prompt_ids"] + pair["chosen_ids"],
-            "rejected_ids": pair["prompt_ids"] + pair["rejected_ids"],
-            "reply_start": len(pair["prompt_ids"]),
-        },
-        remove_columns=["prompt_ids"],
-    )
-
-
-def reply_dataset(
-    prompts: list[str],
-    replies: list[str],
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-    whole: bool = False,
-) -> Dataset:
-    """Prompt and reply as one sequence, with a mask of what is learned.
-
-    `whole=False` learns the reply only (SFT), `whole=True` every token (base model).
-    """
-    encoded = [
-        encode(tokenizer, prompt, reply, max_length)
-        for prompt, reply in zip(prompts, replies, strict=True)
-    ]
-    return masked_sequences(encoded, whole)
-
-
-def masked_sequences(
-    encoded: Iterable[tuple[list[int], list[int]]], whole: bool = False
-) -> Dataset:
-    """As `reply_dataset`, of (prompt ids, reply ids)."""
-    rows = []
-    for prompt, reply in encoded:
-        mask = [int(whole)] * len(prompt) + [1] * len(reply)
-        rows.append((prompt + reply, mask, len(mask)))
-    names = ["input_ids", "completion_mask", "length"]
-    return Dataset.from_dict(dict(zip(names, map(list, zip(*rows)), strict=True)))
 
 
 # --- what the trainers share ---------------------------------------------------------
@@ -312,9 +244,3 @@ def fit_chosen(
     """SFT on the chosen replies of pairs."""
     replies = masked_sequences(zip(data["prompt_ids"], data["chosen_ids"]))
     return fit_language_model(model, tokenizer, replies, fit, out)
-
-
-def swapped(pairs: Dataset) -> Dataset:
-    """Pairs whose rejected replies are to be preferred: what reverse DPO learns from."""
-    names = {"chosen_ids": "rejected_ids", "rejected_ids": "chosen_ids"}
-    return pairs.rename_columns(names)

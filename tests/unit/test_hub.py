@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from helpers import codepairs, coders, hub, models, training
+from helpers import codepairs, coders, hub, models, token_rows, training
 from helpers.generate import encode, generate
 from helpers.params import ParameterError
 from helpers.rules import SOURCES, check_together
@@ -131,7 +131,7 @@ def test_a_reward_model_starts_from_opt_350m(folders, tmp_path) -> None:
     pairs = pd.DataFrame(
         {"prompt": [PROMPT] * 8, "chosen": [REPLY] * 8, "rejected": [" No."] * 8}
     )
-    data = training.pair_dataset(pairs, tokenizer, 64)
+    data = token_rows.pair_dataset(pairs, tokenizer, 64)
     fit = training.Fit(1e-2, 4, epochs=8)
     rows = training.fit_reward_model(scorer, tokenizer, data, fit, tmp_path)
     losses = [row["value"] for row in rows if row["metric"] == "train_loss"]

@@ -14,7 +14,7 @@ from peft import LoraConfig
 from torch.nn.utils.rnn import pad_sequence
 from trl import DPOConfig, DPOTrainer, RewardTrainer
 
-from helpers import heads, losses, models, reference, trainers, training
+from helpers import heads, losses, models, reference, token_rows, trainers, training
 from helpers.scoring import token_scores
 from helpers.training import Fit
 
@@ -46,7 +46,7 @@ def scorer(policy, tokenizer, tmp_path):
 
 
 def test_both_replies_of_a_pair_see_the_same_prompt(tokenizer):
-    data = training.pair_dataset(PAIRS, tokenizer, max_length=40)
+    data = token_rows.pair_dataset(PAIRS, tokenizer, max_length=40)
     for row, pair in zip(data, PAIRS.itertuples()):
         assert tokenizer.decode(row["chosen_ids"]).startswith(pair.chosen[:2])
         longest = max(row["chosen_ids"], row["rejected_ids"], key=len)
@@ -57,10 +57,10 @@ def test_both_replies_of_a_pair_see_the_same_prompt(tokenizer):
 
 def test_the_mask_covers_the_reply_and_its_end_only(tokenizer):
     prompts, replies = PAIRS["prompt"].tolist(), PAIRS["chosen"].tolist()
-    row = training.reply_dataset(prompts, replies, tokenizer, 96)[0]
+    row = token_rows.reply_dataset(prompts, replies, tokenizer, 96)[0]
     learned = [i for i, m in zip(row["input_ids"], row["completion_mask"]) if m]
     assert tokenizer.decode(learned) == " Warm the pot.</s>"
-    whole = training.reply_dataset(prompts, replies, tokenizer, 96, whole=True)[0]
+    whole = token_rows.reply_dataset(prompts, replies, tokenizer, 96, whole=True)[0]
     assert all(whole["completion_mask"])
 
 
@@ -89,7 +89,7 @@ METHODS = {
 def preference_trainer(method, policy, tokenizer, out, cache=None):
     """A trainer of the DPO family whose policy has moved away from its reference."""
     loss, weigh = METHODS[method]
-    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
     if weigh:
         data = weigh(data, seed=0)
     kind = trainers.TokenWeightedTrainer if weigh else trainers.PreferenceTrainer
@@ -131,7 +131,7 @@ def formula(method, now: pd.DataFrame, before: pd.DataFrame, data: Dataset) -> f
 @pytest.mark.parametrize("method", METHODS)
 def test_losses_of_the_dpo_family_are_the_papers(method, policy, tokenizer, tmp_path):
     """TRL's trainer, our tokens, our reference pass, against the formulas themselves."""
-    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
     before = alone(policy, data)
     trainer = preference_trainer(method, policy, tokenizer, tmp_path)
     batch = trainer.data_collator(list(trainer.train_dataset))
@@ -186,7 +186,7 @@ def test_shared_prompts_change_no_loss_of_the_dpo_family(
 
 
 def test_shared_prompts_change_no_reward_loss(scorer, tokenizer, tmp_path):
-    data = training.as_sequences(training.pair_dataset(PAIRS, tokenizer, 96))
+    data = token_rows.as_sequences(token_rows.pair_dataset(PAIRS, tokenizer, 96))
     trainer = trainers.RewardModelTrainer(
         scorer,
         args=training.RewardConfig(**training.arguments(Fit(1e-3, 4), tmp_path, 1)),
@@ -214,7 +214,7 @@ def test_reference_scores_are_kept_and_found(policy, tokenizer, tmp_path, monkey
 
 
 def test_another_reference_can_be_given(policy, tokenizer, tmp_path):
-    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
     other = deepcopy(policy)
     with torch.no_grad():
         for weight in other.parameters():
@@ -233,7 +233,7 @@ def test_another_reference_can_be_given(policy, tokenizer, tmp_path):
 
 
 def test_sft_on_pairs_learns_the_chosen_replies_only(policy, tokenizer, tmp_path):
-    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
     before = reference.pair_scores(policy, data)
     training.fit_chosen(policy, tokenizer, data, Fit(1e-2, 4, epochs=5), tmp_path)
     after = reference.pair_scores(policy, data)
@@ -252,7 +252,7 @@ def test_adapters_are_trained_the_same_way(ahead, policy, tokenizer, tmp_path):
     trainer = trainers.PreferenceTrainer(
         policy,
         args=DPOConfig(**settings, precompute_ref_log_probs=ahead),
-        train_dataset=training.pair_dataset(PAIRS, tokenizer, 96),
+        train_dataset=token_rows.pair_dataset(PAIRS, tokenizer, 96),
         processing_class=tokenizer,
         peft_config=adapter,
     )
@@ -266,7 +266,7 @@ def test_adapters_are_trained_the_same_way(ahead, policy, tokenizer, tmp_path):
 def test_an_adapter_is_merged_and_moves_queries_and_values_only(
     policy, tokenizer, tmp_path
 ):
-    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
     start = {name: each.clone() for name, each in policy.state_dict().items()}
     fit = Fit(1e-2, 2, epochs=3)
     settings = {"beta": 0.1, "adapters": True}
@@ -286,7 +286,7 @@ def test_trl_switches_the_dropout_of_adapters_off(policy, tokenizer, tmp_path):
     trainer = trainers.PreferenceTrainer(
         policy,
         args=DPOConfig(**training.arguments(Fit(1e-3, 4), tmp_path, 1)),
-        train_dataset=training.pair_dataset(PAIRS, tokenizer, 96),
+        train_dataset=token_rows.pair_dataset(PAIRS, tokenizer, 96),
         processing_class=tokenizer,
         peft_config=training.adapter(True),
     )
@@ -295,7 +295,7 @@ def test_trl_switches_the_dropout_of_adapters_off(policy, tokenizer, tmp_path):
 
 
 def test_trainings_log_elsewhere_if_asked(policy, tokenizer, tmp_path, monkeypatch):
-    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
     for target, files in (("none", 0), ("tensorboard", 1)):
         monkeypatch.setenv(training.REPORT_TO, target)
         out = tmp_path / target
@@ -305,7 +305,7 @@ def test_trainings_log_elsewhere_if_asked(policy, tokenizer, tmp_path, monkeypat
 
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
 def test_batches_can_be_filled_by_tokens(loss, policy, tokenizer, tmp_path):
-    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
     longest = max(data["length"])
     fit = Fit(1e-3, 4, epochs=2, token_budget=2 * longest)
     training.fit_dpo(policy, tokenizer, data, fit, tmp_path, beta=0.1, loss=loss)
@@ -318,7 +318,7 @@ def test_batches_can_be_filled_by_tokens(loss, policy, tokenizer, tmp_path):
 
 @pytest.mark.parametrize("coefs", [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)])
 def test_codepmp_loss_is_the_sum_of_its_two_terms(coefs, scorer, policy, tokenizer):
-    data = training.as_sequences(training.pair_dataset(PAIRS, tokenizer, 96))
+    data = token_rows.as_sequences(token_rows.pair_dataset(PAIRS, tokenizer, 96))
     trainer = codepmp_trainer(scorer, policy, tokenizer, data, coefs)
     batch = trainer.data_collator(list(data))
     with torch.no_grad():
@@ -344,7 +344,7 @@ def codepmp_trainer(scorer, policy, tokenizer, data, coefs):
 
 
 def test_language_labels_are_the_chosen_replies(tokenizer):
-    data = training.as_sequences(training.pair_dataset(PAIRS, tokenizer, 96))
+    data = token_rows.as_sequences(token_rows.pair_dataset(PAIRS, tokenizer, 96))
     labels = trainers.LabelledPairs(tokenizer.pad_token_id)(list(data))["labels"]
     texts = [tokenizer.decode(row[row >= 0]) for row in labels]
     assert texts == [f"{reply}</s>" for reply in PAIRS["chosen"]]
@@ -353,7 +353,7 @@ def test_language_labels_are_the_chosen_replies(tokenizer):
 def test_the_language_head_is_not_saved_with_a_preference_model(
     scorer, policy, tokenizer, tmp_path
 ):
-    data = training.pair_dataset(PAIRS, tokenizer, 96)
+    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
     training.fit_preference_model(
         scorer,
         policy.get_output_embeddings(),
@@ -376,7 +376,7 @@ def test_the_same_seed_trains_the_same_model(tokenizer, tmp_path):
         shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 96}
         model = models.build_opt(tokenizer, **shape, seed=3)
         prompts, replies = PAIRS["prompt"].tolist(), PAIRS["chosen"].tolist()
-        data = training.reply_dataset(prompts, replies, tokenizer, 96)
+        data = token_rows.reply_dataset(prompts, replies, tokenizer, 96)
         fit = Fit(1e-2, 2, epochs=2, seed=3)
         runs.append(training.fit_language_model(model, tokenizer, data, fit, tmp_path))
     assert runs[0] == runs[1]
