@@ -154,7 +154,8 @@ def plan(
 ) -> None:
     """Estimate what OPT-350M would take on real pairs, by stage; nothing runs."""
     with one_line_errors():
-        from helpers.plan import REAL, assumed, plan_text, works
+        from helpers.plan import REAL, works
+        from helpers.plan_tables import assumed, plan_text
         from helpers.settings import all_values
 
         project = project_of(context)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.plan import REAL, assumed, memory_table, plan_text, works
+from helpers.plan import REAL, works
+from helpers.plan_tables import assumed, memory_table, plan_text
 from helpers.project import PROJECT, STAGES
 from helpers.recorded import measurement
 from helpers.records import read_records
@@ -15,7 +16,7 @@ INTRODUCTION = """\
 # What it costs
 
 The first two tables are of this run, on the machine that [Reproducibility](reproducibility)
-describes; those for GPUs are estimated. The others were recorded: they take long, or need
+describes; those for GPUs are estimated from measurements. The others were recorded: they take long, or need
 other software beside this project's, and are not measured again when the book is built.
 What each method costs together with all it needs stands in
 [the comparison](../notebooks/09_compare.ipynb).
@@ -33,7 +34,8 @@ GPUS_TEXT = """
 {assumed} `prefbook plan` makes the same table for other values.
 """
 MEMORY_TEXT = """
-What has to lie in memory for it, without activations; a T4 has 16 GB, an H100 80:
+What has to lie in memory for it, without activations; a T4 has 16 GB, an H100 80. What
+trainings held together with these was measured, in the tables of the tiers below.
 """
 
 

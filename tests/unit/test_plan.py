@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from helpers import plan
+from helpers import plan, plan_tables
 from helpers.cli import app
 from helpers.plan import GPUS, REAL, Work
 from helpers.project import PROJECT
@@ -31,18 +31,18 @@ def test_time_is_flops_over_speed() -> None:
 
 
 def test_no_stage_of_the_t4_tier_takes_more_than_40_minutes() -> None:
-    table = plan.plan_table(planned("t4")).drop("together")
+    table = plan_tables.plan_table(planned("t4")).drop("together")
     assert len(table) == 8  # all but 00, 01 which is pretrained, and 09
     assert table["T4"].max() <= 40
     assert planned("t4")[0].parameters == 1.3e9  # a hub's coder, by its name
 
 
 def test_the_h100_tier_takes_less_than_two_days() -> None:
-    assert plan.plan_table(planned("h100")).loc["together", "H100"] < 48 * 60
+    assert plan_tables.plan_table(planned("h100")).loc["together", "H100"] < 48 * 60
 
 
 def test_weights_fit_where_the_tiers_say_so() -> None:
-    gigabytes = plan.memory_table(REAL.parameters)["GB"]
+    gigabytes = plan_tables.memory_table(REAL.parameters)["GB"]
     whole, adapters = (
         gigabytes[gigabytes.index.str.startswith(name)].item()
         for name in ("PPO:", "PPO with adapters")
@@ -52,8 +52,8 @@ def test_weights_fit_where_the_tiers_say_so() -> None:
 
 
 def test_more_seeds_take_more_of_everything_but_the_base() -> None:
-    one = plan.plan_table(planned("cpu", "seeds=1"))
-    three = plan.plan_table(planned("cpu", "seeds=3"))
+    one = plan_tables.plan_table(planned("cpu", "seeds=1"))
+    three = plan_tables.plan_table(planned("cpu", "seeds=3"))
     same = three["PFLOP"] / one["PFLOP"]
     for stage in ("03_codepmp", "05_sft", "06_dpo", "07_ppo", "10_ppo_curves"):
         assert same[stage] == pytest.approx(3.0)
