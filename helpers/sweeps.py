@@ -166,6 +166,8 @@ def executor_of(cluster: str, folder: Path, minutes: int, gpus: int, partition: 
 
 def keeps_accounts() -> bool:
     """Whether SLURM can tell how a job ended; submitit asks it by `sacct`."""
+    if not shutil.which("sacct"):
+        return False
     return subprocess.run(["sacct"], capture_output=True, check=False).returncode == 0
 
 

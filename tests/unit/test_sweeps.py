@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,10 +125,23 @@ stage.add([{{"metric": "x", "value": x}}])"""
     assert "s/00: failed: " in done.output and "s/01: done" in done.output
 
 
+@pytest.mark.parametrize("status", [None, 1])
 def test_slurm_without_accounts_is_said_to_lose_runs(
-    project: Project, slurm: Path, monkeypatch: pytest.MonkeyPatch
+    status: int | None, project: Project, slurm: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(sweeps, "keeps_accounts", lambda: False)
+    """There is no `sacct`, or it fails: the stand-ins of the others are in a folder."""
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    for name in ("sbatch", "srun"):
+        (commands / name).symlink_to(ROOT / "tests" / "slurm" / name)
+    if status is None:
+        if shutil.which("sacct", path="/usr/bin:/bin"):
+            pytest.skip("there is an `sacct` beside the system's own commands")
+    else:
+        (commands / "sacct").write_text(f"#!/bin/sh\nexit {status}\n")
+        (commands / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    assert not sweeps.keeps_accounts()
     done = sweep(project, "-g", "01_last.x=1", cluster="slurm")
     assert done.exit_code == 0 and "keeps no accounts" in done.output
 
