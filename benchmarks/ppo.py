@@ -164,7 +164,7 @@ def ours(folder: Path, rollouts: int, *, shared: bool, clock: Clock) -> PPOTrain
         episodes=EPISODES,
         max_prompt_length=PROMPT,
         max_completion_length=REPLY,
-        per_device_train_batch_size=4,  # rows of like length: little padding to compute
+        per_device_train_batch_size=8,  # rows of like length: little padding to compute
         critic_learning_rate=SETTINGS["learning_rate"],
         use_cpu=not torch.accelerator.is_available(),
         save_strategy="no",

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
-    DynamicCache,
     LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -22,6 +21,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from helpers.caches import roomy_cache
 from helpers.dialogues import HUMAN
 from helpers.models import reading, replies_at_once
 from helpers.pairs import can_share, columns_of, last_block_at
@@ -33,12 +33,14 @@ class Reply:
 
     `ids` are all sampled tokens, with the one that ended the turn (end of sequence, or
     the last of the next human marker); `text` stops before it. `ended` is False where
-    `max_new_tokens` cut the reply short.
+    `max_new_tokens` cut the reply short. `states` (T, H), if they were to be kept, are
+    the trunk's before each of the T tokens.
     """
 
     text: str
     ids: list[int]
     ended: bool
+    states: Tensor | None = None
 
 
 # --- texts to tokens -----------------------------------------------------------------
@@ -110,6 +112,7 @@ def generate(
     batch_size: int | None = None,
     max_prompt_tokens: int,
     stop_at_human: bool = True,
+    keep_states: bool = False,
 ) -> list[Reply]:
     """One reply to each prompt, in the order of the prompts.
 
@@ -134,11 +137,12 @@ def generate(
         size = batch_size or replies_at_once()
         for rows in length_batches([len(ids) for ids in encoded], size):
             batch = [encoded[row] for row in rows]
-            sampled = _decode(model, batch, pick, draws[rows], ended)
-            for row, ids in zip(rows, sampled):
+            sampled, states = _decode(model, batch, pick, draws[rows], ended)
+            for place, (row, ids) in enumerate(zip(rows, sampled)):
                 text = tokenizer.decode(ids, skip_special_tokens=True)
                 text = text.split(HUMAN)[0] if stop_at_human else text
-                replies[row] = Reply(text, ids, ended(ids))
+                own = states[place, : len(ids)] if keep_states else None
+                replies[row] = Reply(text, ids, ended(ids), own)
     return replies
 
 
@@ -154,29 +158,32 @@ def _decode(
     pick: Callable[[Tensor, Tensor], Tensor],
     draws: Tensor,
     ended: Callable[[list[int]], bool],
-) -> list[list[int]]:
+) -> tuple[list[list[int]], Tensor]:
     """Sample one batch, with a cache from which rows leave as soon as they end.
 
-    `draws` (B, T): a number for each of the up to T tokens of each reply.
+    `draws` (B, T): a number for each of the up to T tokens of each reply. Also gives the
+    trunk's states (B, T, H) before each token.
     """
     tokens = [torch.tensor(ids, device=model.device) for ids in prompts]
     ids = pad_sequence(tokens, batch_first=True, padding_side="left")
     ones = [torch.ones_like(row) for row in tokens]
     mask = pad_sequence(ones, batch_first=True, padding_side="left")
-    cache = DynamicCache(config=model.config)
+    cache, kept = roomy_cache(model.config), []
+    trunk, head = model.get_decoder(), model.get_output_embeddings()
     replies: list[list[int]] = [[] for _ in prompts]
     active = list(range(len(prompts)))
     for drawn in draws.T:
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        logits = model(
+        states = trunk(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        ids = pick(logits, drawn[active]).unsqueeze(1)
+        ).last_hidden_state[:, -1]
+        kept.append(states.new_zeros(len(prompts), states.shape[1]))
+        kept[-1][active] = states
+        ids = pick(head(states), drawn[active]).unsqueeze(1)
         for row, token in zip(active, ids[:, 0].tolist()):
             replies[row].append(token)
         keep = [i for i, row in enumerate(active) if not ended(replies[row])]
@@ -188,7 +195,7 @@ def _decode(
             cache.batch_select_indices(index)
             ids, mask = ids[index], mask[index]
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-    return replies
+    return replies, torch.stack(kept, dim=1)
 
 
 def _picker(
@@ -267,14 +274,19 @@ def reply_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 def reply_states(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
-    """The trunk's states (N, H) before each of the N reply tokens, row after row.
+    """The trunk's states (N, H) before each of the N reply tokens, row after row."""
+    return states_at(model, ids[:, :-1], mask)
+
+
+def states_at(model: PreTrainedModel, ids: Tensor, read: Tensor) -> Tensor:
+    """The trunk's states (N, H) where `read` (B, L) is True, rows padded on the right.
 
     Where the model's family allows it, the last block works at these places only.
     """
     trunk = model.get_decoder()
-    with last_block_at(trunk, columns_of(mask) if can_share(model) else None):
-        output = trunk(input_ids=ids[:, :-1], use_cache=False)
-    return output.last_hidden_state[mask]
+    with last_block_at(trunk, columns_of(read) if can_share(model) else None):
+        output = trunk(input_ids=ids, use_cache=False)
+    return output.last_hidden_state[read]
 
 
 # --- batches -------------------------------------------------------------------------

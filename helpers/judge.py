@@ -83,7 +83,7 @@ class RewardModelJudge:
         *,
         max_length: int,
         name: str = "held-out RM",
-        batch_size: int = 64,
+        batch_size: int | None = None,
         thresholds: Thresholds | None = None,
     ) -> None:
         """Load the model; `max_length` is that of its training, in tokens.
@@ -109,7 +109,7 @@ def reward_scores(
     prompts: Sequence[str],
     replies: Sequence[str],
     *,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     max_length: int,
 ) -> np.ndarray:
     """The score head's value at the last token of each encoded (prompt, reply); (n,).

@@ -45,6 +45,7 @@ from helpers.rollouts import (
     sample,
     seeded,
     stack,
+    tempered,
 )
 
 # --- the trainer ---------------------------------------------------------------------
@@ -233,7 +234,9 @@ class PPOTrainer(Resumable, Trainer):
                 with self.accelerator.autocast():
                     logits, values = model(ids, targets)
                 tokens = ids[:, 1:][targets]
-                logprobs = losses.token_logprobs(logits / self.args.temperature, tokens)
+                logprobs = losses.token_logprobs(
+                    tempered(logits, self.args.temperature), tokens
+                )
                 loss, metrics = clipped_losses(
                     logprobs, values, self.rollout, self.credit, part, self.args
                 )

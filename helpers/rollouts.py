@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from helpers import models
 from helpers.generate import (
     collate,
     encode_prompt,
@@ -47,9 +48,15 @@ class ActorCritic(nn.Module):
             nn.init.zeros_(self.value_head.weight)
             nn.init.zeros_(self.value_head.bias)
 
-    def forward(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, V) and values (N,) at the N reply tokens of a `collate`d batch."""
-        states = reply_states(self.policy, ids, targets)
+    def forward(
+        self, ids: Tensor, targets: Tensor, states: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, V) and values (N,) at the N reply tokens of a `collate`d batch.
+
+        states: the policy's trunk's (N, H), where they are known.
+        """
+        if states is None:
+            states = reply_states(self.policy, ids, targets)
         logits = self.policy.get_output_embeddings()(states).float()
         if self.critic is None:
             return logits, self.value_head(states).squeeze(-1).float()
@@ -76,12 +83,14 @@ class Episode:
     `ended` is False where the reply was cut by length. The measures (T,) belong to the
     T reply tokens: log-probabilities of the policy that sampled them and of the
     reference, entropies of the former, in nats, and the critic's value before each.
+    `states` (T, H) are what the policy sampled from, where they are exact.
     """
 
     prompt: list[int]
     reply: list[int]
     ended: bool
     score: float
+    states: Tensor | None = None
     logprobs: Tensor | None = None
     reference_logprobs: Tensor | None = None
     entropy: Tensor | None = None
@@ -140,6 +149,7 @@ def sample(
         temperature=temperature,
         draws=draws,
         max_prompt_tokens=max_prompt_length,
+        keep_states=computes_exactly(policy),
     )
     texts = [reply.text for reply in replies]
     scores = torch.as_tensor(reward(prompts=prompts, completions=texts)).float()
@@ -154,9 +164,24 @@ def sample(
             reply.ids,
             reply.ended,
             score,
+            reply.states,
         )
         for prompt, reply, score in zip(prompts, replies, scores.tolist())
     ]
+
+
+def tempered(logits: Tensor, temperature: float) -> Tensor:
+    """Logits at a temperature; 1, the usual one, costs nothing."""
+    return logits if temperature == 1 else logits / temperature
+
+
+def computes_exactly(model: PreTrainedModel) -> bool:
+    """Whether a token read after others is read as with them, but for 1e-6.
+
+    In half precision the two differ enough to move ratios away from 1.
+    """
+    halved = torch.is_autocast_enabled(model.device.type)
+    return not halved and {model.dtype, models.reading_dtype()} == {torch.float32}
 
 
 @torch.no_grad()
@@ -176,12 +201,14 @@ def measure(
         pairs, everything, micro_batch_size, device
     ):
         tokens = ids[:, 1:][targets]
-        logits, values = model(ids, targets)
-        logits = logits / temperature
+        known = [episodes[row].states for row in rows]
+        states = None if known[0] is None else torch.cat(known)
+        logits, values = model(ids, targets, states)
+        logits = tempered(logits, temperature)
         flat = {
             "logprobs": token_logprobs(logits, tokens),
             "reference_logprobs": token_logprobs(
-                reference_logits(ids, targets) / temperature, tokens
+                tempered(reference_logits(ids, targets), temperature), tokens
             ),
             "entropy": token_entropy(logits),
             "values": values,
@@ -190,6 +217,8 @@ def measure(
         for name, measured in flat.items():
             for row, piece in zip(rows, measured.cpu().split(lengths)):
                 setattr(episodes[row], name, piece)
+        for row in rows:
+            episodes[row].states = None  # nobody needs them any more
 
 
 # --- prompts and chance ---------------------------------------------------------------

@@ -22,6 +22,7 @@ from helpers.generate import (
     evaluating,
     length_batches,
     reply_logits,
+    states_at,
 )
 from helpers.losses import token_kl, token_logprobs
 from helpers.pairs import can_share, last_tokens, sharing_prompts
@@ -35,7 +36,7 @@ def sequence_logprobs(
     prompts: Sequence[str],
     replies: Sequence[str],
     *,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     max_length: int,
 ) -> list[np.ndarray]:
     """Log-probability in nats of each reply token, the end included, per reply.
@@ -73,7 +74,7 @@ def encode_sampled(
 
 
 def token_scores(
-    model: PreTrainedModel, encoded: Sequence[Encoded], batch_size: int = 64
+    model: PreTrainedModel, encoded: Sequence[Encoded], batch_size: int | None = None
 ) -> list[np.ndarray]:
     """As `sequence_logprobs`, for (prompt ids, reply ids)."""
     head = model.get_output_embeddings()
@@ -85,7 +86,7 @@ def token_scores(
 
 
 def end_scores(
-    model: PreTrainedModel, encoded: Sequence[Encoded], batch_size: int = 64
+    model: PreTrainedModel, encoded: Sequence[Encoded], batch_size: int | None = None
 ) -> np.ndarray:
     """The score head's value at the last token of each (prompt ids, reply ids); (n,)."""
 
@@ -101,7 +102,7 @@ def exact_kl(
     policy: PreTrainedModel,
     reference: PreTrainedModel,
     encoded: Sequence[Encoded],
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> np.ndarray:
     """KL(policy || reference) along each reply that the policy sampled, in nats; (n,).
 
@@ -112,7 +113,7 @@ def exact_kl(
     found = np.empty(len(encoded))
     lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
     with evaluating(policy), evaluating(reference):
-        for rows in length_batches(lengths, batch_size):
+        for rows in length_batches(lengths, batch_size or models.rows_at_once()):
             ids, mask = collate([encoded[row] for row in rows], policy.device)
             logits = (reply_logits(model, ids, mask) for model in (policy, reference))
             pieces = token_kl(*logits).split(mask.sum(1).tolist())
@@ -125,49 +126,60 @@ def read_replies(
     model: PreTrainedModel,
     encoded: Sequence[Encoded],
     head: Callable[[Tensor, Tensor], Tensor],
-    batch_size: int,
+    batch_size: int | None,
     ends: bool = False,
 ) -> list[np.ndarray]:
     """What `head(states (N, H), ids (N,))` gives for each reply, in order.
 
     The states are those before the reply's tokens, and the ids these tokens; or with
     `ends` the state at the last token alone. Batches hold replies of like length, at
-    most `batch_size` or 2. Raises ValueError for more tokens than the model holds.
+    most `batch_size` (None: what is fast here) or 2. Raises ValueError for more tokens than the model holds.
     """
     lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
     check_positions(model, max(lengths, default=0))
-    groups = [(row,) for row in range(len(encoded))]
-    if can_share(model):
-        groups = couples([tuple(prompt) for prompt, _ in encoded])
+    groups: list[tuple[int, ...]] = [(row,) for row in range(len(encoded))]
+    prompts = [tuple(prompt) for prompt, _ in encoded]
+    coupled = can_share(model) and len(set(prompts)) < len(prompts)
+    if coupled:
+        groups = couples(prompts)
     found: list[np.ndarray | None] = [None] * len(encoded)
     longest = [sum(lengths[row] for row in group) for group in groups]
-    size = max(1, batch_size // 2)
+    size = max(1, (batch_size or models.rows_at_once()) // (1 + coupled))
     with evaluating(model):
         for batch in length_batches(longest, size):
             rows = [
                 row for side in zip(*(groups[each] for each in batch)) for row in side
             ]
-            pieces = _read_batch(model, [encoded[row] for row in rows], head, ends)
+            part = [encoded[row] for row in rows]
+            pieces = _read_batch(model, part, head, ends, coupled)
             for row, piece in zip(rows, pieces):
                 found[row] = piece.cpu().numpy()
     return found
 
 
 def _read_batch(
-    model: PreTrainedModel, encoded: list[Encoded], head: Callable, ends: bool
+    model: PreTrainedModel,
+    encoded: list[Encoded],
+    head: Callable,
+    ends: bool,
+    coupled: bool,
 ) -> tuple[Tensor, ...]:
-    """As `read_replies`, of one batch: the first of every group, then the second."""
+    """As `read_replies`, of one batch: if coupled, the first of every two come first."""
     ids, predicts = collate(encoded, model.device)
     lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
     mask = torch.arange(ids.shape[1]) < torch.tensor(lengths).unsqueeze(1)
     mask = mask.long().to(ids.device)
     # read at the last token itself: a padding id may be a token of the text
     read = last_tokens(mask) if ends else F.pad(predicts, (0, 1))
-    with models.reading(), sharing_prompts(model, read):
-        trunk = model.get_decoder()
-        states = trunk(input_ids=ids, attention_mask=mask, use_cache=False)
-    states = states.last_hidden_state[read].to(model.dtype)
-    output = head(states, ids.roll(-1, 1)[read])
+    with models.reading():
+        if coupled:
+            with sharing_prompts(model, read):
+                trunk = model.get_decoder()
+                output = trunk(input_ids=ids, attention_mask=mask, use_cache=False)
+            states = output.last_hidden_state[read]
+        else:
+            states = states_at(model, ids, read)
+    output = head(states.to(model.dtype), ids.roll(-1, 1)[read])
     return output.split(read.sum(1).tolist())
 
 

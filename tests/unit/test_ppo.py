@@ -13,9 +13,9 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from transformers import TrainerCallback
 
-from helpers import models
+from helpers import models, rollouts
 from helpers.credit import RunningMoments, adapted, assign_credit
-from helpers.generate import encode
+from helpers.generate import encode, reply_states
 from helpers.launched import CLI, config_of
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
@@ -101,6 +101,29 @@ def test_the_first_update_starts_at_ratio_one_and_no_divergence(trainer, shared)
     assert record["kl"] == pytest.approx(0.0, abs=1e-5)
     assert record["kl_k3"] == pytest.approx(0.0, abs=1e-5)
     assert record["policy_loss"] == pytest.approx(0.0, abs=1e-5)  # whitened advantages
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_states_of_sampling_are_not_read_again(trainer, shared, monkeypatch) -> None:
+    """They measure what a new reading measures; in half precision it is read anew."""
+    ppo = trainer(shared=shared)
+    monkeypatch.setattr(rollouts, "computes_exactly", lambda model: False)
+    anew = ppo.roll_out(0)
+    monkeypatch.undo()
+    read = []
+
+    def watched(model, *batch):
+        read.append(model)
+        return reply_states(model, *batch)
+
+    monkeypatch.setattr(rollouts, "reply_states", watched)
+    kept = ppo.roll_out(0)
+    assert read == [ppo.model.critic] * 3 * (not shared)  # 8 episodes, 3 at a time
+    for name in rollouts.MEASURES:
+        assert torch.allclose(getattr(kept, name), getattr(anew, name), atol=1e-5)
+    half = trainer(shared=shared, bf16=True)
+    half.roll_out(0)
+    assert read.count(half.model.policy) == 3
 
 
 def test_logprobs_are_those_of_the_distribution_sampled_from(trainer) -> None:
