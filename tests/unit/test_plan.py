@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from helpers import plan, plan_tables
 from helpers.cli import app
 from helpers.plan import GPUS, REAL, Work
-from helpers.project import PROJECT
+from helpers.project import PROJECT, ROOT
 from helpers.settings import all_values
 
 
@@ -28,6 +29,18 @@ def test_time_is_flops_over_speed() -> None:
     assert small.seconds(gpu) == pytest.approx(10 * plan.LAUNCH)
     sampled = replace(small, parameters=1e9)
     assert sampled.seconds(gpu) == pytest.approx(10 * (0.128 + 0.002))
+
+
+def test_the_shares_are_those_that_were_measured() -> None:
+    """An H200's matrix units are as fast as an H100's, so are its shares counted."""
+    t4, h100 = (
+        pd.read_csv(ROOT / "book" / "recorded" / f"gpu_{tier}" / "table.csv")
+        for tier in ("t4", "h100")
+    )
+    busy = t4["TFLOP/s while busy"].dropna() * 1e12 / GPUS["H100"].speed
+    assert busy.min() <= GPUS["T4"].share <= busy.median()
+    slowest = h100["TFLOP/s"].min() * 1e12 / GPUS["H100"].speed
+    assert GPUS["H100"].share == pytest.approx(slowest, abs=0.005)
 
 
 def test_no_stage_of_the_t4_tier_takes_more_than_40_minutes() -> None:
