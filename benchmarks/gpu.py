@@ -17,7 +17,7 @@ import gc
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +40,6 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
 from helpers import generate, hh, models, online, recorded, token_rows, training
 from helpers.judge import reward_scores
-from helpers.online_config import Online
 from helpers.plan import RECOMPUTED
 from helpers.progress import quiet
 from helpers.project import PROJECT, STAGES
@@ -255,17 +254,8 @@ def stock(given: Given, batches: int, stage: str, config: type, trainer: type) -
 def ppo(given: Given, batches: int, adapters: bool = False) -> Run:
     """A rollout for every 10 batches, one at least."""
     own = given.values["07_ppo"]
-    settings = Online(
-        rollouts=max(1, batches // 10),
-        episodes=own["episodes"],
-        epochs=own["ppo_epochs"],
-        minibatches=own["minibatches"],
-        learning_rate=own["learning_rate"],
-        critic_learning_rate=own["critic_learning_rate"],
-        kl_coef=own["kl_coef"],
-        max_prompt_length=own["max_length"] - own["max_new_tokens"],
-        max_new_tokens=own["max_new_tokens"],
-        adapters=adapters,
+    settings = replace(
+        online.settings_of(own), rollouts=max(1, batches // 10), adapters=adapters
     )
     tokenizer, scorer = given.tokenizer, given.scorer()
     limits = {"max_length": own["max_length"]}
@@ -280,10 +270,10 @@ def ppo(given: Given, batches: int, adapters: bool = False) -> Run:
 
     def train() -> None:
         log = online.fit_ppo(*arguments)
-        count = sum(entry["tokens"] for entry in log)
+        seen = sum(entry["tokens"] for entry in log)
         twice = 1 + (critic is not None)
-        tokens["trained"] = twice * settings.epochs * count
-        tokens["read"] = (2 + twice) * count
+        tokens["trained"] = twice * settings.epochs * seen
+        tokens["read"] = (2 + twice) * seen
         tokens["sampled"] = sum(entry["reply_length"] for entry in log)
         tokens["sampled"] *= settings.episodes
 

@@ -154,8 +154,13 @@ def common(settings: Online, out: Path) -> dict:
 
 def shared_by(stage: Stage, params: Mapping[str, object]) -> dict:
     """What all jobs are given, from the parameters of 07."""
-    length, new = params["max_length"], params["max_new_tokens"]
-    settings = Online(
+    limit = params["max_length"]
+    return {"run": stage.run, "settings": settings_of(params), "max_length": limit}
+
+
+def settings_of(params: Mapping[str, object]) -> Online:
+    """The parameters of 07 in the words of all methods."""
+    return Online(
         rollouts=params["steps"],
         episodes=params["episodes"],
         epochs=params["ppo_epochs"],
@@ -163,13 +168,12 @@ def shared_by(stage: Stage, params: Mapping[str, object]) -> dict:
         learning_rate=params["learning_rate"],
         critic_learning_rate=params["critic_learning_rate"],
         kl_coef=params["kl_coef"],
-        max_prompt_length=length - new,
-        max_new_tokens=new,
+        max_prompt_length=params["max_length"] - params["max_new_tokens"],
+        max_new_tokens=params["max_new_tokens"],
         rounds=params["rounds"],
         dpo_learning_rate=params["dpo_learning_rate"],
         adapters=params["adapters"],
     )
-    return {"run": stage.run, "settings": settings, "max_length": length}
 
 
 def train(
