@@ -164,11 +164,12 @@ def reward(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
 
 
 def sft(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
-    """SFT."""
+    """SFT; all test pairs are read before and after it."""
     given = values[stage]
     replies = given["seeds"] * given["epochs"] * min(given["pairs"], shape.train)
     tokens = replies * (shape.prompt + shape.reply)
-    yield Work(stage, "SFT", given["seeds"], shape.parameters, tokens)
+    read = 2 * given["seeds"] * shape.test * shape.pair
+    yield Work(stage, "SFT", given["seeds"], shape.parameters, tokens, read)
 
 
 def dpo(stage: str, values: Values, shape: Shape) -> Iterator[Work]:

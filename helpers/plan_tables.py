@@ -54,11 +54,11 @@ def memory_table(parameters: float) -> pd.DataFrame:
 def assumed() -> str:
     """What the estimate rests on, in words."""
     listed = " or ".join(sorted({str(gpu.replies) for gpu in GPUS.values()}, key=int))
-    shares = " and ".join(f"{g.share:.0%} of {n}'s" for n, g in GPUS.items())
+    shares = " and ".join(f"{g.share:.0%} ({n})" for n, g in GPUS.items())
     return (
         f"Estimated for OPT-350M ({REAL.parameters / 1e6:.0f} million parameters), "
         f"dialogues of {REAL.prompt} tokens and replies of {REAL.reply}, one job at a "
-        f"time. Models are trained and read at {shares} peak in 16 bits: what an H200 "
+        f"time. Models are trained and read at {shares} of the peak in 16 bits: what an H200 "
         "reached at the settings of these tiers, carried over by data sheets; for the "
         "T4 in the time in which it computed, for the H100 in the whole time. Assumed, "
         f"not measured, are {1000 * LAUNCH:.0f} ms or more for each token of {listed} "

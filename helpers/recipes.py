@@ -19,6 +19,7 @@ from helpers import codepairs, models, reference, token_rows, training
 from helpers.judge import reward_scores
 from helpers.project import job_folder, read_manifest
 from helpers.records import example_rows
+from helpers.scoring import sequence_logprobs
 from helpers.training import Fit
 
 T = TypeVar("T")
@@ -128,12 +129,39 @@ def pretrained_model(out: Path, *, source: str, seed: int) -> list[dict]:
 def sft(
     out: Path, *, run: Path, method: str, pairs: int, seed: int, fit: Fit
 ) -> list[dict]:
-    """Supervised fine-tuning of the base model on chosen replies; method: `sft`."""
-    data = draw(read_pairs(run, "train"), pairs, seed)
+    """Supervised fine-tuning of the base model on chosen replies; method: `sft`.
+
+    Also says how well held-out replies are predicted, before (step 0) and afterwards.
+    """
+    data, test = draw(read_pairs(run, "train"), pairs, seed), read_pairs(run, "test")
     start = base_folder(run)
     model, tokenizer = models.load_policy(start), models.load_tokenizer(start)
     prompts, replies = data["prompt"].tolist(), data["chosen"].tolist()
-    return fit_replies(model, tokenizer, prompts, replies, fit, out)
+    before = held_out(model, tokenizer, test, fit.max_length, step=0)
+    rows = fit_replies(model, tokenizer, prompts, replies, fit, out)
+    last = max(row.get("step", 0) for row in rows)
+    return [*before, *rows, *held_out(model, tokenizer, test, fit.max_length, last)]
+
+
+def held_out(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: pd.DataFrame,
+    max_length: int,
+    step: int,
+) -> list[dict]:
+    """Cross-entropy of both replies, in nats per token, by subset."""
+    score = partial(sequence_logprobs, model, tokenizer, max_length=max_length)
+    rows = []
+    for side, found in zip(reference.SIDES, both_sides(score, pairs)):
+        nats = pd.DataFrame(
+            {"sum": [-s.sum() for s in found], "n": list(map(len, found))}
+        )
+        totals = nats.groupby(pairs["subset"].to_numpy()).sum()
+        for subset, value in (totals["sum"] / totals["n"]).items():
+            where = {"metric": f"heldout_{side}", "subset": subset, "step": step}
+            rows.append({**where, "value": value})
+    return rows
 
 
 def fit_replies(
