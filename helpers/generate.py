@@ -137,11 +137,13 @@ def generate(
         size = batch_size or replies_at_once()
         for rows in length_batches([len(ids) for ids in encoded], size):
             batch = [encoded[row] for row in rows]
-            sampled, states = _decode(model, batch, pick, draws[rows], ended)
+            sampled, states = _decode(
+                model, batch, pick, draws[rows], ended, keep_states
+            )
             for place, (row, ids) in enumerate(zip(rows, sampled)):
                 text = tokenizer.decode(ids, skip_special_tokens=True)
                 text = text.split(HUMAN)[0] if stop_at_human else text
-                own = states[place, : len(ids)] if keep_states else None
+                own = None if states is None else states[place, : len(ids)]
                 replies[row] = Reply(text, ids, ended(ids), own)
     return replies
 
@@ -158,11 +160,12 @@ def _decode(
     pick: Callable[[Tensor, Tensor], Tensor],
     draws: Tensor,
     ended: Callable[[list[int]], bool],
-) -> tuple[list[list[int]], Tensor]:
+    keep_states: bool,
+) -> tuple[list[list[int]], Tensor | None]:
     """Sample one batch, with a cache from which rows leave as soon as they end.
 
     `draws` (B, T): a number for each of the up to T tokens of each reply. Also gives the
-    trunk's states (B, T, H) before each token.
+    trunk's states (B, T, H) before each token, if they are to be kept.
     """
     tokens = [torch.tensor(ids, device=model.device) for ids in prompts]
     ids = pad_sequence(tokens, batch_first=True, padding_side="left")
@@ -181,8 +184,9 @@ def _decode(
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state[:, -1]
-        kept.append(states.new_zeros(len(prompts), states.shape[1]))
-        kept[-1][active] = states
+        if keep_states:
+            kept.append(states.new_zeros(len(prompts), states.shape[1]))
+            kept[-1][active] = states
         ids = pick(head(states), drawn[active]).unsqueeze(1)
         for row, token in zip(active, ids[:, 0].tolist()):
             replies[row].append(token)
@@ -195,7 +199,7 @@ def _decode(
             cache.batch_select_indices(index)
             ids, mask = ids[index], mask[index]
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-    return replies, torch.stack(kept, dim=1)
+    return replies, torch.stack(kept, dim=1) if kept else None
 
 
 def _picker(

@@ -110,10 +110,11 @@ def exact_kl(
     mean is the divergence of the replies, as that of the log-ratio of sampled tokens, at
     a variance that is never larger (Rao-Blackwell; Amini et al. 2025, arXiv:2504.10637).
     """
+    size = batch_size or models.rows_at_once() // 2  # logits of two models are held
     found = np.empty(len(encoded))
     lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
     with evaluating(policy), evaluating(reference):
-        for rows in length_batches(lengths, batch_size or models.rows_at_once()):
+        for rows in length_batches(lengths, size):
             ids, mask = collate([encoded[row] for row in rows], policy.device)
             logits = (reply_logits(model, ids, mask) for model in (policy, reference))
             pieces = token_kl(*logits).split(mask.sum(1).tolist())
@@ -133,25 +134,27 @@ def read_replies(
 
     The states are those before the reply's tokens, and the ids these tokens; or with
     `ends` the state at the last token alone. Batches hold replies of like length, at
-    most `batch_size` (None: what is fast here) or 2. Raises ValueError for more tokens than the model holds.
+    most `batch_size` (None: what is fast here) or 2. Raises ValueError for more tokens
+    than the model holds.
     """
     lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
     check_positions(model, max(lengths, default=0))
-    groups: list[tuple[int, ...]] = [(row,) for row in range(len(encoded))]
     prompts = [tuple(prompt) for prompt, _ in encoded]
-    coupled = can_share(model) and len(set(prompts)) < len(prompts)
-    if coupled:
+    repeated = len(set(prompts)) < len(prompts)
+    groups: list[tuple[int, ...]] = [(row,) for row in range(len(encoded))]
+    if repeated and can_share(model):
         groups = couples(prompts)
     found: list[np.ndarray | None] = [None] * len(encoded)
     longest = [sum(lengths[row] for row in group) for group in groups]
-    size = max(1, (batch_size or models.rows_at_once()) // (1 + coupled))
+    together = max(map(len, groups), default=1)
+    size = max(1, (batch_size or models.rows_at_once()) // together)
     with evaluating(model):
         for batch in length_batches(longest, size):
             rows = [
                 row for side in zip(*(groups[each] for each in batch)) for row in side
             ]
             part = [encoded[row] for row in rows]
-            pieces = _read_batch(model, part, head, ends, coupled)
+            pieces = _read_batch(model, part, head, ends, repeated)
             for row, piece in zip(rows, pieces):
                 found[row] = piece.cpu().numpy()
     return found
@@ -162,9 +165,9 @@ def _read_batch(
     encoded: list[Encoded],
     head: Callable,
     ends: bool,
-    coupled: bool,
+    repeated: bool,
 ) -> tuple[Tensor, ...]:
-    """As `read_replies`, of one batch: if coupled, the first of every two come first."""
+    """As `read_replies`, of one batch: the first of every group, then the second."""
     ids, predicts = collate(encoded, model.device)
     lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
     mask = torch.arange(ids.shape[1]) < torch.tensor(lengths).unsqueeze(1)
@@ -172,15 +175,22 @@ def _read_batch(
     # read at the last token itself: a padding id may be a token of the text
     read = last_tokens(mask) if ends else F.pad(predicts, (0, 1))
     with models.reading():
-        if coupled:
-            with sharing_prompts(model, read):
-                trunk = model.get_decoder()
-                output = trunk(input_ids=ids, attention_mask=mask, use_cache=False)
-            states = output.last_hidden_state[read]
+        if repeated:
+            states = _shared_states(model, ids, mask, read)
         else:
             states = states_at(model, ids, read)
     output = head(states.to(model.dtype), ids.roll(-1, 1)[read])
     return output.split(read.sum(1).tolist())
+
+
+def _shared_states(
+    model: PreTrainedModel, ids: Tensor, mask: Tensor, read: Tensor
+) -> Tensor:
+    """As `states_at`, of a batch in halves that share prompts, if the model can."""
+    trunk = model.get_decoder()
+    with sharing_prompts(model, read):
+        output = trunk(input_ids=ids, attention_mask=mask, use_cache=False)
+    return output.last_hidden_state[read]
 
 
 def couples(keys: Sequence[Hashable]) -> list[tuple[int, int]]:

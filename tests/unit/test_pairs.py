@@ -16,6 +16,7 @@ from helpers.pairs import (
     sharing_prompts,
     warn_of_copies,
 )
+from helpers.scoring import token_scores
 
 SMALL = {
     "vocab_size": 50,
@@ -191,6 +192,17 @@ def test_other_families_read_their_copies_and_say_so_once(caplog):
             logits = model(input_ids=torch.tensor([[3, 4, 5]])).logits
             assert logits.shape == (1, 3, 50)
     assert caplog.text.count("bloom models do not share prompts") == 1
+
+
+def test_scoring_says_so_where_prompts_are_read_twice(caplog):
+    config = transformers.BloomConfig(**SMALL, hidden_size=32, n_layer=1, n_head=4)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    warn_of_copies.cache_clear()
+    apart = token_scores(model, [([3, 4], [5]), ([6], [7, 8])])
+    assert not caplog.text
+    twice = token_scores(model, [([3, 4], [5]), ([3, 4], [7, 8])])
+    assert caplog.text.count("bloom models do not share prompts") == 1
+    torch.testing.assert_close(torch.tensor(apart[0]), torch.tensor(twice[0]))
 
 
 def test_eager_attention_adds_its_mask_and_cannot_share():
