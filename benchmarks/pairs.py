@@ -46,6 +46,7 @@ GROWTH = {
     "pairs": [(32, {"count": 32}), (64, {}), (128, {"count": 128})],
 }
 SIDES = ("chosen", "rejected")
+STOCK = {"reward": (RewardConfig, RewardTrainer), "dpo": (DPOConfig, DPOTrainer)}
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Data = Annotated[str, typer.Option(help="A data_source of 00_data.")]
 Subset = Annotated[str, typer.Option(help="helpful or harmless.")]
@@ -218,29 +219,29 @@ def stock(kind: str, folder: Path, tokenizer, frame: pd.DataFrame) -> Callable:
     if kind == "scoring":
         scorer = models.load_scorer(folder)
         return lambda: padded_loop(scorer, tokenizer, frame)
+    model = models.load_scorer(folder) if kind == "reward" else str(folder)
+    return stock_trainer(kind, tokenizer, frame, FIT, folder / "stock", model).train
+
+
+def stock_trainer(
+    kind: str, tokenizer, frame: pd.DataFrame, fit: Fit, out: Path, model, **more
+):
+    """TRL's own trainer of rewards or DPO, at the settings and precision of ours."""
+    config, trainer = STOCK[kind]
+    arguments = config(
+        **training.quiet_arguments(out, fit.seed),
+        learning_rate=fit.learning_rate,
+        per_device_train_batch_size=fit.batch_size,
+        num_train_epochs=fit.epochs,
+        max_length=fit.max_length,
+    )
     columns = ["prompt", "chosen", "rejected"]
     data = Dataset.from_pandas(frame[columns], preserve_index=False)
-    settings = {
-        "output_dir": str(folder / "stock"),
-        "learning_rate": FIT.learning_rate,
-        "per_device_train_batch_size": FIT.batch_size,
-        "num_train_epochs": 1,
-        "max_length": FIT.max_length,
-        "use_cpu": not torch.accelerator.is_available(),
-        "bf16": False,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
-    if kind == "reward":
-        model, config, trainer = models.load_scorer(folder), RewardConfig, RewardTrainer
-    else:
-        model, config, trainer = str(folder), DPOConfig, DPOTrainer
     made = trainer(
-        model, args=config(**settings), train_dataset=data, processing_class=tokenizer
+        model, args=arguments, train_dataset=data, processing_class=tokenizer, **more
     )
     made.remove_callback(PrinterCallback)
-    return made.train
+    return made
 
 
 @torch.inference_mode()

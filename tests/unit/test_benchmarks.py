@@ -19,8 +19,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_the_shape_is_that_of_opt_350m(gpu: ModuleType) -> None:
+    work = importlib.import_module("gpu_work")
     with torch.device("meta"):
-        model = OPTForCausalLM(OPTConfig(vocab_size=gpu.PADDED, **gpu.SHAPE))
+        model = OPTForCausalLM(OPTConfig(vocab_size=work.PADDED, **work.SHAPE))
     assert models.size(model) == pytest.approx(REAL.parameters, rel=0.001)
 
 
