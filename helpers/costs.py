@@ -16,8 +16,9 @@ INTRODUCTION = """\
 # What it costs
 
 The first two tables are of this run, on the machine that [Reproducibility](reproducibility)
-describes; those for GPUs are estimated from measurements. The others were recorded: they take long, or need
-other software beside this project's, and are not measured again when the book is built.
+describes; those for GPUs are estimated from measurements. The others were recorded: they
+take long, or need other software beside this project's, and are not measured again when
+the book is built.
 What each method costs together with all it needs stands in
 [the comparison](../notebooks/09_compare.ipynb).
 """
