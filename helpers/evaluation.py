@@ -26,7 +26,7 @@ from helpers.recipes import (
 )
 from helpers.records import example_rows
 from helpers.runs import Stage
-from helpers.scoring import encode_sampled, exact_kl, sequence_logprobs
+from helpers.scoring import exact_kl, sequence_logprobs
 
 DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # name -> temperature
 ONLINE = ("dpo_iter", "ppo", "rloo", "grpo")
@@ -170,7 +170,7 @@ def evaluate(
     rows += proxy_rows(pairs, texts, proxies(run, seed))
     rows.append({"metric": "distinct_2", "value": metrics.distinct(texts)})
     reference = models.load_policy(policy_folder(run, "sft", seed=seed))
-    encoded = encode_sampled(tokenizer, pairs["prompt"], replies, limit)
+    encoded = [(reply.prompt, reply.ids) for reply in replies]
     rows += example_rows(pairs, "kl", exact_kl(policy, reference, encoded))
     pd.concat(written).to_parquet(out / "replies.parquet")
     return rows + likelihood_rows(

@@ -31,13 +31,15 @@ from helpers.pairs import can_share, columns_of, last_block_at
 class Reply:
     """One sampled turn.
 
-    `ids` are all sampled tokens, with the one that ended the turn (end of sequence, or
-    the last of the next human marker); `text` stops before it. `ended` is False where
-    `max_new_tokens` cut the reply short. `states` (T, H), if they were to be kept, are
-    the trunk's before each of the T tokens.
+    `prompt` are the tokens that it follows, cut as they were read; `ids` are all sampled
+    tokens, with the one that ended the turn (end of sequence, or the last of the next
+    human marker); `text` stops before it. `ended` is False where `max_new_tokens` cut the
+    reply short. `states` (T, H), if they were to be kept, are the trunk's before each of
+    the T tokens.
     """
 
     text: str
+    prompt: list[int]
     ids: list[int]
     ended: bool
     states: Tensor | None = None
@@ -144,7 +146,7 @@ def generate(
                 text = tokenizer.decode(ids, skip_special_tokens=True)
                 text = text.split(HUMAN)[0] if stop_at_human else text
                 own = None if states is None else states[place, : len(ids)]
-                replies[row] = Reply(text, ids, ended(ids), own)
+                replies[row] = Reply(text, encoded[row], ids, ended(ids), own)
     return replies
 
 

@@ -18,7 +18,7 @@ from helpers.launched import gathered, share
 from helpers.metrics import sequence_kl
 from helpers.online_config import Online, Payment
 from helpers.rollouts import prompt_rows, seeded
-from helpers.scoring import Encoded, encode_sampled, token_scores
+from helpers.scoring import Encoded, token_scores
 from helpers.token_rows import PAIR_IDS
 from helpers.training import Fit, fit_dpo
 
@@ -53,7 +53,8 @@ def fit_iterative(
     for number in range(settings.rounds):
         rows = prompt_rows(number, asked, len(prompts), settings.seed)
         texts = [prompts[row] for row in rows for _ in range(copies)]
-        replies, encoded = answer(policy, tokenizer, texts, settings, number)
+        replies = answer(policy, tokenizer, texts, settings, number)
+        encoded = [(reply.prompt, reply.ids) for reply in replies]
         scores = payment(
             texts,
             [reply.text for reply in replies],
@@ -75,12 +76,12 @@ def answer(
     texts: Sequence[str],
     settings: Online,
     number: int,
-) -> tuple[list[Reply], list[Encoded]]:
-    """One sampled reply to each text in round `number`, and its token ids with the prompt's.
+) -> list[Reply]:
+    """One sampled reply to each text in round `number`.
 
     Every process samples its share, then all hold all of them.
     """
-    limit, tokens = settings.max_prompt_length, settings.max_new_tokens
+    tokens = settings.max_new_tokens
     draws = uniform_draws(len(texts), tokens, seeded(settings.seed, 1, number))
     mine = share(len(texts))
     sampled = generate(
@@ -90,10 +91,9 @@ def answer(
         max_new_tokens=tokens,
         temperature=1.0,
         draws=draws[list(mine)],
-        max_prompt_tokens=limit,
+        max_prompt_tokens=settings.max_prompt_length,
     )
-    replies = gathered(mine, sampled)
-    return replies, encode_sampled(tokenizer, texts, replies, limit)
+    return gathered(mine, sampled)
 
 
 def best_and_worst(

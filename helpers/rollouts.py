@@ -16,7 +16,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from helpers import models
 from helpers.generate import (
     collate,
-    encode_prompt,
     generate,
     length_batches,
     reply_states,
@@ -160,13 +159,13 @@ def sample(
         )
     return [
         Episode(
-            encode_prompt(tokenizer, prompt, max_prompt_length),
+            reply.prompt,
             reply.ids,
             reply.ended,
             score,
             reply.states,
         )
-        for prompt, reply, score in zip(prompts, replies, scores.tolist())
+        for reply, score in zip(replies, scores.tolist())
     ]
 
 

@@ -14,11 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers import models
 from helpers.generate import (
-    Reply,
     check_positions,
     collate,
     encode,
-    encode_prompt,
     evaluating,
     length_batches,
     reply_logits,
@@ -56,19 +54,6 @@ def encode_replies(
     """Every reply after its prompt under `encode`; ValueError if the numbers differ."""
     return [
         encode(tokenizer, prompt, reply, max_length)
-        for prompt, reply in zip(prompts, replies, strict=True)
-    ]
-
-
-def encode_sampled(
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
-    replies: Sequence[Reply],
-    max_prompt_tokens: int,
-) -> list[Encoded]:
-    """Sampled replies as sampled, after their prompts cut as for generation."""
-    return [
-        (encode_prompt(tokenizer, prompt, max_prompt_tokens), reply.ids)
         for prompt, reply in zip(prompts, replies, strict=True)
     ]
 
