@@ -8,6 +8,10 @@ measured. Both sides start from the same small OPT models with random weights, w
 never end a reply, and the same prompts of the data, up to 96 tokens. They take turns,
 each in a process of its own, so that the ratios hold where a machine's speed drifts.
 Time runs from the end of the first rollout, the warm-up, to the end of the last.
+
+A rollout is one mini-batch, TRL's default, or four. Rows read at once change memory and
+speed, not what is learned: TRL's default is all of a mini-batch, its fastest here fewer,
+and the ratios are to its fastest.
 """
 
 import json
@@ -16,7 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import pandas as pd
 import torch
@@ -32,14 +36,27 @@ from helpers.provenance import peak_memory_mib
 
 SHAPE = {"hidden": 128, "layers": 4, "heads": 4, "max_positions": 160}
 SETTINGS = {  # those of both trainers, by the names that they share
-    "num_mini_batches": 4,
     "num_ppo_epochs": 4,
     "temperature": 1.0,
     "learning_rate": 1e-5,
     "seed": 0,
 }
 EPISODES, PROMPT, REPLY = 64, 96, 48  # a rollout; tokens
-OURS, TRL = ("ours", "ours, shared trunk"), "TRL 1.12.0"
+OURS, SHARED, TRL = "ours", "ours, shared trunk", "TRL 1.12.0"
+
+
+class Entry(NamedTuple):
+    """Who trains, in how many mini-batches, and how many rows it reads at once."""
+
+    trainer: str
+    mini_batches: int
+    rows: int
+
+
+ENTRIES = (
+    *(Entry(OURS, 1, 16), Entry(SHARED, 1, 16), Entry(TRL, 1, 64), Entry(TRL, 1, 16)),
+    *(Entry(OURS, 4, 16), Entry(SHARED, 4, 16), Entry(TRL, 4, 16)),
+)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -54,22 +71,23 @@ def compare(
 ) -> None:
     """Measure in turn and print a table."""
     quiet()
-    who = [*OURS, *([TRL] if oracle_python else [])]
+    entries = [each for each in ENTRIES if oracle_python or each.trainer != TRL]
     with tempfile.TemporaryDirectory() as folder:
         # apart: a process started by a large one counts that one's memory as its own
         started("prepare", folder, data, (rollouts + 1) * EPISODES)
         rows = [
-            measured(each, Path(folder), rollouts, threads, oracle_python)
+            measured(entry, Path(folder), rollouts, threads, oracle_python)
             for _ in range(repeats)
-            for each in who
+            for entry in entries
         ]
     measures = table(pd.DataFrame(rows))
     source = "the built-in corpus" if data == "built-in" else "HH-RLHF"
     text = (
         f"Prompts of {source}, up to {PROMPT} tokens, replies of {REPLY}, {EPISODES} "
         f"episodes a rollout, four passes over it; {threads} threads, the median of "
-        f"{repeats} turns, in each the time of {rollouts} after the first. A shared trunk "
-        "has one model for policy and critic, as TRL's PPO never has."
+        f"{repeats} turns, in each the time of {rollouts} after the first; times TRL: by "
+        "turn, to TRL's fastest with as many mini-batches. A shared trunk has one model "
+        "for policy and critic, as TRL's PPO never has."
     )
     print(f"{text}\n\n{measures.to_markdown(floatfmt='.2f')}")
     if out:
@@ -77,12 +95,19 @@ def compare(
 
 
 @app.command()
-def one(who: str, folder: Path, rollouts: int, threads: int) -> None:
+def one(
+    folder: Path,
+    rollouts: int,
+    threads: int,
+    trainer: str,
+    mini_batches: int,
+    rows: int,
+) -> None:
     """Train once on what `compare` prepared, and print one line of JSON."""
     quiet()
     torch.set_num_threads(threads)
     clock = Clock()
-    trainer = ours(folder, rollouts, shared=who == OURS[1], clock=clock)
+    trainer = ours(folder, rollouts, Entry(trainer, mini_batches, rows), clock)
     trainer.train()
     length = trainer.state.log_history[0]["reply_length"]
     seconds = clock.ends[-1] - clock.ends[0]
@@ -136,15 +161,16 @@ def endless(policy, tokenizer):
 
 
 def measured(
-    who: str, folder: Path, rollouts: int, threads: int, oracle: Path | None
+    entry: Entry, folder: Path, rollouts: int, threads: int, oracle: Path | None
 ) -> dict:
     """One measurement, in a process of its own."""
-    if who == TRL:
+    if entry.trainer == TRL:
         script = Path(__file__).with_name("ppo_trl.py")
-        said = started(folder, rollouts, threads, script=script, python=oracle)
+        given = (folder, rollouts, threads, entry.mini_batches, entry.rows)
+        said = started(*given, script=script, python=oracle)
     else:
-        said = started("one", who, folder, rollouts, threads)
-    return {"who": who, **json.loads(said.splitlines()[-1])}
+        said = started("one", folder, rollouts, threads, *entry)
+    return {**entry._asdict(), **json.loads(said.splitlines()[-1])}
 
 
 def started(*arguments, script: Path | str = __file__, python=sys.executable) -> str:
@@ -156,15 +182,17 @@ def started(*arguments, script: Path | str = __file__, python=sys.executable) ->
     return done.stdout
 
 
-def ours(folder: Path, rollouts: int, *, shared: bool, clock: Clock) -> PPOTrainer:
+def ours(folder: Path, rollouts: int, entry: Entry, clock: Clock) -> PPOTrainer:
     """This project's trainer, with a critic of its own or one on the policy's trunk."""
+    critic = entry.trainer == OURS
     args = PPOConfig(
         output_dir=str(folder / "ours"),
         num_rollouts=rollouts + 1,
         episodes=EPISODES,
         max_prompt_length=PROMPT,
         max_completion_length=REPLY,
-        per_device_train_batch_size=8,  # rows of like length: little padding to compute
+        num_mini_batches=entry.mini_batches,
+        per_device_train_batch_size=entry.rows,
         critic_learning_rate=SETTINGS["learning_rate"],
         use_cpu=not torch.accelerator.is_available(),
         save_strategy="no",
@@ -177,25 +205,29 @@ def ours(folder: Path, rollouts: int, *, shared: bool, clock: Clock) -> PPOTrain
         args,
         json.loads((folder / "prompts.json").read_text("utf-8"))["texts"],
         models.load_tokenizer(folder / "policy"),
-        value_model=None if shared else models.load_scorer(folder / "critic"),
+        value_model=models.load_scorer(folder / "critic") if critic else None,
         callbacks=[clock],
     )
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Medians and spread of each, and the ratio to TRL, turn by turn."""
-    speeds = {who: part["episodes/s"].to_numpy() for who, part in rows.groupby("who")}
-    parts = []
-    for who, part in rows.groupby("who", sort=False):
-        speed = part["episodes/s"]
-        ratio = speeds[who] / speeds[TRL] if TRL in speeds else [float("nan")]
+    """Medians and spread of each, and the ratio to TRL's fastest, turn by turn."""
+    fields = list(Entry._fields)
+    rows = rows.assign(turn=rows.groupby(fields).cumcount())
+    speeds = rows.pivot(index="turn", columns=fields, values="episodes/s")
+    speeds, parts = speeds.sort_index(axis=1), []
+    for entry, part in rows.groupby(fields, sort=False):
+        speed, times = part["episodes/s"], float("nan")
+        if TRL in speeds:
+            theirs = speeds[TRL, entry[1]]
+            times = (speeds[entry] / theirs[theirs.median().idxmax()]).median()
         parts.append(
             {
-                "trainer": who,
+                **dict(zip(("trainer", "mini-batches", "rows at once"), entry)),
                 "episodes/s": speed.median(),
                 "lowest": speed.min(),
                 "highest": speed.max(),
-                "times TRL": pd.Series(ratio).median(),
+                "times TRL": times,
                 "peak MiB": part["peak MiB"].median(),
                 "tokens a reply": part["tokens a reply"].mean(),
             }

@@ -1,10 +1,9 @@
 """TRL 1.12.0's side of `benchmarks/ppo.py`, which starts it; without this project.
 
-    python benchmarks/ppo_trl.py FOLDER ROLLOUTS THREADS
+    python benchmarks/ppo_trl.py FOLDER ROLLOUTS THREADS MINI_BATCHES ROWS
 
-FOLDER holds what `ppo.py` prepared; one line of JSON is printed. A batch is one micro-
-batch a mini-batch, so TRL takes as many steps a rollout as ours; gradient checkpointing,
-on by default, is off.
+FOLDER holds what `ppo.py` prepared; one line of JSON is printed. TRL takes as many steps
+a rollout as ours, ROWS of them at once; gradient checkpointing, on by default, is off.
 """
 
 import json
@@ -43,7 +42,9 @@ class Clock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
-def build(folder: Path, rollouts: int, clock: Clock) -> PPOTrainer:
+def build(
+    folder: Path, rollouts: int, mini_batches: int, rows: int, clock: Clock
+) -> PPOTrainer:
     """TRL's trainer, as its documentation has it."""
     content = json.loads((folder / "prompts.json").read_text("utf-8"))
     settings = content["settings"]
@@ -51,7 +52,9 @@ def build(folder: Path, rollouts: int, clock: Clock) -> PPOTrainer:
     args = PPOConfig(
         output_dir=str(folder / "trl"),
         total_episodes=(rollouts + 1) * episodes,
-        per_device_train_batch_size=episodes,
+        num_mini_batches=mini_batches,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=episodes // rows,
         use_cpu=not torch.accelerator.is_available(),
         **settings,
         **QUIET,
@@ -86,13 +89,15 @@ def reply_lengths(trainer: PPOTrainer) -> list[int]:
     return lengths
 
 
-def main(folder: Path, rollouts: int, threads: int) -> None:
+def main(
+    folder: Path, rollouts: int, threads: int, mini_batches: int, rows: int
+) -> None:
     torch.set_num_threads(threads)
     clock = Clock()
-    trainer = build(folder, rollouts, clock)
+    trainer = build(folder, rollouts, mini_batches, rows, clock)
     lengths = reply_lengths(trainer)
     trainer.train()
-    episodes = len(lengths) // (rollouts + 1)
+    episodes = len(lengths) // (rollouts + 1)  # as counted: not what was asked for
     speed = rollouts * episodes / (clock.ends[-1] - clock.ends[0])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak /= 1024**2 if sys.platform == "darwin" else 1024

@@ -21,6 +21,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from helpers.batches import length_batches
 from helpers.caches import roomy_cache
 from helpers.dialogues import HUMAN
 from helpers.models import reading, replies_at_once
@@ -293,16 +294,6 @@ def states_at(model: PreTrainedModel, ids: Tensor, read: Tensor) -> Tensor:
     with last_block_at(trunk, columns_of(read) if can_share(model) else None):
         output = trunk(input_ids=ids, use_cache=False)
     return output.last_hidden_state[read]
-
-
-# --- batches -------------------------------------------------------------------------
-
-
-def length_batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Row numbers in batches of like length, longest first: memory peaks at once."""
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from helpers import embedded, hub, models
-from helpers.generate import length_batches
+from helpers.batches import length_batches
 from helpers.scoring import encode_replies, end_scores
 
 

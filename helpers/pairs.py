@@ -10,7 +10,7 @@ will read. Losses, logs and heads stay as they are: only the trunk's forward cha
 import functools
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
 
@@ -20,25 +20,6 @@ from transformers import PreTrainedModel
 
 # families whose trunk takes positions and a mask of queries by keys; tested, each of them
 SHARING = ("opt", "gpt2", "gpt_neox", "llama", "qwen2", "qwen3")
-
-# --- batches -------------------------------------------------------------------------
-
-
-def budget_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Row numbers in batches of like length, longest first: memory peaks at once.
-
-    Rows times the longest of a batch stay within `budget` tokens; a row that is longer
-    by itself is alone.
-    """
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    batches: list[list[int]] = []
-    for row in order:
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
-
 
 # --- packing -------------------------------------------------------------------------
 

@@ -14,12 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers import models
-from helpers.generate import (
-    collate,
-    generate,
-    length_batches,
-    reply_states,
-)
+from helpers.batches import cheap_batches
+from helpers.generate import collate, generate, reply_states
 from helpers.losses import token_entropy, token_logprobs
 
 # reward(prompts=texts, completions=texts): one finite score each, as TRL's trainers ask
@@ -257,9 +253,9 @@ def micro_batches(
     size: int,
     device: torch.device | str,
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """(rows, ids, target mask) of episodes of like length, so that little is padded."""
+    """(rows, ids, target mask) of at most `size` episodes of like length."""
     lengths = [sum(map(len, episodes[row])) for row in rows]
-    for batch in length_batches(lengths, size):
+    for batch in cheap_batches(lengths, size):
         part = [rows[index] for index in batch]
         yield part, *collate([episodes[row] for row in part], device)
 

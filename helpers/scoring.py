@@ -13,12 +13,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers import models
+from helpers.batches import cheap_batches
 from helpers.generate import (
     check_positions,
     collate,
     encode,
     evaluating,
-    length_batches,
     reply_logits,
     states_at,
 )
@@ -99,7 +99,7 @@ def exact_kl(
     found = np.empty(len(encoded))
     lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
     with evaluating(policy), evaluating(reference):
-        for rows in length_batches(lengths, size):
+        for rows in cheap_batches(lengths, size):
             ids, mask = collate([encoded[row] for row in rows], policy.device)
             logits = (reply_logits(model, ids, mask) for model in (policy, reference))
             pieces = token_kl(*logits).split(mask.sum(1).tolist())
@@ -134,7 +134,7 @@ def read_replies(
     together = max(map(len, groups), default=1)
     size = max(1, (batch_size or models.rows_at_once()) // together)
     with evaluating(model):
-        for batch in length_batches(longest, size):
+        for batch in cheap_batches(longest, size):
             rows = [
                 row for side in zip(*(groups[each] for each in batch)) for row in side
             ]

@@ -21,8 +21,9 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference as PairCollator
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
 from helpers import losses
+from helpers.batches import budget_batches
 from helpers.heads import score_labelled_positions, speak_too
-from helpers.pairs import budget_batches, last_tokens, sharing_prompts
+from helpers.pairs import last_tokens, sharing_prompts
 from helpers.reference import SIDES, cached_scores
 
 # --- trainers ------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from transformers import PreTrainedModel, PrinterCallback
 from trl import DPOConfig, RewardConfig, SFTConfig
 
 from helpers import models
+from helpers.batches import budget_batches
 from helpers.launched import processes
-from helpers.pairs import budget_batches
 from helpers.progress import REPORT_TO, Progress
 from helpers.sharded import whole_afterwards
 from helpers.token_rows import as_sequences, masked_sequences

@@ -18,7 +18,6 @@ from helpers.generate import (
     encode,
     encode_prompt,
     generate,
-    length_batches,
     reply_states,
     uniform_draws,
 )
@@ -378,10 +377,3 @@ def test_the_last_value_is_the_classifier_score_of_the_state_before(tmp_path) ->
             for prompt, reply in pairs
         ]
     assert values[[2, 3]].tolist() == pytest.approx(expected, abs=1e-6)
-
-
-def test_batches_hold_every_row_once_longest_first() -> None:
-    lengths = [3, 9, 1, 9, 4]
-    batches = list(length_batches(lengths, 2))
-    assert sorted(row for batch in batches for row in batch) == [0, 1, 2, 3, 4]
-    assert [lengths[row] for batch in batches for row in batch] == [9, 9, 4, 3, 1]

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from helpers.generate import collate, reply_states
 from helpers.pairs import (
     Packing,
-    budget_batches,
     can_share,
     last_tokens,
     shared_prefix,
@@ -162,15 +161,6 @@ def test_only_what_is_read_leaves_the_last_block():
         with sharing_prompts(model, read):
             model(input_ids=ids, attention_mask=mask)
     assert widths == [8, 2]
-
-
-@given(st.lists(st.integers(1, 50), max_size=20), st.integers(1, 200))
-def test_batches_of_a_budget_hold_every_row_once_and_keep_to_it(lengths, budget):
-    found = budget_batches(lengths, budget)
-    assert sorted(row for batch in found for row in batch) == [*range(len(lengths))]
-    for batch in found:
-        longest = max(lengths[row] for row in batch)
-        assert len(batch) == 1 or len(batch) * longest <= budget
 
 
 def test_outside_of_it_the_model_reads_as_before():
