@@ -37,17 +37,25 @@ def cheap_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
     return batches[::-1]
 
 
-def budget_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+def budget_batches(
+    lengths: Sequence[int], budget: int, together: int = 1
+) -> list[list[int]]:
     """Batches whose rows times their longest stay within `budget` tokens.
 
-    A row that is longer by itself is alone.
+    Rows come in groups of `together`, so that as many processes can share every batch
+    out alike; the shortest row fills up the last group. A group that needs more than
+    the budget by itself is alone.
     """
+    order = longest_first(lengths)
+    order += order[-1:] * (-len(order) % together)
     batches: list[list[int]] = []
-    for row in longest_first(lengths):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
-            batches[-1].append(row)
+    for start in range(0, len(order), together):
+        group = order[start : start + together]
+        rows = len(batches[-1]) + together if batches else 0
+        if rows and lengths[batches[-1][0]] * rows <= budget:
+            batches[-1] += group
         else:
-            batches.append([row])
+            batches.append(group)
     return batches
 
 

@@ -18,8 +18,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from helpers import flex
+
 # families whose trunk takes positions and a mask of queries by keys; tested, each of them
 SHARING = ("opt", "gpt2", "gpt_neox", "llama", "qwen2", "qwen3")
+MASKING = ("sdpa", flex.NAME)  # kinds of attention
 
 # --- packing -------------------------------------------------------------------------
 
@@ -107,8 +110,8 @@ def last_tokens(mask: Tensor) -> Tensor:
 
 def can_share(model: PreTrainedModel) -> bool:
     """Whether this model's family is known to give the same states when packed."""
-    config = model.config  # only SDPA takes a boolean mask as it is meant
-    return config.model_type in SHARING and config._attn_implementation == "sdpa"
+    config = model.config  # these take a boolean mask as it is meant
+    return config.model_type in SHARING and config._attn_implementation in MASKING
 
 
 @functools.cache
@@ -204,7 +207,7 @@ def last_block_at(trunk: nn.Module, columns: Tensor | None) -> Iterator[None]:
             stock(**whole)
         except _Keys:
             pass
-        if whole.get("attention_mask") is None:  # some queries: causal has to be said
+        if not isinstance(whole.get("attention_mask"), Tensor):  # causal: to be said
             width = whole["hidden_states"].shape[1]
             square = torch.ones(1, 1, width, width, device=columns.device)
             whole["attention_mask"] = square.bool().tril()

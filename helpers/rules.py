@@ -88,11 +88,6 @@ RULES = (
         "ddp or fsdp, or DeepSpeed to be installed: pip install deepspeed",
     ),
     Rule(
-        ("token_budget", "processes"),
-        lambda budget, processes: not budget or processes == 1,
-        "no token_budget on several processes, where batches are of equal size",
-    ),
-    Rule(
         ("sweep",),
         lambda sweep: not sweep or (ROOT / sweep / "sweep.json").is_file(),
         "the folder of a sweep, runs/NAME",

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
@@ -58,9 +59,9 @@ class ReplyTrainer(Prepared, SFTTrainer):
 class Pairs(Prepared):
     """Mix-in for TRL's trainers of pairs: both replies are read after one prompt.
 
-    A `budget` of tokens, if set, fills batches up to it, shared prompts counted once, in
-    place of the batch size; each batch's loss is still the mean over its pairs. The
-    trainer's method `read` says where its head reads states, (2B, L).
+    A `budget` of tokens, if set, fills batches up to it, over all processes, in place of
+    the batch size; a shared prompt counts once, and a batch's loss is still the mean over
+    its pairs. The trainer's method `read` says where its head reads states, (2B, L).
     """
 
     def __init__(self, model: PreTrainedModel, budget: int = 0, **kwargs):
@@ -74,12 +75,24 @@ class Pairs(Prepared):
     def get_train_dataloader(self) -> DataLoader:
         if not self.budget:
             return super().get_train_dataloader()
-        lengths = self.train_dataset["length"]
-        batches = BudgetSampler(lengths, self.budget, self.args.seed)
+        batches = BudgetSampler(
+            self.train_dataset["length"],
+            self.budget,
+            self.args.seed,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
         loader = DataLoader(
             self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator
         )
-        return self.accelerator.prepare(loader)
+        # as if alone: the sampler has shared the batches out
+        return prepare_data_loader(
+            loader,
+            self.accelerator.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+        )
 
 
 class PreferenceTrainer(Pairs, DPOTrainer):
@@ -194,18 +207,24 @@ class PreferenceModelTrainer(RewardModelTrainer):
 
 
 class BudgetSampler(Sampler):
-    """Batches of like length within a budget of tokens, in a new order every epoch."""
+    """Batches of like length within a budget of tokens, in a new order every epoch.
 
-    def __init__(self, lengths: list[int], budget: int, seed: int) -> None:
-        self.lengths, self.budget, self.seed, self.epoch = lengths, budget, seed, 0
+    Of each batch, process `rank` of `world` gets as many rows as every other.
+    """
+
+    def __init__(
+        self, lengths: list[int], budget: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.batches = budget_batches(lengths, budget, together=world)
+        self.share, self.seed, self.epoch = slice(rank, None, world), seed, 0
 
     def __len__(self) -> int:
-        return len(budget_batches(self.lengths, self.budget))
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = budget_batches(self.lengths, self.budget)
         random = np.random.default_rng([self.seed, self.epoch])
-        return (batches[row] for row in random.permutation(len(batches)))
+        for place in random.permutation(len(self.batches)):
+            yield self.batches[place][self.share]
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch

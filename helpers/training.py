@@ -105,9 +105,8 @@ def batches(fit: Fit, rows: int) -> int:
 def pair_arguments(fit: Fit, out: Path, pairs: Dataset) -> dict:
     """As `arguments`, for pairs, whose batches may be filled by tokens instead."""
     if fit.token_budget:
-        return arguments(
-            fit, out, len(budget_batches(pairs["length"], fit.token_budget))
-        )
+        filled = budget_batches(pairs["length"], fit.token_budget, processes())
+        return arguments(fit, out, len(filled))
     return arguments(fit, out, batches(fit, len(pairs)))
 
 

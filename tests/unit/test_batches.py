@@ -44,10 +44,17 @@ def test_short_rows_are_not_padded_to_long_ones() -> None:
     assert cheap_batches([10, 9, 8], 6) == [[0, 1, 2]]  # nor cut for a token or two
 
 
-@given(st.lists(st.integers(1, 50), max_size=20), st.integers(1, 200))
-def test_batches_of_a_budget_hold_every_row_once_and_keep_to_it(lengths, budget):
-    found = budget_batches(lengths, budget)
-    assert sorted(row for batch in found for row in batch) == [*range(len(lengths))]
+@given(
+    lengths=st.lists(st.integers(1, 50), max_size=20),
+    budget=st.integers(1, 200),
+    together=st.integers(1, 4),
+)
+def test_batches_of_a_budget_keep_to_it_and_can_be_shared(lengths, budget, together):
+    found = budget_batches(lengths, budget, together)
+    rows = [row for batch in found for row in batch]
+    assert set(rows) == {*range(len(lengths))}
+    assert len(rows) - len(lengths) == -len(lengths) % together  # these come twice
     for batch in found:
+        assert len(batch) % together == 0
         longest = max(lengths[row] for row in batch)
-        assert len(batch) == 1 or len(batch) * longest <= budget
+        assert len(batch) == together or len(batch) * longest <= budget

@@ -1,6 +1,7 @@
 """Trainings on two processes: the records of one, at the same batch."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ CODE = {
     "rejected": [f"y = {at} {at}\n" for at in range(8)],
 }
 FIT = Fit(1e-3, 4, epochs=2, max_length=64)
+FILLED = replace(FIT, token_budget=222)  # fits 8, 10 and 6 pairs, all of them even
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,10 @@ JOBS = {
     "reward model": (
         recipes.reward_model,
         {"method": "rm", "init": "base", "pairs": 24, "fit": FIT},
+    ),
+    "reward model of a budget": (
+        recipes.reward_model,
+        {"method": "rm", "init": "base", "pairs": 24, "fit": FILLED},
     ),
     "codepmp": (recipes.preference_model, {"init": "codepmp", "fit": FIT}),
     "dpo": (recipes.dpo, {"method": "sft_dpo", **DPO}),
@@ -205,7 +211,6 @@ def test_functions_from_elsewhere_are_refused(tmp_path) -> None:
     "values",
     [
         {"batch_size": 6, "processes": 4},
-        {"token_budget": 512, "processes": 2},
         {"episodes": 24, "minibatches": 3, "processes": 4},
         {"strategy": "fsdp", "processes": 1},
     ],

@@ -3,9 +3,11 @@
 import pytest
 import torch
 import transformers
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import flex_attention
 
+from helpers import flex, models
 from helpers.generate import collate, reply_states
 from helpers.pairs import (
     Packing,
@@ -208,3 +210,53 @@ def test_eager_attention_adds_its_mask_and_cannot_share():
 def test_a_batch_that_is_no_pairs_is_refused(ids, mask):
     with pytest.raises(ValueError, match="padded on the right"):
         Packing(torch.tensor(ids), torch.tensor(mask))
+
+
+# torch says that it is slow where it is not compiled
+pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without")
+FLEXING = [name for name in CONFIGS if name != "gpt2"]  # as transformers has it
+
+
+def flexing(family: str, monkeypatch):
+    """A model of FlexAttention, which a processor computes without compiling it."""
+    if not torch.cuda.is_available():
+        wrapped = "transformers.integrations.flex_attention.WrappedFlexAttention"
+        monkeypatch.setattr(wrapped, lambda training: lambda: flex_attention)
+    torch.manual_seed(0)
+    config = CONFIGS[family]
+    model = MODELS["language"].from_config(config, attn_implementation=flex.NAME)
+    return model.to(models.device()).eval()
+
+
+@pytest.mark.parametrize("family", FLEXING)
+@settings(
+    max_examples=4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(pairs=batches)
+@torch.no_grad()  # torch trains with it on GPUs only
+def test_flex_attention_reads_pairs_as_sdpa_reads_copies(family, pairs, monkeypatch):
+    model = flexing(family, monkeypatch)
+    assert can_share(model)
+    torch.manual_seed(0)
+    stock = MODELS["language"].from_config(CONFIGS[family]).to(model.device).eval()
+    ids, mask = (each.to(model.device) for each in batch_of(pairs))
+    read = last_tokens(mask)
+    expected = stock(input_ids=ids, attention_mask=mask).logits
+    for asked, where in ((None, mask.bool()), (read, read)):
+        with sharing_prompts(model, asked):
+            found = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        torch.testing.assert_close(found[where], expected[where], atol=1e-5, rtol=1e-4)
+    ids, where = collate([(p, c) for p, c, _ in pairs], model.device)
+    states = (reply_states(each, ids, where) for each in (stock, model))
+    torch.testing.assert_close(*states, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch wants a GPU for it")
+@pytest.mark.parametrize("family", FLEXING)
+def test_flex_attention_trains_on_shared_prompts(family, monkeypatch):
+    model = flexing(family, monkeypatch)
+    ids, mask = batch_of([([3, 4, 5], [6, 7], [8]), ([9] * 5, [7], [6, 5])])
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    assert_same_outputs(model, ids, mask, last_tokens(mask))
