@@ -132,8 +132,9 @@ def test_online_methods_share_their_replies_out(method, run, tmp_path) -> None:
     start = load_file(run / "05_sft" / "jobs" / "job" / "model.safetensors")
     assert any(not torch.equal(weights[1][key], start[key]) for key in start)
     for key, value in weights[0].items():
-        if method in ("ppo", "dpo_iter"):
-            assert (value - weights[1][key]).abs().max() < 1e-3
+        # a key's bias moves all scores of a query alike: Adam follows its rounding
+        if method in ("ppo", "dpo_iter") and not key.endswith("k_proj.bias"):
+            assert (value - weights[1][key]).abs().max() < 1e-3, key
 
 
 HARDER = ("codepmp", "dpo of adapters", "tis-dpo")  # two heads; parts; two trainings
