@@ -36,6 +36,8 @@ CODE = {
     "chosen": [f"x = {at}\n" for at in range(8)],
     "rejected": [f"y = {at} {at}\n" for at in range(8)],
 }
+# a key's bias moves all scores of a query alike: Adam follows the rounding of a zero
+ROUNDING = "k_proj.bias"
 FIT = Fit(1e-3, 4, epochs=2, max_length=64)
 FILLED = replace(FIT, token_budget=222)  # fits 8, 10 and 6 pairs, all of them even
 
@@ -132,8 +134,7 @@ def test_online_methods_share_their_replies_out(method, run, tmp_path) -> None:
     start = load_file(run / "05_sft" / "jobs" / "job" / "model.safetensors")
     assert any(not torch.equal(weights[1][key], start[key]) for key in start)
     for key, value in weights[0].items():
-        # a key's bias moves all scores of a query alike: Adam follows its rounding
-        if method in ("ppo", "dpo_iter") and not key.endswith("k_proj.bias"):
+        if method in ("ppo", "dpo_iter") and not key.endswith(ROUNDING):
             assert (value - weights[1][key]).abs().max() < 1e-3, key
 
 
@@ -174,7 +175,8 @@ def test_two_processes_give_the_records_of_one(
     assert {"train_loss", "train_flops"} <= {row["metric"] for row in found}
     weights = [load_file(each / "model.safetensors") for each in (one, two)]
     for key, value in weights[0].items():
-        assert (value - weights[1][key]).abs().max() < 1e-3
+        if not key.endswith(ROUNDING):
+            assert (value - weights[1][key]).abs().max() < 1e-3, key
     assert not list(two.glob(".*"))
 
 
