@@ -13,9 +13,9 @@ class PPOConfig(TrainingArguments):
 
     "Xu" is arXiv 2404.10719, appendix A, or its code, ReaLHF. Steps of the trainer
     (`save_steps`, the scheduler's) are updates: `num_ppo_epochs * num_mini_batches` a
-    rollout. `max_steps` follows from `num_rollouts`. `per_device_train_batch_size` is how
-    many rows a forward takes: it changes memory and speed, not results. `max_grad_norm`
-    holds for policy and critic, each by itself. Raises ValueError for values that cannot
+    rollout. `max_steps` follows from `num_rollouts`. A forward takes at most
+    `per_device_train_batch_size` rows: it changes memory and speed, not results.
+    `max_grad_norm` holds for policy and critic, each by itself. Raises ValueError for values that cannot
     be trained with.
     """
 

@@ -50,6 +50,9 @@ MODELS = {
     "reward": transformers.AutoModelForSequenceClassification,
 }
 
+# torch says that FlexAttention is slow where it is not compiled
+pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without")
+
 tokens = st.lists(st.integers(3, 49), min_size=1, max_size=9)
 batches = st.lists(st.tuples(tokens, tokens, tokens), min_size=1, max_size=4)
 
@@ -212,8 +215,6 @@ def test_a_batch_that_is_no_pairs_is_refused(ids, mask):
         Packing(torch.tensor(ids), torch.tensor(mask))
 
 
-# torch says that it is slow where it is not compiled
-pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without")
 FLEXING = [name for name in CONFIGS if name != "gpt2"]  # as transformers has it
 
 
