@@ -28,7 +28,7 @@ import typer
 from transformers import TrainerCallback
 
 from helpers import hh, models, recorded
-from helpers.generate import encode_prompt
+from helpers.encoding import encode_prompt
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
 from helpers.progress import quiet

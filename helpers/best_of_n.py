@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.special import gammaln
 
 from helpers import models
+from helpers.encoding import prompt_room, reply_room
 from helpers.evaluation import asked, judges, policy_folder, proxies
 from helpers.generate import generate
 from helpers.records import example_rows
@@ -75,18 +76,19 @@ def best_of_n(
         temperature=1.0,
         seed=seed,
         max_new_tokens=max_new_tokens,
-        max_prompt_tokens=max_length - max_new_tokens,
+        max_prompt_tokens=prompt_room(max_length, max_new_tokens),
     )
-    written = [reply.text for reply in replies]
+    written, room = [reply.text for reply in replies], reply_room(max_new_tokens)
     measured = {
         "length:sampled": np.array([len(text) for text in written]),
         "ended:sampled": np.array([reply.ended for reply in replies]),
     }
     chooser = {
-        init: each.score(texts, written) for init, each in proxies(run, seed).items()
+        init: each.score(texts, written)
+        for init, each in proxies(run, seed, room).items()
     }
     measured |= {f"proxy:{init}:sampled": scores for init, scores in chooser.items()}
-    for judge in judges(run, judge_model):
+    for judge in judges(run, judge_model, room):
         measured[f"reward:{judge.name}:sampled"] = judge.score(texts, written)
     choices = [(init, count, count) for init in chooser for count in counts]
     choices.append(("random", copies, 1))  # of all copies one, whatever its score

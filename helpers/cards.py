@@ -17,6 +17,7 @@ from huggingface_hub import (
     HfApi,
     ModelCard,
     ModelCardData,
+    RepoCard,
     get_token,
 )
 
@@ -25,13 +26,14 @@ from helpers.card_texts import BUILT_IN_LIMIT, LIMITS, MODEL, PAIRS, REAL_LIMIT
 from helpers.evaluation import labels, strengths
 from helpers.hh import BUILT_IN
 from helpers.params import ParameterError
-from helpers.project import RunError, job_folder, read_manifest
+from helpers.project import RunError, job_folder, read_manifest, whole_name
 from helpers.recipes import data_source, read_code_pairs
 from helpers.records import read_records
 from helpers.report import cell
 
 # what is uploaded of a folder: weights, configuration, tokenizer, per-example numbers
 FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "records.parquet")
+LICENCES = ("mit", "apache-2.0", "other")  # the hub's names, as far as cards have them
 SEED = 0  # the seed whose models are given away
 
 
@@ -114,17 +116,21 @@ def uploads(run: Path) -> list[Upload]:
         for each in given_models(run)
     ]
     pairs = {"folder": run / "02_code_pairs", "files": ("pairs.parquet",)}
-    return [*found, Upload("code-pairs", "dataset", pairs_card(run), **pairs)]
+    found.append(Upload("code-pairs", "dataset", pairs_card(run), **pairs))
+    for each in found:
+        check_card(each)
+    return found
 
 
 def model_card(run: Path, given: Given, records: pd.DataFrame) -> str:
     """The card of one model, with its metrics for the hub's model index."""
     facts = data_facts(run)
     own = pd.concat([results(records, *each) for each in given.results])
-    title = f"{given.title} ({run.name})"
+    title = f"{given.title} ({whole_name(run)})"
     data = ModelCardData(
         license="other" if facts["start"] else "mit",
-        license_name="that of the base model" if facts["start"] else None,
+        license_name="base-model" if facts["start"] else None,
+        license_link=licence_page(facts["base_model"]) if facts["start"] else None,
         base_model=facts["base_model"],
         library_name="transformers",
         tags=["hh-rlhf", "codepmp", given.stage.partition("_")[2]],
@@ -138,7 +144,7 @@ def model_card(run: Path, given: Given, records: pd.DataFrame) -> str:
         metadata=data.to_yaml(),
         title=title,
         what=given.what,
-        run=run.name,
+        run=whole_name(run),
         seed=SEED,
         measured=shown.to_markdown(index=False),
         limits=LIMITS.format(seed=SEED, data_limit=limit),
@@ -210,6 +216,36 @@ def eval_result(row, facts: dict) -> EvalResult:
     )
 
 
+def licence_page(base_model: str | None) -> str | None:
+    """Where the licence of a base model stands, if the model is the hub's."""
+    return f"https://huggingface.co/{base_model}" if base_model else None
+
+
+def check_card(upload: Upload) -> None:
+    """Refuse a card whose licence the hub would refuse, before anything is created.
+
+    Raises ParameterError with the card and what was expected.
+    """
+    data = RepoCard(upload.card).data
+    if data.license not in LICENCES:
+        raise ParameterError(
+            f"card of {upload.name}: licence {data.license!r}, expected one of "
+            f"{', '.join(LICENCES)}"
+        )
+    if data.license == "other" and not getattr(data, "license_name", None):
+        raise ParameterError(f"card of {upload.name}: licence other, expected its name")
+
+
+def ask_hub(found: list[Upload]) -> None:
+    """Let the hub check every card, before anything is created; ParameterError if bad."""
+    for each in found:
+        try:
+            RepoCard(each.card).validate(each.kind)
+        except ValueError as error:
+            said = " ".join(str(error).split())
+            raise ParameterError(f"card of {each.name}: the hub says: {said}") from None
+
+
 def pairs_card(run: Path) -> str:
     """The card of the code pairs."""
     given = read_manifest(run, "02_code_pairs")["parameters"]
@@ -219,9 +255,14 @@ def pairs_card(run: Path) -> str:
     }
     count = len(read_code_pairs(run))
     data = DatasetCardData(
-        license="psf-2.0", tags=["codepmp", "preference"], pretty_name="CodePMP pairs"
+        license="other",  # the hub has no name for that of Python's standard library
+        license_name="psf-2.0",
+        license_link="https://docs.python.org/3/license.html",
+        tags=["codepmp", "preference"],
+        pretty_name="CodePMP pairs",
     )
-    text = PAIRS.format(metadata=data.to_yaml(), count=count, run=run.name, **names)
+    about = {"count": count, "run": whole_name(run), **names}
+    text = PAIRS.format(metadata=data.to_yaml(), **about)
     return str(DatasetCard(text))
 
 
@@ -245,14 +286,14 @@ def push(
 ) -> None:
     """Upload everything to repositories `OWNER/prefbook-RUN-NAME`, private by default."""
     for each in uploads(run):
-        name = f"{owner}/prefbook-{run.name}-{each.name}"
+        name = f"{owner}/prefbook-{whole_name(run)}-{each.name}"
         api.create_repo(name, repo_type=each.kind, private=not public, exist_ok=True)
         api.upload_folder(
             repo_id=name,
             repo_type=each.kind,
             folder_path=each.folder,
             allow_patterns=list(each.files),
-            commit_message=f"{each.name} of run {run.name}",
+            commit_message=f"{each.name} of run {whole_name(run)}",
         )
         api.upload_file(
             repo_id=name,

@@ -223,7 +223,9 @@ def push(
                     f"# {each.kind} {each.name}: {', '.join(each.files)}\n{each.card}"
                 )
             return
-        cards.push(folder, to, public, print, cards.logged_in(to))
+        hub = cards.logged_in(to)
+        cards.ask_hub(cards.uploads(folder))
+        cards.push(folder, to, public, print, hub)
 
 
 @app.command()

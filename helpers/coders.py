@@ -95,20 +95,14 @@ def keep_replies(
 # --- what coders of the hub are asked --------------------------------------------------
 
 
-def chat_prompt(tokenizer: PreTrainedTokenizerBase, asked: str) -> str:
-    """A request in the format that an instruction-tuned model was trained with.
+def chat_prompt(tokenizer: PreTrainedTokenizerBase, asked: str) -> list[dict]:
+    """A request as a conversation, for the chat template of an instruction-tuned model.
 
-    Raises ValueError if its tokenizer has no chat template.
+    Raises ValueError if its tokenizer has none.
     """
     if tokenizer.chat_template is None:
         raise ValueError(f"{tokenizer.name_or_path}: a coder needs a chat template")
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
-    )
-    start = tokenizer.bos_token
-    adds_start = start and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
-    # a start that the tokenizer adds by itself would stand there twice
-    return text.removeprefix(start) if adds_start else text
+    return [{"role": "user", "content": asked}]
 
 
 def request_for_code(function: Function) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import compare, metrics, models
+from helpers.encoding import prompt_room, reply_room
 from helpers.generate import generate
 from helpers.hh import BUILT_IN
 from helpers.jobs import finished_jobs
@@ -102,23 +103,31 @@ def reward_folder(run: Path, init: str, seed: int) -> Path:
 # --- judges ------------------------------------------------------------------------------
 
 
-def proxies(run: Path, seed: int) -> dict[str, Judge]:
-    """The reward models of a seed that policies are trained against, by their start."""
+def proxies(run: Path, seed: int, room: int = 0) -> dict[str, Judge]:
+    """The reward models of a seed that policies are trained against, by their start.
+
+    room: tokens that they keep free for any reply, as for `judges`.
+    """
     inits = read_manifest(run, "07_ppo")["parameters"]["inits"]
     length = read_manifest(run, "04_reward_model")["parameters"]["max_length"]
     return {
-        init: RewardModelJudge(reward_folder(run, init, seed), max_length=length)
+        init: RewardModelJudge(
+            reward_folder(run, init, seed), max_length=length, room=room
+        )
         for init in inits
     }
 
 
 @cache  # by every worker: once
-def judges(run: Path, further: str = "") -> list[Judge]:
-    """Who scores replies: the truth where it is known, the held-out RM, one more."""
+def judges(run: Path, further: str = "", room: int = 0) -> list[Judge]:
+    """Who scores replies: the truth where it is known, the held-out RM, one more.
+
+    room: tokens that the held-out RM keeps free for any reply (`RewardModelJudge`).
+    """
     found: list[Judge] = [TrueReward()] if data_source(run) == BUILT_IN else []
     held_out = job_folder(run, "04_reward_model", method="judge", init="base", seed=0)
     length = read_manifest(run, "04_reward_model")["parameters"]["max_length"]
-    found.append(RewardModelJudge(held_out, max_length=length))
+    found.append(RewardModelJudge(held_out, max_length=length, room=room))
     if further:
         found.append(PairTextJudge(further))
     return found
@@ -148,7 +157,9 @@ def evaluate(
     """Replies of one policy, scored by every judge; its likelihood of the test pairs."""
     folder = policy_folder(run, seed=seed, **job)
     policy, tokenizer = models.load_policy(folder), models.load_tokenizer(folder)
-    pairs, limit = asked(run, prompts), max_length - max_new_tokens
+    pairs, limit = asked(run, prompts), prompt_room(max_length, max_new_tokens)
+    room = reply_room(max_new_tokens)
+    scoring = judges(run, judge_model, room)
     rows, written = [], []
     for decoding, temperature in DECODINGS.items():
         replies = generate(
@@ -161,13 +172,13 @@ def evaluate(
             max_prompt_tokens=limit,
         )
         texts = [reply.text for reply in replies]
-        rows += reply_rows(pairs, texts, judges(run, judge_model), decoding)
+        rows += reply_rows(pairs, texts, scoring, decoding)
         ended = [reply.ended for reply in replies]
         rows += example_rows(pairs, f"ended:{decoding}", ended)
         written.append(
             pairs[["id", "subset", "prompt"]].assign(reply=texts, decoding=decoding)
         )
-    rows += proxy_rows(pairs, texts, proxies(run, seed))
+    rows += proxy_rows(pairs, texts, proxies(run, seed, room))
     rows.append({"metric": "distinct_2", "value": metrics.distinct(texts)})
     reference = models.load_policy(policy_folder(run, "sft", seed=seed))
     encoded = [(reply.prompt, reply.ids) for reply in replies]

@@ -1,8 +1,7 @@
-"""From texts to tokens and back: one way to encode, decode and score replies.
+"""Sampling replies, and reading them: states where a reply token is predicted.
 
-Every stage sees the same tokens because all of them call `encode`. Decoding keeps a
-key-value cache and drops each reply from the batch as soon as its turn ends; reading
-gives states only where a reply token is predicted.
+Sampling keeps a key-value cache and drops each reply from the batch as soon as it ends,
+by the one rule of `endings`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,8 @@ from transformers import (
 
 from helpers.batches import length_batches
 from helpers.caches import roomy_cache
-from helpers.dialogues import HUMAN
+from helpers.encoding import Prompt, encode_prompt
+from helpers.endings import Ending
 from helpers.models import reading, replies_at_once
 from helpers.pairs import can_share, columns_of, last_block_at
 
@@ -33,9 +33,8 @@ class Reply:
     """One sampled turn.
 
     `prompt` are the tokens that it follows, cut as they were read; `ids` are all sampled
-    tokens, with the one that ended the turn (end of sequence, or the last of the next
-    human marker); `text` stops before it. `ended` is False where `max_new_tokens` cut the
-    reply short. `states` (T, H), if they were to be kept, are the trunk's before each of
+    tokens, with the one that ended the turn (`endings.Ending`); `text` stops before what
+    ended it. `ended` is False where `max_new_tokens` cut the reply short. `states` (T, H), if they were to be kept, are the trunk's before each of
     the T tokens.
     """
 
@@ -46,65 +45,27 @@ class Reply:
     states: Tensor | None = None
 
 
-# --- texts to tokens -----------------------------------------------------------------
-
-
-def encode_prompt(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, max_tokens: int
-) -> list[int]:
-    """Token ids of a prompt, cut from the left; never empty.
-
-    A start token that the tokenizer adds by itself survives the cut. Raises ValueError
-    if `max_tokens` leaves no room for a token.
-    """
-    return _cut_left(*_prompt_tokens(tokenizer, prompt), max_tokens)
-
-
-def encode(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, reply: str, max_length: int
-) -> tuple[list[int], list[int]]:
-    """(prompt ids, reply ids), together at most `max_length` tokens.
-
-    The reply ends with the end-of-sequence token. What does not fit is cut from the
-    left of the prompt, down to half of `max_length`; beyond that from the right of the
-    reply, which then has no end. Raises ValueError if `max_length` is below 4.
-    """
-    if max_length < 4:
-        raise ValueError(f"max_length {max_length}: expected at least 4 tokens")
-    start, prompt_ids = _prompt_tokens(tokenizer, prompt)
-    ids = tokenizer(reply, add_special_tokens=False, verbose=False)["input_ids"]
-    room = max_length - min(len(start) + len(prompt_ids), max_length // 2)
-    reply_ids = [*ids, tokenizer.eos_token_id][:room]
-    return _cut_left(start, prompt_ids, max_length - len(reply_ids)), reply_ids
-
-
-def _prompt_tokens(
-    tokenizer: PreTrainedTokenizerBase, prompt: str
-) -> tuple[list[int], list[int]]:
-    """The start tokens that the tokenizer adds, and those of the prompt itself."""
-    encoded = tokenizer(prompt, return_special_tokens_mask=True, verbose=False)
-    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
-    first = next((at for at, special in enumerate(added) if not special), len(ids))
-    if not ids:  # a reply must have something to follow
-        return [], [tokenizer.eos_token_id]
-    return ids[:first], ids[first:]
-
-
-def _cut_left(start: list[int], ids: list[int], max_tokens: int) -> list[int]:
-    room = max_tokens - len(start)
-    if room < 1:
-        raise ValueError(f"{max_tokens} tokens leave no room for a prompt")
-    return start + ids[-room:]
-
-
 # --- generation ----------------------------------------------------------------------
 
 
-@torch.inference_mode()
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
+    *,
+    max_prompt_tokens: int,
+    **settings,
+) -> list[Reply]:
+    """One reply to each prompt, in their order; `settings` as `continue_prompts`."""
+    encoded = [encode_prompt(tokenizer, p, max_prompt_tokens) for p in prompts]
+    return continue_prompts(model, tokenizer, encoded, **settings)
+
+
+@torch.inference_mode()
+def continue_prompts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: Sequence[list[int]],
     *,
     max_new_tokens: int,
     temperature: float = 0.0,
@@ -113,20 +74,18 @@ def generate(
     seed: int = 0,
     draws: Tensor | None = None,
     batch_size: int | None = None,
-    max_prompt_tokens: int,
     stop_at_human: bool = True,
     keep_states: bool = False,
 ) -> list[Reply]:
-    """One reply to each prompt, in the order of the prompts.
+    """One reply to each prompt, given as token ids, in the order of the prompts.
 
     Temperature 0 is greedy; else tokens are drawn after the temperature, `top_k`
     (0 = all) and `top_p` (1 = all) filters, each by its own number of `draws`
     (prompts, max_new_tokens), which come from `seed` unless given: replies do not
-    depend on batches. A reply ends at the end-of-sequence token or, with
-    `stop_at_human`, at the next human turn. A GPU computes in half precision. Raises
-    ValueError if prompt and reply may exceed the model's positions.
+    depend on batches. A reply ends as `endings.Ending` says, without `stop_at_human` at
+    an end token only. A GPU computes in half precision. Raises ValueError if prompt and
+    reply may exceed the model's positions.
     """
-    encoded = [encode_prompt(tokenizer, p, max_prompt_tokens) for p in prompts]
     check_positions(model, max(map(len, encoded), default=0) + max_new_tokens)
     pick = _picker(temperature, top_k, top_p)
     if draws is None:
@@ -134,20 +93,19 @@ def generate(
         draws = uniform_draws(len(encoded), max_new_tokens, generator)
     exact = torch.float32 if model.device.type == "mps" else torch.float64
     draws = draws.to(model.device, exact)  # Apple's chips have no doubles
-    ended = _turn_end(tokenizer, stop_at_human)
+    ending = Ending(tokenizer, model, stop_at_human)
     replies: list[Reply | None] = [None] * len(encoded)
     with evaluating(model), reading():
         size = batch_size or replies_at_once()
         for rows in length_batches([len(ids) for ids in encoded], size):
             batch = [encoded[row] for row in rows]
             sampled, states = _decode(
-                model, batch, pick, draws[rows], ended, keep_states
+                model, batch, pick, draws[rows], ending.reached, keep_states
             )
             for place, (row, ids) in enumerate(zip(rows, sampled)):
-                text = tokenizer.decode(ids, skip_special_tokens=True)
-                text = text.split(HUMAN)[0] if stop_at_human else text
+                text, ended = ending.text(ids, encoded[row]), ending.reached(ids)
                 own = None if states is None else states[place, : len(ids)]
-                replies[row] = Reply(text, encoded[row], ids, ended(ids), own)
+                replies[row] = Reply(text, encoded[row], ids, ended, own)
     return replies
 
 
@@ -226,24 +184,6 @@ def _picker(
         return chosen.squeeze(1).clamp(max=logits.shape[-1] - 1)
 
     return pick
-
-
-def _turn_end(
-    tokenizer: PreTrainedTokenizerBase, stop_at_human: bool = True
-) -> Callable[[list[int]], bool]:
-    """The rule that says whether a reply's last token ended the turn."""
-    vocabulary = tokenizer.get_vocab().items()
-    closing = {index for token, index in vocabulary if HUMAN[-1] in token}
-
-    def ended(ids: list[int]) -> bool:
-        if ids[-1] == tokenizer.eos_token_id:
-            return True
-        if not stop_at_human:
-            return False
-        # decoding at every token would cost more than the model: only after a colon
-        return ids[-1] in closing and HUMAN in tokenizer.decode(ids[-len(HUMAN) :])
-
-    return ended
 
 
 def check_positions(model: PreTrainedModel, needed: int) -> None:

@@ -20,6 +20,7 @@ from transformers import (
 
 from helpers import embedded, hub, models
 from helpers.batches import length_batches
+from helpers.encoding import Prompt
 from helpers.scoring import encode_replies, end_scores
 
 
@@ -83,18 +84,25 @@ class RewardModelJudge:
         *,
         max_length: int,
         name: str = "held-out RM",
+        room: int = 0,
         batch_size: int | None = None,
         thresholds: Thresholds | None = None,
     ) -> None:
         """Load the model; `max_length` is that of its training, in tokens.
 
+        `room` tokens at least are kept free for a reply, so that all replies to a prompt
+        that are no longer are judged after the same cut of it, whoever wrote them.
         Raises ModelError if the folder holds no scalar scorer.
         """
         self.name = name
         self.thresholds = thresholds
         self.model = _load_scorer(path)
         self.tokenizer = models.load_tokenizer(path)
-        self.limits = {"max_length": max_length, "batch_size": batch_size}
+        self.limits = {
+            "max_length": max_length,
+            "room": room,
+            "batch_size": batch_size,
+        }
 
     def score(self, prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
         """Rewards in logits; (n,)."""
@@ -106,31 +114,35 @@ class RewardModelJudge:
 def reward_scores(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     replies: Sequence[str],
     *,
     batch_size: int | None = None,
     max_length: int,
+    room: int = 0,
 ) -> np.ndarray:
     """The score head's value at the last token of each encoded (prompt, reply); (n,).
 
-    model: a causal sequence classifier with one label. Replies to the same prompt share
-    its reading; the result does not depend on how batches fall. Raises ValueError if
-    prompts and replies differ in number.
+    model: a causal sequence classifier with one label. Replies to the same prompt are
+    read after one cut of it, which leaves `room` tokens at least, and share its reading;
+    the result does not depend on how batches fall. Raises ValueError if prompts and
+    replies differ in number.
     """
-    encoded = encode_replies(tokenizer, prompts, replies, max_length)
+    encoded = encode_replies(tokenizer, prompts, replies, max_length, room)
     return end_scores(model, encoded, batch_size)
 
 
 def reward_function(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    room: int = 0,
 ) -> Callable[..., np.ndarray]:
     """A reward model as trainers call it: `reward(prompts=..., completions=...)`."""
+    limits = {"max_length": max_length, "room": room}
 
-    def reward(prompts: list[str], completions: list[str], **_: object) -> np.ndarray:
-        return reward_scores(
-            model, tokenizer, prompts, completions, max_length=max_length
-        )
+    def reward(prompts: list, completions: list[str], **_: object) -> np.ndarray:
+        return reward_scores(model, tokenizer, prompts, completions, **limits)
 
     return reward
 

@@ -23,9 +23,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from helpers import hub
+from helpers import encoding, hub
 
 PAD, EOS = "<pad>", "</s>"  # the names OPT's own tokenizer uses
+# tokens that stand in many vocabularies and come of no text: names of padding, and a byte
+# that UTF-8 never has, as GPT-2's and as Llama's tokenizers write it
+UNWRITTEN = ("<pad>", "[PAD]", "<|pad|>", "\u00ff", "<0xFF>")
 SAFE = {"use_safetensors": True, "trust_remote_code": False}
 
 
@@ -87,14 +90,34 @@ def build_opt(
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer; pads on the left, so that replies start at one column."""
+    """Load a tokenizer; pads on the left, so that replies start at one column.
+
+    Where padding is missing or is the end token, as with GPT-2 and many others, it gets
+    a token of its own (`padding_of`): who looks for the last token that is no padding,
+    as the sequence classifiers of transformers do, would overlook the end.
+    """
     name, commit = hub.located(source)
     tokenizer = AutoTokenizer.from_pretrained(
         name, revision=commit, trust_remote_code=False, padding_side="left"
     )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.pad_token = padding_of(tokenizer)
     return tokenizer
+
+
+def padding_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The token to pad with: the tokenizer's own, or one that no text gives.
+
+    Never the end token, if there is another. None is added, since a model has no row for
+    it; the trainers rest on attention masks, so the end serves where nothing is found.
+    """
+    end, vocabulary = tokenizer.eos_token, tokenizer.get_vocab()
+    if tokenizer.pad_token not in (None, end):
+        return tokenizer.pad_token
+    for token in (*UNWRITTEN, tokenizer.unk_token):
+        if token in vocabulary and token != end:
+            if vocabulary[token] not in encoding.plain_tokens(tokenizer, token):
+                return token
+    return end
 
 
 def from_pretrained(loader: type, source: str | Path, **settings: object):
@@ -140,7 +163,14 @@ def load_scorer(source: str | Path, seed: int = 0) -> PreTrainedModel:
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
-    """Write model and tokenizer to the folder `out`, in the hub's layout."""
+    """Write model and tokenizer to the folder `out`, in the hub's layout.
+
+    The configuration names the tokenizer's padding, where a classifier of transformers
+    looks for it; no padding where it is the end token, so that batches are refused
+    rather than read at the token before their end.
+    """
+    own = tokenizer.pad_token_id != tokenizer.eos_token_id
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id if own else None
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 

@@ -17,8 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from helpers import models
+from helpers.encoding import prompt_room, reply_room
 from helpers.evaluation import judges, reward_folder
-from helpers.generate import encode_prompt
+from helpers.endings import Ending
 from helpers.iterative import fit_iterative
 from helpers.judge import RewardModelJudge
 from helpers.launched import processes
@@ -29,6 +30,26 @@ from helpers.project import job_folder
 from helpers.recipes import read_pairs
 from helpers.runs import Stage
 from helpers.training import adapter, log_of, quiet_arguments
+from helpers.trl_sampling import OurReplies
+
+UNPENALISED = 1e-12  # in place of a weight of 0, at which TRL does not measure the KL
+
+
+class Rloo(OurReplies, RLOOTrainer):
+    """TRL's RLOO on our replies."""
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields):
+        """TRL's samples by `generate`, up to an end token; ours as for PPO."""
+        return self.sample(prompt_ids)
+
+
+class Grpo(OurReplies, GRPOTrainer):
+    """TRL's GRPO on our replies."""
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, *_, **__):
+        """As RLOO's; beside the ids, no log-probabilities of a sampler apart."""
+        return self.sample(prompt_ids), None
+
 
 # --- one fit for each kind of method -------------------------------------------------
 
@@ -86,43 +107,52 @@ def fit_grouped(
     """Train in place by TRL's RLOO or GRPO, as `fit_ppo`.
 
     Their baseline is the other replies to the same prompt. `kl_coef` is RLOO's weight of
-    the KL in the reward, as in PPO, and GRPO's of the KL in the loss.
+    the KL in the reward, as in PPO, and GRPO's of the KL in the loss. RLOO makes one
+    pass over a rollout: its clipped ratio is that of whole replies, and in a second one
+    half of them are beyond the range. GRPO's loss is the mean of each reply's mean over
+    its tokens (Shao et al. 2024, eq. 3); TRL's own default is another's, DAPO's.
     """
-    config, trainer = {
-        "rloo": (RLOOConfig, RLOOTrainer),
-        "grpo": (GRPOConfig, GRPOTrainer),
+    config, trainer, own = {
+        "rloo": (RLOOConfig, Rloo, {}),
+        "grpo": (GRPOConfig, Grpo, {"loss_type": "grpo"}),
     }[method]
-    updates = settings.epochs * settings.minibatches
+    updates = passes(method, settings) * settings.minibatches
     batch = settings.episodes // settings.minibatches
     arguments = config(
         **common(settings, out),
+        **own,
         lr_scheduler_type="constant",
         max_steps=settings.rollouts * updates,
         per_device_train_batch_size=batch // processes(),
         steps_per_generation=settings.minibatches,
-        num_iterations=settings.epochs,
+        num_iterations=passes(method, settings),
         num_generations=settings.generations,
-        beta=settings.kl_coef,
+        beta=settings.kl_coef or UNPENALISED,
+        disable_dropout=True,  # a ratio must compare policies, not dropout masks
         logging_steps=updates,
         activation_checkpointing=torch.cuda.is_available(),
     )
-    limit = settings.max_prompt_length
-    cut = [tokenizer.decode(encode_prompt(tokenizer, each, limit)) for each in prompts]
     # TRL passes over a batch that is not full, so few prompts would train nothing
-    cut *= math.ceil(settings.episodes / len(cut))
+    copies = math.ceil(settings.episodes / len(prompts))
     fitted = trainer(
         model=policy,
         reward_funcs=payment,
         args=arguments,
-        train_dataset=Dataset.from_dict({"prompt": cut}),
+        train_dataset=Dataset.from_dict({"prompt": list(prompts) * copies}),
         processing_class=tokenizer,
         peft_config=adapter(settings.adapters),
     )
+    fitted.max_prompt_length = settings.max_prompt_length
     log = [entry for entry in log_of(fitted, method.upper()) if "num_tokens" in entry]
     if settings.adapters:
         fitted.accelerator.unwrap_model(fitted.model).merge_and_unload()
     read = np.diff([0, *(entry["num_tokens"] for entry in log)])
     return [in_our_words(entry, tokens) for entry, tokens in zip(log, read)]
+
+
+def passes(method: str, settings: Online) -> int:
+    """How often a method goes over a rollout."""
+    return 1 if method == "rloo" else settings.epochs
 
 
 def in_our_words(entry: dict, tokens: float) -> dict:
@@ -136,7 +166,6 @@ def in_our_words(entry: dict, tokens: float) -> dict:
         "kl": entry["kl"] * length,  # TRL has it per token
         "entropy": entry["entropy"],
         "reply_length": length,
-        "ended": 1 - entry["completions/clipped_ratio"],
         "tokens": tokens,
     }
 
@@ -168,7 +197,7 @@ def settings_of(params: Mapping[str, object]) -> Online:
         learning_rate=params["learning_rate"],
         critic_learning_rate=params["critic_learning_rate"],
         kl_coef=params["kl_coef"],
-        max_prompt_length=params["max_length"] - params["max_new_tokens"],
+        max_prompt_length=prompt_room(params["max_length"], params["max_new_tokens"]),
         max_new_tokens=params["max_new_tokens"],
         rounds=params["rounds"],
         dpo_learning_rate=params["dpo_learning_rate"],
@@ -196,10 +225,11 @@ def train(
     reward = reward_folder(run, init, seed)
     tokenizer, policy = models.load_tokenizer(start), models.load_policy(start)
     settings = replace(settings, seed=seed, kl_coef=strength)
+    room = reply_room(settings.max_new_tokens)
     payment = Payment(
-        RewardModelJudge(reward, max_length=max_length),
-        judges(run)[0],
-        tokenizer.eos_token_id,
+        RewardModelJudge(reward, max_length=max_length, room=room),
+        judges(run, room=room)[0],
+        Ending(tokenizer, policy),
         settings.missing_eos_penalty,
     )
     prompts = read_pairs(run, "train")["prompt"].tolist()
@@ -216,7 +246,8 @@ def train(
     rows = as_rows(log, payment.seen_by_all(), settings.rollouts * settings.episodes)
     read = sum(entry["tokens"] for entry in log)
     trained = sum(
-        entry.get("trained", settings.epochs * entry["tokens"]) for entry in log
+        entry.get("trained", passes(method, settings) * entry["tokens"])
+        for entry in log
     )
     own_critic = method in VARIANTS and not settings.adapters
     cost = flops(policy, read, trained, with_critic=own_critic)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from helpers.endings import Ending
 from helpers.judge import Judge
 from helpers.launched import gathered, processes, share
 
@@ -57,12 +58,16 @@ VARIANTS: dict[str, Callable[[Online], dict]] = {
 class Payment:
     """A reward on texts for all trainers; remembers the mean of every rollout.
 
-    `judge` watches. `penalty` is taken off replies without an end where the trainer
-    tells their token ids, as TRL's do; ours takes it off by itself.
+    The texts are those of `generate`, which stop before what ended the reply. Where the
+    trainer tells their ids, `penalty` is taken off the replies that `ending`, the same
+    rule, finds cut by length; PPO tells none and takes it off by itself. `judge` watches.
     """
 
-    def __init__(self, reward: Judge, judge: Judge, end: int, penalty: float) -> None:
-        self.reward, self.judge, self.end, self.penalty = reward, judge, end, penalty
+    def __init__(
+        self, reward: Judge, judge: Judge, ending: Ending, penalty: float
+    ) -> None:
+        self.reward, self.judge = reward, judge
+        self.ending, self.penalty = ending, penalty
         self.__name__ = "payment"  # TRL names its metrics after it
         self.seen: list[dict[str, float]] = []
 
@@ -86,6 +91,7 @@ class Payment:
         judged = np.asarray(self.judge.score(prompts, completions))
         self.seen.append({"reward": scores.mean(), "judged": judged.mean()})
         if completion_ids is not None:
-            cut = [not ids or ids[-1] != self.end for ids in completion_ids]
-            scores = scores - self.penalty * np.array(cut)
+            ended = np.array([self.ending.reached(ids) for ids in completion_ids])
+            self.seen[-1]["ended"] = ended.mean()
+            scores = scores - self.penalty * ~ended
         return scores.tolist()

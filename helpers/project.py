@@ -73,6 +73,12 @@ class Project:
 PROJECT = Project()
 
 
+def whole_name(run: Path) -> str:
+    """The name of a run's folder; of a run in a sweep that of both, `beta-00`."""
+    numbered = run.name.isdigit() and run.parent.name != "runs"
+    return f"{run.parent.name}-{run.name}" if numbered else run.name
+
+
 # --- manifests and jobs of finished stages --------------------------------------------
 
 

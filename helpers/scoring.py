@@ -4,6 +4,7 @@ Replies to the same prompt are read two by two after one copy of it, and a head 
 the states that it needs: those before reply tokens, or the last of each reply.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
@@ -14,18 +15,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers import models
 from helpers.batches import cheap_batches
+from helpers.encoding import Encoded, Prompt, encode_together
 from helpers.generate import (
     check_positions,
     collate,
-    encode,
     evaluating,
     reply_logits,
     states_at,
 )
 from helpers.losses import token_kl, token_logprobs
 from helpers.pairs import can_share, last_tokens, sharing_prompts
-
-Encoded = tuple[list[int], list[int]]  # prompt ids, reply ids
 
 
 def sequence_logprobs(
@@ -47,15 +46,26 @@ def sequence_logprobs(
 
 def encode_replies(
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     replies: Sequence[str],
     max_length: int,
+    room: int = 0,
 ) -> list[Encoded]:
-    """Every reply after its prompt under `encode`; ValueError if the numbers differ."""
-    return [
-        encode(tokenizer, prompt, reply, max_length)
-        for prompt, reply in zip(prompts, replies, strict=True)
-    ]
+    """Every reply after its prompt, in order; ValueError if the numbers differ.
+
+    All replies to one prompt stand after one cut of it, which leaves `room` tokens at
+    least (`encoding.encode_together`): what is compared is read after the same words.
+    """
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, (prompt, _) in enumerate(zip(prompts, replies, strict=True)):
+        rows[prompt if isinstance(prompt, str) else repr(prompt)].append(row)
+    found: list[Encoded | None] = [None] * len(replies)
+    for group in rows.values():
+        given = (prompts[group[0]], [replies[row] for row in group])
+        prompt_ids, rest = encode_together(tokenizer, *given, max_length, room)
+        for row, reply_ids in zip(group, rest):
+            found[row] = prompt_ids, reply_ids
+    return found
 
 
 def token_scores(
@@ -92,8 +102,9 @@ def exact_kl(
     """KL(policy || reference) along each reply that the policy sampled, in nats; (n,).
 
     The sum over its tokens of the divergence of the two next-token distributions. Its
-    mean is the divergence of the replies, as that of the log-ratio of sampled tokens, at
-    a variance that is never larger (Rao-Blackwell; Amini et al. 2025, arXiv:2504.10637).
+    mean is the divergence of the replies, as is that of the log-ratio of sampled tokens.
+    Each token's term varies less than its log-ratio (Rao-Blackwell; Amini et al. 2025,
+    arXiv:2504.10637); the sum usually does, but terms of one reply are not independent.
     """
     size = batch_size or models.rows_at_once() // 2  # logits of two models are held
     found = np.empty(len(encoded))

@@ -15,6 +15,7 @@ import pandas as pd
 
 from helpers import compare, metrics, models, stats
 from helpers.dialogues import HUMAN
+from helpers.encoding import prompt_room, reply_room
 from helpers.evaluation import compared_jobs, judges, policies, policy_folder
 from helpers.generate import generate
 from helpers.hh import source_rows
@@ -102,11 +103,12 @@ def answer(
             tokenizer,
             prompts["prompt"].tolist(),
             max_new_tokens=NEW_TOKENS,
-            max_prompt_tokens=max_length - NEW_TOKENS,
+            max_prompt_tokens=prompt_room(max_length, NEW_TOKENS),
             stop_at_human=protocol.stop,
         )
         texts = [reply.text for reply in replies]
-        rows += judged(prompts, texts, protocol.name, judges(run, judge_model))
+        scoring = judges(run, judge_model, reply_room(NEW_TOKENS))
+        rows += judged(prompts, texts, protocol.name, scoring)
         written.append(prompts.assign(reply=texts, protocol=protocol.name))
     pd.concat(written).to_parquet(out / "replies.parquet")
     return rows

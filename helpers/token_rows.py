@@ -4,33 +4,50 @@ Prompts are cut from the left, replies end with one end-of-turn token, and both 
 a pair see the same prompt.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 
 import pandas as pd
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from helpers.generate import encode
+from helpers.encoding import encode, encode_together
 
+SAME, CUT = "pairs_same_after_cut", "replies_without_end"  # what a cut does to pairs
 PAIR_IDS = ("prompt_ids", "chosen_ids", "rejected_ids", "length")  # columns of pairs
 
 
 def pair_dataset(
-    pairs: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, max_length: int
+    pairs: pd.DataFrame,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    counts: Counter[str] | None = None,
 ) -> Dataset:
     """Token ids of each pair: `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`.
 
     The prompt is cut to what the longer reply leaves, so both replies see the same one;
-    it is counted once in the length, because batches of pairs share it.
+    it is counted once in the length, because batches of pairs share it. Pairs whose
+    replies are the same after the cut teach nothing and are dropped. `counts`, if given,
+    is told how many these are (`SAME`), and how many replies lose their end (`CUT`).
     """
+    counts = Counter() if counts is None else counts
+    counts.update({SAME: 0, CUT: 0})
     rows = []
     for pair in pairs.itertuples():
-        prompt_c, chosen = encode(tokenizer, pair.prompt, pair.chosen, max_length)
-        prompt_r, rejected = encode(tokenizer, pair.prompt, pair.rejected, max_length)
-        prompt = min(prompt_c, prompt_r, key=len)
-        length = len(prompt) + len(chosen) + len(rejected)
-        rows.append((prompt, chosen, rejected, length))
-    return Dataset.from_dict(dict(zip(PAIR_IDS, map(list, zip(*rows)), strict=True)))
+        replies = (pair.chosen, pair.rejected)
+        prompt, both = encode_together(tokenizer, pair.prompt, replies, max_length)
+        counts[CUT] += sum(ids[-1] != tokenizer.eos_token_id for ids in both)
+        if both[0] == both[1]:
+            counts[SAME] += 1
+            continue
+        rows.append((prompt, *both, len(prompt) + sum(map(len, both))))
+    columns = map(list, zip(*rows)) if rows else [[] for _ in PAIR_IDS]
+    return Dataset.from_dict(dict(zip(PAIR_IDS, columns, strict=True)))
+
+
+def cut_rows(counts: Counter[str]) -> list[dict]:
+    """Records of what `pair_dataset` counted."""
+    return [{"metric": name, "value": float(counts[name])} for name in (SAME, CUT)]
 
 
 def as_sequences(pairs: Dataset) -> Dataset:

@@ -1,5 +1,6 @@
 """What `prefbook push` would upload of the smoke run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from helpers import cards
+from helpers.params import ParameterError
 from helpers.project import ROOT
 from tests.book.conftest import NAME, prefbook
 
@@ -81,6 +83,30 @@ def test_the_cards_can_be_looked_at_without_an_account(run: Path) -> None:
     assert done.stdout.count("# model ") == 6 and "# dataset code-pairs" in done.stdout
     heads = [part for part in done.stdout.split("---\n") if "library_name" in part]
     assert len(heads) == 6 and all(yaml.safe_load(head)["license"] for head in heads)
+
+
+def test_runs_of_two_sweeps_have_repositories_of_their_own(run: Path, tmp_path) -> None:
+    names = []
+    for sweep in ("beta", "rate"):
+        place = tmp_path / sweep / "00"
+        place.parent.mkdir()
+        place.symlink_to(run, target_is_directory=True)
+        api = Hub()
+        cards.push(place, "someone", False, lambda line: None, api)
+        names.append(set(api.repositories))
+    assert names[0].isdisjoint(names[1])
+    assert "someone/prefbook-beta-00-sft" in names[0]
+
+
+def test_a_card_that_the_hub_would_refuse_stops_everything_before(run: Path) -> None:
+    good = cards.uploads(run)[-1]
+    assert "license: other" in good.card and "license_name: psf-2.0" in good.card
+    bad = replace(good, card=good.card.replace("license: other", "license: psf-2.0"))
+    with pytest.raises(ParameterError, match="licence 'psf-2.0', expected one of"):
+        cards.check_card(bad)
+    nameless = good.card.replace("license_name: psf-2.0\n", "")
+    with pytest.raises(ParameterError, match="expected its name"):
+        cards.check_card(replace(good, card=nameless))
 
 
 def test_without_an_account_nothing_is_tried(run: Path) -> None:

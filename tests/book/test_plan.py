@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from helpers import models, plan
-from helpers.generate import encode
+from helpers.encoding import encode
 from helpers.jobs import finished_jobs
 from helpers.project import STAGES, read_manifest
 from helpers.recipes import base_folder, read_pairs

@@ -13,10 +13,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from helpers import models
 from helpers.dialogues import HUMAN
+from helpers.encoding import encode, encode_prompt
 from helpers.generate import (
     collate,
-    encode,
-    encode_prompt,
     generate,
     reply_states,
     uniform_draws,

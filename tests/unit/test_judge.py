@@ -11,7 +11,7 @@ from transformers import (
 )
 
 from helpers import embedded, models
-from helpers.generate import encode
+from helpers.encoding import encode
 from helpers.judge import (
     PairTextJudge,
     RewardModelJudge,

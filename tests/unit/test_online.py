@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from helpers import iterative, models
+from helpers.endings import Ending
 from helpers.online import as_rows, fit_grouped, fit_ppo, flops
 from helpers.online_config import VARIANTS, Online, Payment
 
@@ -37,8 +38,8 @@ def score(name: str, letter: str):
 
 
 def payment() -> Payment:
-    end = TOKENIZER.eos_token_id
-    return Payment(score("reward", "a"), score("judge", "b"), end, penalty=1.5)
+    ending = Ending(TOKENIZER)
+    return Payment(score("reward", "a"), score("judge", "b"), ending, penalty=1.5)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,8 @@ def test_payment_remembers_both_scores_and_asks_for_an_end() -> None:
     )
     assert scores == [2.0 - 1.5, 0.0]
     assert paid(prompts=PROMPTS, completions=["aab", "b"]) == [2.0, 0.0]
-    assert paid.seen == [{"reward": 1.0, "judged": 1.0}] * 2
+    seen = {"reward": 1.0, "judged": 1.0}
+    assert paid.seen == [{**seen, "ended": 0.5}, seen]
 
 
 def test_variants_change_what_they_say_and_no_more() -> None:
