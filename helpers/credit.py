@@ -1,30 +1,46 @@
-"""What the tokens of a rollout are worth, and what its record says; pure functions."""
+"""What the tokens of a rollout are worth, and what its record says."""
 
 from dataclasses import dataclass
 from statistics import fmean
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from helpers import losses
+from helpers.moments import AveragedMoments
 from helpers.ppo_config import PPOConfig
 from helpers.rollouts import Rollout, spread
 
 
 @dataclass(frozen=True)
 class Credit:
-    """What each token is worth; all (B, T), 0 where padded."""
+    """What each token is worth; all (B, T), 0 where padded, in units of the reward.
+
+    `targets` is what the critic is to say: the returns, on its own scale.
+    """
 
     rewards: Tensor
     advantages: Tensor
     returns: Tensor
+    values: Tensor
+    targets: Tensor
 
 
 def assign_credit(
-    rollout: Rollout, scores: Tensor, args: PPOConfig, kl_coef: float
+    rollout: Rollout,
+    scores: Tensor,
+    args: PPOConfig,
+    kl_coef: float,
+    scale: AveragedMoments | None = None,
 ) -> Credit:
-    """Rewards, advantages and returns of every token, from the scores (B,)."""
-    mask = rollout.mask
+    """Rewards, advantages and returns of every token, from the scores (B,).
+
+    scale: that of a critic which says normalised values; takes in the returns. As in
+    ReaLHF, the values are read on the scale before it, their targets on that after it.
+    """
+    mask, values = rollout.mask, rollout.values
+    if scale is not None:
+        values = torch.where(mask, scale.restore(values), 0.0)
     # 3. Each token is charged its KL to the reference, the last one gets the score.
     kl = losses.kl_estimate(
         rollout.logprobs, rollout.reference_logprobs, args.kl_estimator
@@ -33,13 +49,15 @@ def assign_credit(
     last = mask.sum(1, keepdim=True) - 1
     rewards = (-kl_coef * kl).scatter_add(1, last, clipped.unsqueeze(1))
     # 4. Generalised advantage estimation.
-    advantages, returns = losses.gae(
-        rewards, rollout.values, mask, args.gamma, args.lam
-    )
+    advantages, returns = losses.gae(rewards, values, mask, args.gamma, args.lam)
+    targets = returns
+    if scale is not None:
+        scale.update(returns[mask])
+        targets = torch.where(mask, scale.normalise(returns), 0.0)
     # 5. Advantages of the whole rollout to mean 0, variance 1.
     if args.whiten_advantages:
         advantages = losses.masked_whiten(advantages, mask)
-    return Credit(rewards, advantages, returns)
+    return Credit(rewards, advantages, returns, values, targets)
 
 
 def clipped_losses(
@@ -62,7 +80,7 @@ def clipped_losses(
         logprobs, old, credit.advantages[rows], mask, args.cliprange
     )
     value_loss = losses.value_loss(
-        values, old_values, credit.returns[rows], mask, args.cliprange_value
+        values, old_values, credit.targets[rows], mask, args.cliprange_value
     )
     ratio = (logprobs.detach() - old).exp()
     outside = ((ratio - 1).abs() > args.cliprange).float()
@@ -78,34 +96,14 @@ def clipped_losses(
 
 
 def adapted(kl_coef: float, kl: float, episodes: int, args: PPOConfig) -> float:
-    """The next KL coefficient: Ziegler et al. 2019 (arXiv 1909.08593), section 2.2."""
+    """The next KL coefficient: Ziegler et al. 2019 (arXiv 1909.08593), section 2.2.
+
+    kl: nats a reply, from the reference whose KL the coefficient weighs.
+    """
     if args.target_kl is None:
         return kl_coef
     error = min(max(kl / args.target_kl - 1, -0.2), 0.2)
     return kl_coef * (1 + error * episodes / args.kl_horizon)
-
-
-class RunningMoments(nn.Module):
-    """Mean and variance of all values seen, batch by batch (Chan et al. 1979)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("count", "mean", "squares"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
-
-    def update(self, values: Tensor) -> None:
-        """Take in a batch of values (B,)."""
-        values = values.double().cpu()
-        shift, total = values.mean() - self.mean, self.count + len(values)
-        squares = (values - values.mean()).square().sum()
-        self.squares += squares + shift**2 * self.count * len(values) / total
-        self.mean += shift * len(values) / total
-        self.count.copy_(total)
-
-    def normalise(self, values: Tensor) -> Tensor:
-        """Values (B,) on the scale of everything seen; `update` comes first."""
-        deviation = (self.squares / self.count).sqrt().clamp(min=1e-6)
-        return (values - self.mean.item()) / deviation.item()
 
 
 def summarise(
@@ -113,21 +111,27 @@ def summarise(
 ) -> dict[str, float]:
     """The record of one rollout. KL is in nats per reply, entropy in nats per token.
 
-    `reward` is the score alone, without penalties; `tokens` counts prompts and replies;
-    losses, ratio and clip fractions are means over the updates. The rest describes the
-    policy that sampled the rollout.
+    `kl` and `kl_k3` are from where the reference started; `kl_reference`, by k1, is from
+    where it has moved to, and there only if it moves. `reward` is the score alone,
+    without penalties; `tokens` counts prompts and replies; losses, ratio and clip
+    fractions are means over the updates. The rest describes the policy that sampled the
+    rollout.
     """
     logprobs, mask = rollout.logprobs, rollout.mask
 
-    def kl(kind: str) -> float:
-        estimate = losses.kl_estimate(logprobs, rollout.reference_logprobs, kind)
+    def kl(reference: Tensor, kind: str) -> float:
+        estimate = losses.kl_estimate(logprobs, reference, kind)
         return estimate.sum(1).mean().item()
 
-    explained = losses.explained_variance(credit.returns, rollout.values, mask)
+    reference, start = rollout.reference_logprobs, rollout.start_logprobs
+    moved = {} if start is None else {"kl_reference": kl(reference, "k1")}
+    start = reference if start is None else start
+    explained = losses.explained_variance(credit.returns, credit.values, mask)
     return {
         "reward": rollout.scores.mean().item(),
-        "kl": kl("k1"),
-        "kl_k3": kl("k3"),
+        "kl": kl(start, "k1"),
+        "kl_k3": kl(start, "k3"),
+        **moved,
         "entropy": losses.masked_mean(rollout.entropy, mask).item(),
         "reply_length": mask.sum(1).float().mean().item(),
         "ended": rollout.ended.float().mean().item(),

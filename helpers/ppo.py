@@ -9,36 +9,33 @@ in which they run. Policy and critic are separate models as in Xu et al. (arXiv
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
+    set_seed,
 )
 
 from helpers import losses, models
 from helpers.checkpoints import Resumable, RolloutEnd
-from helpers.credit import (
-    RunningMoments,
-    adapted,
-    assign_credit,
-    clipped_losses,
-    summarise,
-)
+from helpers.credit import adapted, assign_credit, clipped_losses, summarise
+from helpers.encoding import as_text
 from helpers.generate import reply_logits, uniform_draws
 from helpers.judge import reward_function
 from helpers.launched import gathered, share
+from helpers.moments import AveragedMoments, RunningMoments
+from helpers.parts import InParts
 from helpers.ppo_config import PPOConfig
 from helpers.rollouts import (
     ActorCritic,
     RewardFunction,
     Rollout,
-    as_text,
     measure,
     micro_batches,
     prompt_rows,
@@ -48,10 +45,21 @@ from helpers.rollouts import (
     tempered,
 )
 
+
+def on_texts(reward: RewardFunction, tokenizer) -> RewardFunction:
+    """A reward that is given conversations as the texts that the policy reads."""
+
+    def paid(prompts: Sequence, completions: Sequence[str]):
+        texts = [as_text(prompt, tokenizer) for prompt in prompts]
+        return reward(prompts=texts, completions=completions)
+
+    return paid
+
+
 # --- the trainer ---------------------------------------------------------------------
 
 
-class PPOTrainer(Resumable, Trainer):
+class PPOTrainer(InParts, Resumable, Trainer):
     """Trains a policy, in place, to raise a reward, near a reference.
 
     model: a causal language model, or where one is stored. reward: a function of texts,
@@ -80,12 +88,13 @@ class PPOTrainer(Resumable, Trainer):
         peft_config=None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
+        set_seed(args.seed)  # adapters are drawn here, before Trainer would do it
         policy = models.load_policy(model) if isinstance(model, str) else model
         if peft_config is not None:
             from peft import get_peft_model
 
             policy = get_peft_model(policy, peft_config)
-        self.moments = RunningMoments()
+        self.moments, self.scale = RunningMoments(), AveragedMoments()
         self.kl_coef = torch.tensor(args.kl_coef, dtype=torch.float64)
         self.ref_model = self._reference(policy, ref_model, args)
         super().__init__(
@@ -104,14 +113,19 @@ class PPOTrainer(Resumable, Trainer):
             )
         if self.ref_model is not None:
             self.ref_model.to(self.args.device)
-        self.reward = reward
+        # where a reference starts that moves: KL is told from there
+        self.start_model = deepcopy(self.ref_model) if args.ref_ema else None
+        self.reward = on_texts(reward, processing_class)
         if isinstance(reward, PreTrainedModel):
-            limit = args.max_prompt_length + args.max_completion_length
+            room = (
+                args.max_completion_length + 1
+            )  # for the end of a reply of that length
+            limit = args.max_prompt_length + room
             reward = reward.to(self.args.device)
-            self.reward = reward_function(reward, processing_class, limit)
+            self.reward = reward_function(reward, processing_class, limit, room)
         prompts = getattr(train_dataset, "column_names", None)
         prompts = train_dataset["prompt"] if prompts else train_dataset
-        self.prompts = [as_text(prompt, processing_class) for prompt in prompts]
+        self.prompts = list(prompts)
         if not self.prompts:
             raise ValueError("PPOTrainer: no prompts to sample replies to")
 
@@ -158,6 +172,8 @@ class PPOTrainer(Resumable, Trainer):
                 self.reference_logits,
                 temperature=args.temperature,
                 micro_batch_size=args.per_device_train_batch_size,
+                start_logits=self.start_model
+                and partial(reply_logits, self.start_model),
             )
         return stack(gathered(mine, episodes), self.args.device)
 
@@ -176,7 +192,10 @@ class PPOTrainer(Resumable, Trainer):
         if args.normalise_rewards:
             self.moments.update(scores)
             scores = self.moments.normalise(scores)
-        self.credit = assign_credit(self.rollout, scores, args, self.kl_coef.item())
+        scale = self.scale if args.normalise_values else None
+        self.credit = assign_credit(
+            self.rollout, scores, args, self.kl_coef.item(), scale
+        )
 
     # --- its updates ---
 
@@ -260,44 +279,20 @@ class PPOTrainer(Resumable, Trainer):
                     reference.lerp_(policy, self.args.ref_ema)
         # 8. Log.
         record = summarise(self.rollout, self.credit, self.metrics)
-        record["kl_coef"] = self.kl_coef.item()
-        kl_coef = adapted(
-            self.kl_coef.item(), record["kl"], self.args.episodes, self.args
-        )
-        self.kl_coef.fill_(kl_coef)
+        kl_coef = record["kl_coef"] = self.kl_coef.item()
+        kl = record.get("kl_reference", record["kl"])
+        self.kl_coef.fill_(adapted(kl_coef, kl, self.args.episodes, self.args))
         number = self.state.global_step // self.args.updates
         self.log({"rollout": number, **record})
 
-    # --- optimiser and checkpoints ---
-
-    def create_optimizer(self, model: nn.Module | None = None):
-        """The optimiser that the arguments name, with a learning rate for each part."""
-        if self.optimizer is None:
-            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            rates = {
-                "policy": self.args.learning_rate,
-                "critic": self.args.critic_learning_rate,
-            }
-            parts = self.model.parts().items()
-            groups = [{"params": part, "lr": rates[name]} for name, part in parts]
-            self.optimizer = kind(groups, **settings)
-        return self.optimizer
-
-    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
-        """Clip policy and critic each by itself: one must not slow the other down."""
-        if self.accelerator.sync_gradients:
-            self.accelerator.unscale_gradients()
-        norms = [
-            clip_grad_norm_(part, self.args.max_grad_norm)
-            for part in self.model.parts().values()
-        ]
-        return torch.stack(norms).norm()
+    # --- checkpoints ---
 
     def changing(self) -> dict[str, Tensor]:
         """Every tensor that training changes, by name: what a checkpoint must hold."""
-        parts = nn.ModuleDict({"model": self.model, "moments": self.moments})
-        tensors = {n: p for n, p in parts.named_parameters() if p.requires_grad}
-        tensors |= {f"moments.{n}": b for n, b in self.moments.named_buffers()}
+        model = nn.ModuleDict({"model": self.model})
+        tensors = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        moments = nn.ModuleDict({"moments": self.moments, "scale": self.scale})
+        tensors |= dict(moments.named_buffers())
         if self.args.ref_ema:
             named = self.ref_model.named_parameters(prefix="reference")
             tensors |= dict(named)

@@ -15,16 +15,15 @@ class PPOConfig(TrainingArguments):
     (`save_steps`, the scheduler's) are updates: `num_ppo_epochs * num_mini_batches` a
     rollout. `max_steps` follows from `num_rollouts`. A forward takes at most
     `per_device_train_batch_size` rows: it changes memory and speed, not results.
-    `max_grad_norm` holds for policy and critic, each by itself. Raises ValueError for values that cannot
+    `max_grad_norm` holds for policy and critic, each by itself; `weight_decay` for all
+    but norms and biases, as in any `Trainer`. Raises ValueError for values that cannot
     be trained with.
     """
 
     # rollouts
     num_rollouts: int = 100  # a small model has settled by then
     episodes: int = 64  # replies a rollout, all processes together; Xu: 64, large 512
-    max_prompt_length: int = (
-        128  # tokens; cut from the left: the last turns matter most
-    )
+    max_prompt_length: int = 128  # tokens; cut from the left: last turns matter most
     max_completion_length: int = 48  # tokens; a reply of one or two sentences
     temperature: float = 1.0  # sample the policy itself, as the gradient assumes (Xu)
     missing_eos_penalty: float = 1.0  # taken off a reply cut by length: teaches to stop
@@ -32,7 +31,9 @@ class PPOConfig(TrainingArguments):
     # reward
     kl_coef: float = 0.1  # weight of the KL penalty in the reward (Xu)
     kl_estimator: str = "k1"  # its expectation is the KL itself, so that is penalised
-    target_kl: float | None = None  # nats a reply: adapt kl_coef to it (Ziegler 2019)
+    # nats a reply from the reference, wherever that has moved to: kl_coef can hold only
+    # the KL that it weighs at a target (Ziegler et al. 2019)
+    target_kl: float | None = None
     kl_horizon: int = 10_000  # episodes over which it adapts (Ziegler et al. 2019)
     reward_clip: float = 20.0  # an outlier of the reward model moves no further (Xu)
     normalise_rewards: bool = False  # by running mean and spread: for unscaled rewards
@@ -42,6 +43,9 @@ class PPOConfig(TrainingArguments):
     gamma: float = 1.0  # only the end is rewarded: nothing to discount (Xu)
     lam: float = 0.95  # leans on the critic a little; 1 (Xu) is unbiased but noisier
     whiten_advantages: bool = True  # advantage normalisation, the first factor of Xu
+    normalise_values: bool = (
+        False  # the critic says returns by their mean and spread (Xu)
+    )
 
     # updates
     num_ppo_epochs: int = 4  # passes over a rollout; Schulman et al. 2017 use 3 to 10

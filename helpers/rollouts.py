@@ -15,11 +15,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers import models
 from helpers.batches import cheap_batches
+from helpers.encoding import Prompt
 from helpers.generate import collate, generate, reply_states
 from helpers.losses import token_entropy, token_logprobs
 
 # reward(prompts=texts, completions=texts): one finite score each, as TRL's trainers ask
 RewardFunction = Callable[..., Sequence[float] | Tensor]
+Logits = Callable[[Tensor, Tensor], Tensor]  # of ids, targets: (N, V) at reply tokens
 MEASURES = ("logprobs", "reference_logprobs", "entropy", "values")
 
 
@@ -77,7 +79,8 @@ class Episode:
 
     `ended` is False where the reply was cut by length. The measures (T,) belong to the
     T reply tokens: log-probabilities of the policy that sampled them and of the
-    reference, entropies of the former, in nats, and the critic's value before each.
+    reference, entropies of the former, in nats, and the critic's value before each;
+    where the reference moves, also log-probabilities of where it started.
     `states` (T, H) are what the policy sampled from, where they are exact.
     """
 
@@ -90,6 +93,7 @@ class Episode:
     reference_logprobs: Tensor | None = None
     entropy: Tensor | None = None
     values: Tensor | None = None
+    start_logprobs: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -103,15 +107,17 @@ class Rollout:
     logprobs: Tensor  # of the policy that sampled them
     reference_logprobs: Tensor
     entropy: Tensor  # nats, of the sampling policy
-    values: Tensor  # the critic's, of the state before each token
+    values: Tensor  # the critic's own, of the state before each token
+    start_logprobs: Tensor | None = None  # None where the reference stays at the start
 
 
 def stack(episodes: list[Episode], device: torch.device | str = "cpu") -> Rollout:
     """The episodes as one batch, in their order."""
     lengths = torch.tensor([len(each.reply) for each in episodes]).unsqueeze(1)
+    moves = episodes[0].start_logprobs is not None
     measures = {
         name: pad_sequence([getattr(each, name) for each in episodes], batch_first=True)
-        for name in MEASURES
+        for name in (*MEASURES, *(["start_logprobs"] if moves else []))
     }
     return Rollout(
         episodes=[(each.prompt, each.reply) for each in episodes],
@@ -126,7 +132,7 @@ def sample(
     policy: PreTrainedModel,
     reward: RewardFunction,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: list[str],
+    prompts: list[Prompt],
     draws: Tensor,
     *,
     max_prompt_length: int,
@@ -183,12 +189,20 @@ def computes_exactly(model: PreTrainedModel) -> bool:
 def measure(
     episodes: list[Episode],
     model: ActorCritic,
-    reference_logits: Callable[[Tensor, Tensor], Tensor],
+    reference_logits: Logits,
     *,
     temperature: float,
     micro_batch_size: int,
+    start_logits: Logits | None = None,
 ) -> None:
-    """Fill in the measures of every episode; `reference_logits(ids, targets)`: (N, V)."""
+    """Fill in what is measured of every episode.
+
+    start_logits: for a reference that moves, those of where it started.
+    """
+    references = {
+        "reference_logprobs": reference_logits,
+        "start_logprobs": start_logits,
+    }
     pairs = [(each.prompt, each.reply) for each in episodes]
     device = model.policy.device
     everything = range(len(pairs))
@@ -202,12 +216,13 @@ def measure(
         logits = tempered(logits, temperature)
         flat = {
             "logprobs": token_logprobs(logits, tokens),
-            "reference_logprobs": token_logprobs(
-                tempered(reference_logits(ids, targets), temperature), tokens
-            ),
             "entropy": token_entropy(logits),
             "values": values,
         }
+        for name, read in references.items():
+            if read is not None:
+                others = tempered(read(ids, targets), temperature)
+                flat[name] = token_logprobs(others, tokens)
         lengths = targets.sum(1).tolist()
         for name, measured in flat.items():
             for row, piece in zip(rows, measured.cpu().split(lengths)):
@@ -233,15 +248,6 @@ def prompt_rows(rollout: int, size: int, count: int, seed: int) -> list[int]:
         for turn in {place // count for place in places}
     }
     return [orders[place // count][place % count] for place in places]
-
-
-def as_text(prompt: str | list[dict], tokenizer: PreTrainedTokenizerBase) -> str:
-    """A prompt as the text that a reply follows; conversations by the chat template."""
-    if isinstance(prompt, str):
-        return prompt
-    return tokenizer.apply_chat_template(
-        prompt, tokenize=False, add_generation_prompt=True
-    )
 
 
 # --- batches -------------------------------------------------------------------------

@@ -14,13 +14,15 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from helpers import models, rollouts
-from helpers.credit import RunningMoments, adapted, assign_credit
-from helpers.generate import encode, reply_states
+from helpers.credit import adapted, assign_credit
+from helpers.encoding import as_text, encode
+from helpers.generate import reply_states
 from helpers.launched import CLI, config_of
+from helpers.moments import RunningMoments
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
 from helpers.project import ROOT
-from helpers.rollouts import Rollout, as_text, prompt_rows
+from helpers.rollouts import Rollout, prompt_rows
 from tests.unit import launched_ppo
 
 PROMPTS = [
@@ -323,8 +325,8 @@ def test_a_scaled_run_ends_a_rollout_early_too(trainer, as_before) -> None:
 # --- as a trainer --------------------------------------------------------------------
 
 EVERYTHING = dict(
-    ref_ema=0.1, normalise_rewards=True, target_kl=0.01, kl_horizon=64,
-    lr_scheduler_type="linear", save_strategy="steps", num_rollouts=4,
+    ref_ema=0.1, normalise_rewards=True, normalise_values=True, target_kl=0.01,
+    kl_horizon=64, lr_scheduler_type="linear", save_strategy="steps", num_rollouts=4,
 )  # fmt: skip
 
 
