@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import HfApi
 from tokenizers import ByteLevelBPETokenizer
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -170,9 +171,25 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) 
     rather than read at the token before their end.
     """
     own = tokenizer.pad_token_id != tokenizer.eos_token_id
-    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id if own else None
+    model.config.get_text_config().pad_token_id = (
+        tokenizer.pad_token_id if own else None
+    )
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Switch all dropout off for good, in place, adapters' too.
+
+    OPT, Llama and others keep rates as numbers beside their layers of dropout, which
+    TRL's function of this name passes over. A configuration is left as it is.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def device() -> torch.device:

@@ -79,6 +79,8 @@ def fit_ppo(
         missing_eos_penalty=settings.missing_eos_penalty,
         whiten_advantages=settings.whiten_advantages,
         ref_ema=settings.ref_ema,
+        normalise_rewards=settings.normalise_rewards,
+        normalise_values=settings.normalise_values,
     )
     trainer = PPOTrainer(
         policy,
@@ -128,7 +130,6 @@ def fit_grouped(
         num_iterations=passes(method, settings),
         num_generations=settings.generations,
         beta=settings.kl_coef or UNPENALISED,
-        disable_dropout=True,  # a ratio must compare policies, not dropout masks
         logging_steps=updates,
         activation_checkpointing=torch.cuda.is_available(),
     )

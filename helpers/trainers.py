@@ -24,6 +24,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollat
 from helpers import losses
 from helpers.batches import budget_batches
 from helpers.heads import score_labelled_positions, speak_too
+from helpers.models import disable_dropout
 from helpers.pairs import last_tokens, sharing_prompts
 from helpers.reference import SIDES, cached_scores
 
@@ -67,6 +68,7 @@ class Pairs(Prepared):
     def __init__(self, model: PreTrainedModel, budget: int = 0, **kwargs):
         self.budget = budget
         super().__init__(model, **kwargs)
+        disable_dropout(self.model)  # TRL's own passes over rates that are numbers
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         with sharing_prompts(self.model, self.read(inputs)):

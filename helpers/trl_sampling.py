@@ -1,10 +1,24 @@
 """What TRL's online trainers read and sample, made that of all other methods here."""
 
-import torch
+import inspect
+
+from torch import nn
 
 from helpers.encoding import encode_prompt
 from helpers.generate import Reply, continue_prompts, uniform_draws
+from helpers.models import disable_dropout
 from helpers.rollouts import seeded
+
+
+def count_positions(trunk: nn.Module, args: tuple, given: dict) -> tuple[tuple, dict]:
+    """A hook before a trunk's forward: positions count tokens, not padding before them."""
+    mask, known = given.get("attention_mask"), given.get("position_ids")
+    whole = given.get("past_key_values") is None and known is None
+    if mask is None or mask.dim() != 2 or not whole:
+        return args, given
+    if "position_ids" not in inspect.signature(trunk.forward).parameters:
+        return args, given
+    return args, {**given, "position_ids": (mask.long().cumsum(1) - 1).clamp(min=0)}
 
 
 class OurReplies:
@@ -15,6 +29,18 @@ class OurReplies:
 
     max_prompt_length: int
     generated: int = 0  # rollouts so far
+
+    def __init__(self, *args, **kwargs) -> None:
+        """TRL's leaves dropout on, by default, and OPT's in any case.
+
+        It also pads prompts on the left and gives no positions, so that GPT-2 would learn
+        at other ones than it sampled at.
+        """
+        super().__init__(*args, **kwargs)
+        disable_dropout(self.model)  # a ratio must compare policies, not masks
+        for model in filter(None, (self.model, self.ref_model)):
+            trunk = self.accelerator.unwrap_model(model).get_decoder()
+            trunk.register_forward_pre_hook(count_positions, with_kwargs=True)
 
     def _tokenize_prompts(self, prompts: list) -> tuple[list[list[int]], None, dict]:
         """TRL's encodes whole texts, by the chat template where they are conversations.

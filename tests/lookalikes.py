@@ -16,10 +16,13 @@ from tokenizers import (
     pre_tokenizers,
     processors,
 )
-from tokenizers.models import Unigram
+from tokenizers.models import BPE, Unigram
+from tokenizers.trainers import BpeTrainer
 from transformers import (
     DebertaV2Config,
     DebertaV2ForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     OPTConfig,
@@ -89,7 +92,10 @@ def qwen_coder(folder: Path, texts: Iterable[str]) -> Path:
         chat_template=CHATML,
     )
     config = Qwen2Config(tie_word_embeddings=True, **shape_of(tokenizer))
-    return saved(Qwen2ForCausalLM(config), tokenizer, folder)
+    model = Qwen2ForCausalLM(config)
+    ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    model.generation_config.eos_token_id = ends
+    return saved(model, tokenizer, folder)
 
 
 def deepseek_coder(folder: Path, texts: Iterable[str]) -> Path:
@@ -109,6 +115,81 @@ def deepseek_coder(folder: Path, texts: Iterable[str]) -> Path:
     )
     config = LlamaConfig(**shape_of(tokenizer))
     return saved(LlamaForCausalLM(config), tokenizer, folder)
+
+
+def smollm2(folder: Path, texts: Iterable[str]) -> Path:
+    """`HuggingFaceTB/SmolLM2-135M-Instruct`: a Llama in ChatML; padding is its end."""
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = byte_tokenizer(
+        texts,
+        special,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        unk_token="<|endoftext|>",
+        pad_token="<|im_end|>",
+        chat_template=CHATML,
+    )
+    config = LlamaConfig(tie_word_embeddings=True, **shape_of(tokenizer))
+    return saved(LlamaForCausalLM(config), tokenizer, folder)
+
+
+def gpt2(folder: Path, texts: Iterable[str]) -> Path:
+    """`openai-community/gpt2`: one special token for everything, none for padding."""
+    bpe = ByteLevelBPETokenizer()
+    end = "<|endoftext|>"
+    bpe.train_from_iterator(texts, 400, special_tokens=[end], show_progress=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    bpe.save_model(str(folder))
+    names = dict.fromkeys(("bos_token", "eos_token", "unk_token"), end)
+    settings = {"tokenizer_class": "GPT2Tokenizer", **names}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=bpe.get_vocab_size(),
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=256,
+        bos_token_id=0,
+        eos_token_id=0,
+    )  # dropout 0.1, as on the hub
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+def llama_2(folder: Path, texts: Iterable[str]) -> Path:
+    """`meta-llama/Llama-2-7b-hf`: a space mark before every text, bytes, no padding."""
+    special = ["<unk>", "<s>", "</s>"]
+    backend = Tokenizer(BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    # no token spans lines, and none spells a special one
+    lines = [line for text in texts for line in text.split("\n") if "<" not in line]
+    trainer = BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    backend.train_from_iterator(lines, trainer)
+    parts = json.loads(backend.to_str())
+    vocabulary = parts["model"]["vocab"]
+    for byte in range(256):
+        vocabulary[f"<0x{byte:02X}>"] = len(vocabulary)
+    backend = Tokenizer.from_str(json.dumps(parts))
+    backend.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", vocabulary["<s>"])]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    return saved(
+        LlamaForCausalLM(LlamaConfig(**shape_of(tokenizer))), tokenizer, folder
+    )
 
 
 def deberta(folder: Path, texts: Iterable[str]) -> Path:

@@ -37,9 +37,9 @@ def score(name: str, letter: str):
     return SimpleNamespace(name=name, score=counts)
 
 
-def payment() -> Payment:
+def payment(penalty: float = 0.0) -> Payment:
     ending = Ending(TOKENIZER)
-    return Payment(score("reward", "a"), score("judge", "b"), ending, penalty=1.5)
+    return Payment(score("reward", "a"), score("judge", "b"), ending, penalty)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_records(method, folder, tmp_path) -> None:
 
 
 def test_payment_remembers_both_scores_and_asks_for_an_end() -> None:
-    paid, end = payment(), TOKENIZER.eos_token_id
+    paid, end = payment(penalty=1.5), TOKENIZER.eos_token_id
     scores = paid(
         prompts=PROMPTS, completions=["aab", "b"], completion_ids=[[5, 6], [7, end]]
     )
@@ -128,8 +128,18 @@ def test_variants_change_what_they_say_and_no_more() -> None:
     assert changed.pop("ppo") == SETTINGS
     assert all(each != SETTINGS for each in changed.values())
     small = changed["ppo_small_batch"]
-    assert small.episodes * 4 == SETTINGS.episodes
     assert small.episodes * small.rollouts == SETTINGS.episodes * SETTINGS.rollouts
+    batches = [each.episodes // each.minibatches for each in (small, SETTINGS)]
+    assert batches == [16, 16] and small.episodes < SETTINGS.episodes
+    updates = [
+        each.rollouts * each.epochs * each.minibatches for each in (small, SETTINGS)
+    ]
+    assert updates == [48, 48]
+    for name, changes in (
+        ("ppo_normalised_rewards", {"normalise_rewards": True}),
+        ("ppo_normalised_values", {"normalise_values": True}),
+    ):
+        assert changed[name] == replace(SETTINGS, **changes)
 
 
 def test_a_critic_costs_one_more_to_read_and_to_train(folder) -> None:
