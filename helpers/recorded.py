@@ -189,11 +189,13 @@ def run_section(folder: Path) -> str:
         "commit": about["commits"],
     }
     table = pd.DataFrame(facts.items(), columns=["what", "value"])
+    superseded = about.get("superseded")  # why the run should be made again
     tables = sorted((folder / "tables").glob("*.md"))
     figures = sorted((folder / "figures").glob("*.png"))
     return "\n".join(
         [
             f"\n## Run `{about['name']}`\n",
+            *(f":::{{warning}}\n{why}\n:::\n" for why in filter(None, [superseded])),
             table.to_markdown(index=False, disable_numparse=True),
             *(path.read_text(encoding="utf-8") for path in tables),
             *(figure_of(path, folder) for path in figures),

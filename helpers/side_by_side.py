@@ -53,8 +53,9 @@ def side_by_side(run: Path, root: Path) -> list[str]:
     setting = answers.setting(run)
     kind = "synthetic" if "synthetic" in setting["source"] else "real pairs"
     columns = {f"this run: {kind}, {setting['seeds']} seeds": numbers(run)}
-    for name, kind, table in recorded_numbers(root):
-        columns[f"`{name}`: {kind}"] = table
+    for name, about, table in recorded_numbers(root):
+        old = ", made before a fix" if about.get("superseded") else ""
+        columns[f"`{name}`: {about['kind']}{old}"] = table
     rows = []
     for each in quantities:
         source = f" {{cite}}`{each['source']}`" if "source" in each else ""
@@ -66,12 +67,12 @@ def side_by_side(run: Path, root: Path) -> list[str]:
     return [TEXT, pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)]
 
 
-def recorded_numbers(root: Path) -> list[tuple[str, str, pd.DataFrame]]:
-    """Name, kind and numbers of every recorded run."""
+def recorded_numbers(root: Path) -> list[tuple[str, dict, pd.DataFrame]]:
+    """Name, facts and numbers of every recorded run."""
     found = []
     for folder in sorted((root / "book" / "recorded" / "runs").glob("*")):
         about = json.loads((folder / "about.json").read_text("utf-8"))
-        found.append((folder.name, about["kind"], pd.read_csv(folder / NUMBERS)))
+        found.append((folder.name, about, pd.read_csv(folder / NUMBERS)))
     return found
 
 
@@ -128,9 +129,19 @@ def about_judge(table: pd.DataFrame) -> str:
 
 
 def recorded_answer(root: Path) -> str:
-    """The answer of each recorded run in one paragraph, for the front page."""
+    """The answer of each recorded run in one paragraph, for the front page.
+
+    None where the run is superseded: then it is said why.
+    """
     parts = []
-    for name, kind, table in recorded_numbers(root):
+    for name, about, table in recorded_numbers(root):
+        kind = about["kind"]
+        if why := about.get("superseded"):
+            parts.append(
+                f"**Recorded run `{name}`** ({kind}): not decided. {why} Its numbers "
+                "stand on [On real pairs](real); no verdict is drawn from them.\n"
+            )
+            continue
         said = []
         for words, metric, contrast, *verdicts in SAID:
             found = quoted(table, metric=metric, name=contrast)

@@ -100,6 +100,19 @@ def test_numbers_of_three_kinds_stand_in_columns_of_their_own(run, tmp_path) -> 
     assert "{cite}`xu2024dpo`" in row and row.count("–") == 2
 
 
+def test_a_superseded_run_keeps_its_numbers_and_gives_no_verdict(run, tmp_path) -> None:
+    out = tmp_path / "book" / "recorded" / "runs" / "mine"
+    recorded.record_run(run, out)
+    about = json.loads((out / "about.json").read_text())
+    why = "Its trainers read the wrong words."
+    (out / "about.json").write_text(json.dumps(about | {"superseded": why}))
+    answer = side_by_side.recorded_answer(tmp_path)
+    assert "not decided" in answer and why in answer
+    assert "no difference" not in answer and "0.010" not in answer
+    page = recorded.real_page(run, tmp_path)
+    assert f":::{{warning}}\n{why}" in page and "made before a fix" in page
+
+
 def test_every_reported_number_has_its_source() -> None:
     quantities = yaml.safe_load((ROOT / "book" / "reported.yml").read_text())
     known = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
