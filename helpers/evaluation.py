@@ -15,6 +15,7 @@ from helpers.generate import generate
 from helpers.hh import BUILT_IN
 from helpers.jobs import finished_jobs
 from helpers.judge import Judge, PairTextJudge, RewardModelJudge, TrueReward
+from helpers.online_config import PARTS
 from helpers.project import job_folder, read_manifest
 from helpers.recipes import (
     FROM_BASE,
@@ -31,10 +32,11 @@ from helpers.scoring import exact_kl, sequence_logprobs
 
 DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # name -> temperature
 ONLINE = ("dpo_iter", "ppo", "rloo", "grpo")
-POLICIES = ("sft", *OFFLINE, *ONLINE)
+POLICIES = ("sft", *OFFLINE, *ONLINE, *PARTS)
 STAGE_OF = {"sft": "05_sft", **dict.fromkeys(OFFLINE, "06_dpo")}
-STAGE_OF |= dict.fromkeys(ONLINE, "07_ppo")
-# whose log-probability a policy's implicit reward is measured from
+STAGE_OF |= dict.fromkeys((*ONLINE, *PARTS), "07_ppo")
+# whose log-probability a policy's implicit reward is measured from; not of PPO's variants,
+# which are examined by their replies and are not in the comparison of 09
 REFERENCE_OF = {
     method: "base" if method in FROM_BASE else "sft" for method in (*OFFLINE, *ONLINE)
 }
@@ -69,7 +71,12 @@ def strengths(run: Path) -> dict[str, float]:
     tuned = read_manifest(run, "06_dpo")["parameters"]
     online = read_manifest(run, "07_ppo")["parameters"]
     found = dict.fromkeys(OFFLINE, tuned["beta"]) | {"ipo": tuned["tau"]}
-    return found | dict.fromkeys(ONLINE, online["kl_coef"])
+    return found | dict.fromkeys((*ONLINE, *PARTS), online["kl_coef"])
+
+
+def whole(records: pd.DataFrame) -> pd.DataFrame:
+    """The records without those of PPO's variants: what 09 compares."""
+    return records[~records["method"].isin(PARTS)]
 
 
 def compared(records: pd.DataFrame, strengths: dict[str, float]) -> pd.DataFrame:

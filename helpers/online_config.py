@@ -31,25 +31,32 @@ class Online:
     missing_eos_penalty: float = 1.0
     whiten_advantages: bool = True  # PPO only
     ref_ema: float = 0.0  # PPO only
+    normalise_rewards: bool = False  # PPO only
+    normalise_values: bool = False  # PPO only
     rounds: int = 4  # of iterative DPO, over all episodes
     dpo_learning_rate: float = 1e-4  # of iterative DPO
     adapters: bool = False  # `training.adapter` is trained in place of all weights
     seed: int = 0
 
 
-# PPO and its variants, as changes of the settings: Xu et al.'s three factors taken away
-# or added, and a way to break a run
+# PPO and its variants, as changes of the settings: Xu et al.'s three factors, taken away
+# or added, the normalising of their code, and a way to break a run
 VARIANTS: dict[str, Callable[[Online], dict]] = {
     "ppo": lambda each: {},
     "ppo_raw_advantages": lambda each: {"whiten_advantages": False},
     "ppo_small_batch": lambda each: {
-        # as many episodes and passes in all, in a quarter of the batch
-        "episodes": each.episodes // 4,
-        "rollouts": each.rollouts * 4,
+        # a batch is one mini-batch: as many episodes and updates in all, and as large
+        "episodes": each.episodes // each.minibatches,
+        "rollouts": each.rollouts * each.minibatches,
+        "minibatches": 1,
     },
     "ppo_ema_reference": lambda each: {"ref_ema": 0.05},
+    "ppo_normalised_rewards": lambda each: {"normalise_rewards": True},
+    "ppo_normalised_values": lambda each: {"normalise_values": True},
     "ppo_huge_rate": lambda each: {"learning_rate": 30 * each.learning_rate},
 }
+# those of 07, which 08 examines too
+PARTS = tuple(name for name in VARIANTS if name not in ("ppo", "ppo_huge_rate"))
 
 
 # --- what pays -----------------------------------------------------------------------

@@ -226,8 +226,7 @@ def evaluation(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     given, seeds = values[stage], values["05_sft"]["seeds"]
     replies = given["prompts"] * given["max_new_tokens"]
     tuned = sum(each.jobs for each in dpo("06_dpo", values, shape))
-    learned = online_jobs(values["07_ppo"])  # variants of PPO are not evaluated
-    learned = seeds * sum(learned[name] for name in values["07_ppo"]["methods"])
+    learned = seeds * sum(online_jobs(values["07_ppo"]).values())
     policies = 1 + seeds + tuned + learned  # and the base model, and SFT
     readers = len(DECODINGS) + 2 + len(values["07_ppo"]["inits"])  # judges, KL, proxies
     own = readers * given["prompts"] * (shape.prompt + given["max_new_tokens"])

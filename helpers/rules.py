@@ -41,7 +41,7 @@ RULES = (
         "max_new_tokens below max_length: a prompt needs room",
     ),
     Rule(
-        ("episodes", "minibatches"),  # four: replies a prompt, and 07's small batch
+        ("episodes", "minibatches"),  # four: replies a prompt
         lambda episodes, minibatches: episodes % (4 * minibatches) == 0,
         "episodes to be a multiple of 4 times minibatches",
     ),
@@ -61,6 +61,11 @@ RULES = (
         ("weak_hidden",),
         lambda hidden: hidden % 4 == 0,
         "weak_hidden to be a multiple of 4, its attention heads",
+    ),
+    Rule(
+        ("minibatches", "variants"),
+        lambda minibatches, variants: minibatches > 1 or "small_batch" not in variants,
+        "no small_batch among variants: a batch of one mini-batch cannot shrink",
     ),
     Rule(
         ("adapters", "variants"),

@@ -26,6 +26,8 @@ def main(folder: str, out: str) -> None:
         learning_rate=1e-3,
         critic_learning_rate=1e-3,
         normalise_rewards=True,
+        normalise_values=True,
+        ref_ema=0.1,
         use_cpu=True,
         disable_tqdm=True,
         save_strategy="no",

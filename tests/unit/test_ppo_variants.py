@@ -2,16 +2,21 @@
 
 import copy
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
+import pandas as pd
 import pytest
 import torch
 
-from helpers import models
+from helpers import evaluation, models
 from helpers.credit import adapted, assign_credit
 from helpers.moments import AveragedMoments
+from helpers.online import fit_ppo
+from helpers.online_config import PARTS, VARIANTS, Online
+from helpers.params import read_schema
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
+from helpers.project import PROJECT
 from tests.unit.test_ppo import PROMPTS, QUICK, TOKENIZER, count_a, trained
 
 peft = pytest.importorskip("peft")
@@ -202,3 +207,42 @@ def test_with_normalised_values_the_scale_of_rewards_is_nothing_to_the_critic(bu
     plain, normalised = losses(), losses(normalise_values=True)
     assert plain[0] > 400.0  # half the square of their mean
     assert max(normalised) < 1.0
+
+
+# --- the variants of 07 --------------------------------------------------------------
+
+SMALL = Online(
+    rollouts=2,
+    episodes=8,
+    epochs=1,
+    minibatches=2,
+    learning_rate=1e-2,
+    critic_learning_rate=1e-2,
+    kl_coef=0.1,
+    max_prompt_length=24,
+    max_new_tokens=6,
+)
+
+
+def test_every_variant_trains_otherwise_than_ppo(build, tmp_path) -> None:
+    def losses(name: str) -> list[tuple]:
+        settings = replace(SMALL, **VARIANTS[name](SMALL))
+        critic = models.load_scorer(tmp_path / "tiny").cpu()
+        log = fit_ppo(tiny(), critic, TOKENIZER, count_a, PROMPTS, settings, tmp_path)
+        assert len(log) == settings.rollouts
+        return [(each["policy_loss"], each["value_loss"], each["kl"]) for each in log]
+
+    build()  # saves the critic
+    torch.set_num_threads(1)
+    found = [losses(name) for name in ("ppo", *PARTS)]
+    assert all(one != other for one, other in combinations(found, 2))
+
+
+def test_every_variant_of_07_is_examined_but_not_compared() -> None:
+    schema = read_schema(PROJECT.notebook("07_ppo"))
+    assert tuple(f"ppo_{name}" for name in schema["variants"].choices) == PARTS
+    assert set(PARTS) < set(evaluation.POLICIES)
+    assert {evaluation.STAGE_OF[name] for name in PARTS} == {"07_ppo"}
+    records = pd.DataFrame({"method": ["sft", "ppo", *PARTS]})
+    assert list(evaluation.whole(records)["method"]) == ["sft", "ppo"]
+    assert not set(PARTS) & set(evaluation.REFERENCE_OF)

@@ -17,6 +17,7 @@ from helpers.settings import all_values
         ("08_evaluate.max_new_tokens=192", "expected max_new_tokens below max_length"),
         ("07_ppo.episodes=24", "episodes=24, minibatches=4: expected episodes"),
         ("07_ppo.rounds=1000", "expected steps times episodes"),
+        ("07_ppo.minibatches=1", "minibatches=1, variants=.*: expected no small_batch"),
         ("02_code_pairs.weak_hidden=10", "weak_hidden=10: expected weak_hidden"),
     ],
 )
