@@ -104,7 +104,7 @@ def test_a_job_answers_under_every_protocol(monkeypatch, tmp_path: Path) -> None
     models.save(models.build_opt(tokenizer, **shape, seed=0), tokenizer, tmp_path)
     judge = SimpleNamespace(name="j", score=lambda p, r: np.zeros(len(r)))
     monkeypatch.setattr(study, "policy_folder", lambda run, **job: tmp_path)
-    monkeypatch.setattr(study, "judges", lambda run, further: [judge])
+    monkeypatch.setattr(study, "judges", lambda run, further, room: [judge])
     both = {"harmless": texts, "helpful": texts}
     monkeypatch.setattr(study, "test_transcripts", lambda run: both)
     (tmp_path / "out").mkdir()
