@@ -17,7 +17,10 @@ IDENTICAL = "identical replies"
 ALIKE = "replies differ only in case or punctuation"
 FAULTS = (MALFORMED, CONTEXTS, EMPTY, MARKER, IDENTICAL, ALIKE)
 
-_TURN = re.compile(r"^\s*(?:Human|Assistant)\s*:", re.MULTILINE)
+# where a turn begins: a line, or on the same line what follows the end of a sentence
+_TURN = re.compile(
+    r"""(?:^\s*|[.!?]["'”’)\]]*\s+)(?:Human|Assistant)\s*:""", re.MULTILINE
+)
 
 
 def cut(dialogue: str) -> tuple[str, str] | None:
@@ -50,6 +53,12 @@ def compare(chosen: str, rejected: str) -> tuple[str, str, str] | str:
     Each dialogue is cut at its own last marker. If a reply itself holds
     `\\n\\nAssistant:`, the two cuts leave different contexts and the pair is refused;
     cutting both at the same length would tear one of them in the middle.
+
+    A reply is refused that goes on with a turn of its own: `Human:` or `Assistant:` at
+    the start of a line or, on the same line, after `.`, `!` or `?`, closing quotes or
+    brackets and whitespace. A marker within a sentence, or behind an opening quote or
+    bracket, is one that the reply speaks of, and stays. So do markers within lines of a
+    prompt: both replies answer the same one.
     """
     first, second = cut(chosen), cut(rejected)
     if first is None or second is None:

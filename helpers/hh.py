@@ -154,6 +154,7 @@ def load_pairs(
     judge_fraction: float,
     seed: int,
     max_test_pairs: int = 0,
+    dev_fraction: float = 0.0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Load preference pairs and say what was dropped.
 
@@ -162,17 +163,23 @@ def load_pairs(
     as many, at most TEST_PAIRS, are generated for test. max_pairs, max_test_pairs: at
     most so many pairs of the training and of the test split are drawn, as evenly from
     both subsets as they allow (0: all). judge_fraction: share of the drawn
-    conversations set aside for a held-out judge, [0, 1). seed: of the generated corpus
-    and of the draws.
+    conversations set aside for a held-out judge, [0, 1). dev_fraction: share on which
+    settings are chosen, [0, 1 - judge_fraction). seed: of the generated corpus and of
+    the draws.
 
-    Returns (pairs, drops). pairs: columns PAIR_COLUMNS, split "train", "judge" or
-    "test", prompt up to and with its last marker, one row per pair in an order that
+    Returns (pairs, drops). pairs: columns PAIR_COLUMNS, split "train", "judge", "dev"
+    or "test", prompt up to and with its last marker, one row per pair in an order that
     does not depend on that of the files. drops: subset, split (official), reason,
     count, every reason with its zeros. Raises DataError for input that cannot be
     read, ValueError for numbers out of range.
     """
     if not 0 <= judge_fraction < 1:
         raise ValueError(f"judge_fraction is {judge_fraction}; expected [0, 1)")
+    if not 0 <= dev_fraction < 1 - judge_fraction:
+        raise ValueError(
+            f"dev_fraction is {dev_fraction}; expected 0 or more, and less than 1 "
+            f"together with judge_fraction, {judge_fraction}"
+        )
     if min(max_pairs, max_test_pairs) < 0 or n_builtin < 2:
         raise ValueError("expected max_pairs, max_test_pairs >= 0 and n_builtin >= 2")
     frames, dropped = [], Counter()
@@ -192,10 +199,11 @@ def load_pairs(
     for split, most in (("train", max_pairs), ("test", max_test_pairs)):
         lost = _not_drawn(pairs, split, most, seed)
         pairs = _without(pairs, lost, NOT_DRAWN, dropped)
-    judged = pairs["split"].eq("train") & pairs["opening"].map(
-        lambda text: _share(text) < judge_fraction
-    )
-    pairs.loc[judged, "split"] = "judge"
+    learned = pairs["split"].eq("train")
+    shares = pairs["opening"].map(_share)
+    edge = judge_fraction + dev_fraction
+    pairs.loc[learned & (shares < edge), "split"] = "dev"
+    pairs.loc[learned & (shares < judge_fraction), "split"] = "judge"
     return pairs[list(PAIR_COLUMNS)], _drops_table(dropped)
 
 

@@ -89,6 +89,10 @@ def test_turns_and_opening_of_a_longer_dialogue():
         (talk("Hi", "Yes.", "And then?"), talk("Hi", "No."), dialogues.MARKER),
         (talk("Hi", "Human: I said hi."), talk("Hi", "No."), dialogues.MARKER),
         (talk("Hi", "Yes.\nAssistant: Or no."), talk("Hi", "No."), dialogues.MARKER),
+        (talk("Hi", "Sure. Human: and you?"), talk("Hi", "No."), dialogues.MARKER),
+        (talk("Hi", "Ok?  Assistant : Ok!"), talk("Hi", "No."), dialogues.MARKER),
+        (talk("Hi", "“Yes!”) Human:"), talk("Hi", "No."), dialogues.MARKER),
+        (talk("Hi", 'He said "no." Human: oh'), talk("Hi", "No."), dialogues.MARKER),
         (talk("Hi", "Yes,  well."), talk("Hi", "Yes,\nwell."), dialogues.IDENTICAL),
         (talk("Hi", "Yes, well"), talk("Hi", "yes well!"), dialogues.ALIKE),
     ],
@@ -102,6 +106,8 @@ def test_pairs_that_cannot_be_compared(chosen, rejected, reason):
     ("good", "bad"),
     [
         ("The word Human: has a colon.", "It has none."),
+        ("Say this. “Human: and you?”", "Or. (Assistant: no)"),
+        ("It is called version 2.Human: one", "The Human. A colon: none."),
         ("¡Sí!\u2028日本 🙂", "No\x85\x0b."),
         ("?!", "..."),
         ("Yes", "Yes, and no"),
@@ -112,6 +118,12 @@ def test_odd_but_comparable_replies_stay_as_they_are(good, bad):
         f" {good}",
         f" {bad}",
     )
+
+
+def test_a_marker_within_a_line_of_the_prompt_stays():
+    question = "Yes. Human: and then?"
+    prompt, *_ = dialogues.compare(talk(question, "A"), talk(question, "B"))
+    assert prompt == talk(question) + dialogues.ASSISTANT
 
 
 def test_carriage_returns_are_line_ends():
@@ -268,11 +280,12 @@ def many(n: int, prefix: str) -> list[dict]:
 def test_nothing_depends_on_the_order_of_the_lines(tmp_path):
     rows = many(60, "Bread")
     shuffled = random.Random(0).sample(rows, len(rows))
-    options = {"judge_fraction": 0.3, "max_pairs": 20}
+    options = {"judge_fraction": 0.3, "dev_fraction": 0.3, "max_pairs": 20}
     first = load(write(tmp_path / "a", helpful_train=rows), **options)
     second = load(write(tmp_path / "b", helpful_train=shuffled), **options)
     pd.testing.assert_frame_equal(first[0], second[0])
     pd.testing.assert_frame_equal(first[1], second[1])
+    assert set(first[0]["split"]) == {"train", "judge", "dev", "test"}
 
 
 def test_no_conversation_crosses_splits(tmp_path):
@@ -284,6 +297,21 @@ def test_no_conversation_crosses_splits(tmp_path):
     assert (splits == 1).all()
     share = pairs["split"].eq("judge").sum() / 400
     assert 0.15 < share < 0.35
+
+
+def test_four_splits_share_no_opening_and_dev_takes_from_train_alone(tmp_path):
+    rows = many(400, "Bread")
+    root = write(tmp_path, helpful_train=rows, helpful_test=many(20, "Tested"))
+    before, _ = load(root, judge_fraction=0.2)
+    pairs, _ = load(root, judge_fraction=0.2, dev_fraction=0.2)
+    assert set(pairs["split"]) == {"train", "judge", "dev", "test"}
+    splits = pairs.groupby(pairs["prompt"].map(dialogues.opening))["split"].nunique()
+    assert (splits == 1).all()
+    assert 0.1 < pairs["split"].eq("dev").sum() / 400 < 0.3
+    moved = pairs["split"].ne(before["split"])
+    assert (pairs["id"] == before["id"]).all()
+    assert set(before.loc[moved, "split"]) == {"train"}
+    assert set(pairs.loc[moved, "split"]) == {"dev"}
 
 
 def test_the_judge_share_does_not_depend_on_the_seed(tmp_path):
@@ -339,6 +367,8 @@ def test_built_in_sizes_and_seed():
     "wrong",
     [
         {"judge_fraction": 1.0},
+        {"dev_fraction": -0.1},
+        {"judge_fraction": 0.5, "dev_fraction": 0.5},
         {"max_pairs": -1},
         {"max_test_pairs": -1},
         {"n_builtin": 1},
@@ -365,3 +395,23 @@ def test_the_real_test_files():
             reasons.count(dialogues.EMPTY),
         )
     assert counts == {"helpful": (494, 2, 1), "harmless": (2312, 5, 4)}
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no ../shared/hh-rlhf on this machine")
+@pytest.mark.parametrize(
+    ("file", "total", "within"),
+    [
+        ("helpful-base/train", 18, (711, 1095)),
+        ("helpful-base/test", 5, ()),
+        ("harmless-base/train", 24, (862, 1806, 2312, 2577, 4324, 8567, 32718)),
+        ("harmless-base/test", 30, (796, 1172)),
+    ],
+)
+def test_real_replies_that_go_on_with_a_turn(file, total, within):
+    """Rows from 0; 28 of all have the marker within a line, some of them listed."""
+    rows = list(hh.read_rows(REAL / f"{file}.jsonl.gz"))
+    found = [dialogues.compare(*row) for row in rows]
+    assert found.count(dialogues.MARKER) == total
+    assert {found[row] for row in within} <= {dialogues.MARKER}
+    if file == "harmless-base/train":  # quoted: the replies speak of a marker
+        assert not {found[5261], found[5424]} & set(dialogues.FAULTS)
