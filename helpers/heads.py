@@ -1,4 +1,7 @@
-"""Language heads that look at labelled positions only, inside their model's forward.
+"""Heads that look only where they are asked, inside their model's forward.
+
+A language head reads labelled positions, a score head the last token that attention
+masks do not hide.
 
 Inside, because what wraps a model, to spread it over processes or to compute in half
 precision, must see all of its work.
@@ -11,6 +14,7 @@ import torch
 from accelerate.utils import is_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 from trl.trainer.utils import FusedCausalLMOutput
 
 from helpers.pairs import last_tokens
@@ -38,24 +42,26 @@ def score_labelled_positions(model: PreTrainedModel) -> None:
     model.forward = MethodType(forward, model)
 
 
-def speak_too(scorer: PreTrainedModel) -> None:
-    """Let a scorer that has an `lm_head` also read labels of its first rows, in place.
+def score_last_tokens(scorer: PreTrainedModel) -> None:
+    """Let a scorer read each row (n, L) at the last token of its attention mask, in place.
 
-    With labels it gives the rewards (2B,) and, of the labelled rows, log-probabilities
-    and the mask (B, L - 1): in one forward, since what spreads a model over processes
-    must see all of its work.
+    The stock forward looks for the last token that is no padding: where the end token
+    pads, that is the one before the end. The output is as of the stock one: logits (n, 1).
+
+    With labels (B, L) of its first rows, a scorer that has an `lm_head` gives the rewards
+    (n,) and, of the labelled rows, log-probabilities and the mask (B, L - 1).
     """
     stock = type(scorer).forward
 
     @functools.wraps(stock)
-    def forward(self, *args, labels=None, **kwargs):
+    def forward(self, input_ids, attention_mask, labels=None, **kwargs):
+        output = self.base_model(input_ids, attention_mask=attention_mask, **kwargs)
+        hidden = output.last_hidden_state
+        rewards = self.score(hidden[last_tokens(attention_mask)])
         if labels is None:
-            return stock(self, *args, **kwargs)
-        hidden = self.base_model(**kwargs).last_hidden_state
-        last = last_tokens(kwargs["attention_mask"])
-        rewards = self.score(hidden[last]).squeeze(-1)
+            return SequenceClassifierOutputWithPast(logits=rewards)
         output = labelled_output(self.lm_head, hidden[: len(labels), :-1], labels, None)
-        return rewards, output.log_probs, output.label_mask
+        return rewards.squeeze(-1), output.log_probs, output.label_mask
 
     scorer.forward = MethodType(forward, scorer)
 

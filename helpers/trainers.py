@@ -23,7 +23,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollat
 
 from helpers import losses
 from helpers.batches import budget_batches
-from helpers.heads import score_labelled_positions, speak_too
+from helpers.heads import score_labelled_positions, score_last_tokens
 from helpers.models import disable_dropout
 from helpers.pairs import last_tokens, sharing_prompts
 from helpers.reference import SIDES, cached_scores
@@ -31,14 +31,14 @@ from helpers.reference import SIDES, cached_scores
 # --- trainers ------------------------------------------------------------------------
 
 
-class Prepared:
-    """Mix-in for TRL's trainers: the data set is tokenised already; keep it as it is."""
-
-    def _prepare_dataset(self, dataset: Dataset, *args, **kwargs) -> Dataset:
-        return dataset
+class ByLength:
+    """Mix-in for TRL's trainers: batches hold rows of like length, drawn by the seed."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
-        """Like lengths together, in an order that the number of processes leaves alone."""
+        """The library's groups the rows of one process, and draws from torch's state.
+
+        Here the order depends on `data_seed` alone and on no number of processes.
+        """
         data = self.train_dataset if train_dataset is None else train_dataset
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return LengthGroupedSampler(
@@ -48,8 +48,12 @@ class Prepared:
         )
 
 
-class ReplyTrainer(Prepared, SFTTrainer):
-    """TRL's SFT trainer on our token ids."""
+class ReplyTrainer(ByLength, SFTTrainer):
+    """TRL's SFT trainer on our token ids.
+
+    TRL prepares the data: it makes the labels from `completion_mask`, and only these
+    are learned.
+    """
 
     def __init__(self, model: PreTrainedModel, **kwargs):
         super().__init__(model, **kwargs)
@@ -57,12 +61,15 @@ class ReplyTrainer(Prepared, SFTTrainer):
             score_labelled_positions(self.model)
 
 
-class Pairs(Prepared):
+class Pairs(ByLength):
     """Mix-in for TRL's trainers of pairs: both replies are read after one prompt.
 
     A `budget` of tokens, if set, fills batches up to it, over all processes, in place of
     the batch size; a shared prompt counts once, and a batch's loss is still the mean over
     its pairs. The trainer's method `read` says where its head reads states, (2B, L).
+
+    However a step's batch is split, over micro-batches or processes, every pair counts
+    the same: a part's loss is weighed by its share of the pairs.
     """
 
     def __init__(self, model: PreTrainedModel, budget: int = 0, **kwargs):
@@ -70,11 +77,40 @@ class Pairs(Prepared):
         super().__init__(model, **kwargs)
         disable_dropout(self.model)  # TRL's own passes over rates that are numbers
 
+    def _prepare_dataset(self, dataset: Dataset, *args, **kwargs) -> Dataset:
+        """TRL's tokenises texts and drops what is too long; ours are ids that fit."""
+        return dataset
+
+    def sizes(self, batch: dict[str, Tensor]) -> list[int]:
+        """How many pairs a batch holds; what else its loss is a mean over comes after."""
+        return [len(batch["input_ids"]) // 2]
+
+    def get_batch_samples(self, epoch_iterator, num_batches: int, device):
+        """The library's takes a step's micro-batches, and counts their labels, if any.
+
+        Here each is also told its shares: of all the step holds, times the number of
+        parts, because the library takes the mean over these.
+        """
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        counts = torch.tensor([self.sizes(each) for each in batches], device=device)
+        counts = counts.float()
+        total = self.accelerator.reduce(counts.sum(0), "mean").clamp(min=1e-9)
+        for batch, own in zip(batches, counts):
+            batch["shares"] = own * len(batches) / total
+        return batches, items
+
     def compute_loss(self, model, inputs, *args, **kwargs):
+        """TRL's, whose loss is the mean over the pairs of this part of the batch."""
+        shares = inputs.pop("shares", None)
         with sharing_prompts(self.model, self.read(inputs)):
-            return super().compute_loss(model, inputs, *args, **kwargs)
+            found = super().compute_loss(model, inputs, *args, **kwargs)
+        if shares is None:
+            return found
+        loss, *rest = found if isinstance(found, tuple) else (found,)
+        return (loss * shares[0], *rest) if rest else loss * shares[0]
 
     def get_train_dataloader(self) -> DataLoader:
+        """The library's has batches of one size; ours may be filled by tokens."""
         if not self.budget:
             return super().get_train_dataloader()
         batches = BudgetSampler(
@@ -122,7 +158,10 @@ class PreferenceTrainer(Pairs, DPOTrainer):
         return F.pad(inputs["completion_mask"][:, 1:], (0, 1)).bool()
 
     def _precompute_ref_logps(self, dataset: Dataset, *args) -> Dataset:
-        """Reference log-probabilities of both replies, summed over their tokens."""
+        """TRL's reads each pair's copies and keeps the sums of log-probabilities.
+
+        Ours are the same sums, from one reading of each prompt.
+        """
         for side in SIDES:
             weights = self.weights(dataset, side)
             sums = list(map(self.total, self.scores[side], weights))
@@ -158,6 +197,7 @@ class TokenWeightedTrainer(PreferenceTrainer):
         return map(np.array, dataset[f"{side}_weights"])
 
     def _compute_loss(self, model, inputs, return_outputs):
+        """TRL's sums the log-probabilities of tokens; here each counts by its weight."""
         weights = inputs.pop("weights")
 
         def weighted(**kwargs):
@@ -169,11 +209,14 @@ class TokenWeightedTrainer(PreferenceTrainer):
 
 
 class RewardModelTrainer(Pairs, RewardTrainer):
-    """TRL's reward trainer on our token ids."""
+    """TRL's reward trainer on our token ids; rewards are read at the last of them."""
+
+    def __init__(self, model: PreTrainedModel, **kwargs):
+        super().__init__(model, **kwargs)
+        score_last_tokens(self.model)
 
     def read(self, inputs: dict[str, Tensor]) -> Tensor:
-        # as the sequence classifiers of transformers find the token to score
-        return last_tokens(inputs["input_ids"] != self.model.config.pad_token_id)
+        return last_tokens(inputs["attention_mask"])
 
 
 class PreferenceModelTrainer(RewardModelTrainer):
@@ -186,19 +229,23 @@ class PreferenceModelTrainer(RewardModelTrainer):
     def __init__(self, model, *, rm_coef: float, lm_coef: float, pad: int, **kwargs):
         self.coefs = {"rm_coef": rm_coef, "lm_coef": lm_coef}
         super().__init__(model, data_collator=LabelledPairs(pad), **kwargs)
-        speak_too(self.model)
+
+    def sizes(self, batch: dict[str, Tensor]) -> list[int]:
+        """Pairs, and the chosen replies' tokens: each loss has a mean of its own."""
+        return [*super().sizes(batch), int((batch["labels"][:, 1:] != -100).sum())]
 
     def compute_loss(
         self, model, inputs, return_outputs=False, num_items_in_batch=None
     ):
+        """TRL's is the reward loss alone."""
+        pairs, tokens = inputs.pop("shares", (1.0, 1.0))
         last = last_tokens(inputs["attention_mask"])
         learned = F.pad(inputs["labels"][:, 1:] != -100, (0, 1))
         with sharing_prompts(self.model, last | torch.cat([learned, learned & False])):
             rewards, logprobs, mask = model(**inputs)
         chosen, rejected = rewards.chunk(2)
-        # every token counts once, on whatever process it is
-        share = mask.sum() / self.accelerator.reduce(mask.sum().float(), "mean")
-        coefs = self.coefs | {"lm_coef": self.coefs["lm_coef"] * share}
+        rm_coef, lm_coef = self.coefs["rm_coef"], self.coefs["lm_coef"]
+        coefs = {"rm_coef": rm_coef * pairs, "lm_coef": lm_coef * tokens}
         loss = losses.pmp(chosen, rejected, logprobs, mask, **coefs)
         right = self.accelerator.gather((chosen > rejected).float())
         self._metrics["train"]["accuracy"].append(right.mean().item())

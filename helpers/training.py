@@ -161,7 +161,9 @@ def fit_reward_model(
         processing_class=tokenizer,
         budget=fit.token_budget,
     )
-    return run(trainer)
+    rows = run(trainer)
+    vars(scorer).pop("forward", None)  # the stock one again
+    return rows
 
 
 def fit_preference_model(
@@ -191,6 +193,7 @@ def fit_preference_model(
         **coefs,
     )
     rows = run(trainer)
+    vars(scorer).pop("forward", None)  # the stock one again
     del scorer.lm_head
     return rows
 

@@ -6,6 +6,7 @@ held against every dialogue read alone.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -64,33 +65,40 @@ def kind(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Path:
     return folders[request.param]
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """Calls a driver of `training`, and gives the trainer that it would have run."""
+class Taken(NamedTuple):
+    """What a trainer did with one batch of its own dataloader."""
 
-    def make(driver: Callable, *args, **settings):
+    batch: dict[str, Tensor]
+    loss: float
+    gradients: dict[str, Tensor]
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Taken]:
+    """Calls a driver of `training`; its trainer takes one batch instead of training."""
+
+    def take(driver: Callable, *args, **settings) -> Taken:
         found = []
         monkeypatch.setattr(
-            training, "run", lambda trainer: found.append(trainer) or []
+            training, "run", lambda trainer: found.append(consumed(trainer)) or []
         )
         driver(*args, **settings)
         return found[0]
 
-    return make
+    return take
 
 
 FIT = Fit(learning_rate=1e-2, batch_size=len(PAIRS), max_length=LENGTH)
 
 
-def consumed(trainer) -> tuple[dict[str, Tensor], float]:
-    """One batch of the trainer's own dataloader, and its loss; gradients are left."""
+def consumed(trainer) -> Taken:
+    """One batch of the trainer's own dataloader, its loss and its gradients."""
     loader = iter(trainer.get_train_dataloader())
-    device = trainer.args.device
-    (batch,), items = trainer.get_batch_samples(loader, 1, device)
+    (batch,), items = trainer.get_batch_samples(loader, 1, trainer.args.device)
     seen = {name: value.clone() for name, value in batch.items()}
-    trainer.model.zero_grad()
     trainer.current_gradient_accumulation_steps = 1
-    return seen, trainer.training_step(trainer.model, batch, items).item()
+    loss = trainer.training_step(trainer.model, batch, items).item()
+    return Taken(seen, loss, gradients(trainer.model))
 
 
 def gradients(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from helpers.generate import generate
 from helpers.scoring import encode_replies
 from tests.conformance.conftest import LENGTH, PAIRS, PROMPT
 
-WORDS = "tea pot warm first then wait spoon late ripe hour".split()
+WORDS = ["tea", "pot", "warm", "first", "then", "wait", "spoon", "late", "ripe", "hour"]
 
 
 def words(count: int, seed: int = 0) -> str:

@@ -13,7 +13,6 @@ from tests.conformance.conftest import (
     LENGTH,
     PAIRS,
     assert_same,
-    consumed,
     gradients,
     logprobs_alone,
 )
@@ -44,7 +43,7 @@ def said(tokenizer, prompt: list[int], ids: list[int]) -> str:
 # --- SFT -----------------------------------------------------------------------------
 
 
-def test_sft_learns_the_reply_and_its_end_and_nothing_else(kind, made, tmp_path):
+def test_sft_learns_the_reply_and_its_end_and_nothing_else(kind, taken, tmp_path):
     policy, tokenizer = policy_of(kind)
     naive = deepcopy(policy)
     replies = PAIRS["chosen"].tolist()
@@ -52,22 +51,19 @@ def test_sft_learns_the_reply_and_its_end_and_nothing_else(kind, made, tmp_path)
         PAIRS["prompt"].tolist(), replies, tokenizer, LENGTH
     )
     driver = training.fit_language_model
-    trainer = made(driver, policy, tokenizer, data, FIT, tmp_path)
-    batch, loss = consumed(trainer)
-    found, rows = [], []
-    for ids, labels, mask in zip(
-        batch["input_ids"], batch["labels"], batch["attention_mask"]
-    ):
+    found = taken(driver, policy, tokenizer, data, FIT, tmp_path)
+    spelled, rows, names = [], [], ("input_ids", "labels", "attention_mask")
+    for ids, labels, mask in zip(*(found.batch[name] for name in names)):
         ids, labels = ids[mask.bool()].tolist(), labels[mask.bool()].tolist()
         start = next(at for at, label in enumerate(labels) if label != -100)
         assert labels[start:] == ids[start:]  # once begun, to the end
-        found.append(said(tokenizer, ids[:start], ids[start:]))
+        spelled.append(said(tokenizer, ids[:start], ids[start:]))
         rows.append((ids[:start], ids[start:]))
-    assert sorted(found) == sorted(text + tokenizer.eos_token for text in replies)
+    assert sorted(spelled) == sorted(text + tokenizer.eos_token for text in replies)
     total = -torch.cat([logprobs_alone(naive, *row) for row in rows]).mean()
-    assert loss == pytest.approx(total.item(), rel=1e-5)
+    assert found.loss == pytest.approx(total.item(), rel=1e-5)
     total.backward()
-    assert_same(gradients(trainer.model), gradients(naive))
+    assert_same(found.gradients, gradients(naive))
 
 
 # --- pairs ---------------------------------------------------------------------------
@@ -105,23 +101,22 @@ def reward_alone(scorer, prompt: list[int], reply: list[int]):
     return scorer.score(hidden[0, -1]).squeeze()
 
 
-def test_a_reward_model_is_trained_at_the_end_that_is_scored(kind, made, tmp_path):
+def test_a_reward_model_is_trained_at_the_end_that_is_scored(kind, taken, tmp_path):
     tokenizer = models.load_tokenizer(kind)
     scorer = models.load_scorer(kind, seed=1).cpu()
     naive = deepcopy(scorer).eval()
     data = token_rows.pair_dataset(PAIRS, tokenizer, LENGTH)
     driver = training.fit_reward_model
-    trainer = made(driver, scorer, tokenizer, data, FIT, tmp_path)
-    batch, loss = consumed(trainer)
-    rows = pairs_of(tokenizer, batch)
+    found = taken(driver, scorer, tokenizer, data, FIT, tmp_path)
+    rows = pairs_of(tokenizer, found.batch)
     chosen, rejected = (
         torch.stack([reward_alone(naive, row[0], row[side]) for row in rows])
         for side in (1, 2)
     )
     expected = losses.bradley_terry(chosen, rejected)
-    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    assert found.loss == pytest.approx(expected.item(), rel=1e-5)
     expected.backward()
-    assert_same(gradients(trainer.model), gradients(naive))
+    assert_same(found.gradients, gradients(naive))
 
 
 def test_what_is_saved_is_read_at_the_same_token_by_the_stock_forward(kind, tmp_path):
@@ -142,7 +137,7 @@ def test_what_is_saved_is_read_at_the_same_token_by_the_stock_forward(kind, tmp_
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_codepmp_reads_rewards_and_words_where_they_are(kind, made, tmp_path):
+def test_codepmp_reads_rewards_and_words_where_they_are(kind, taken, tmp_path):
     policy, tokenizer = policy_of(kind)
     scorer = models.load_scorer(kind, seed=1).cpu()
     naive, head = deepcopy(scorer).eval(), deepcopy(policy.get_output_embeddings())
@@ -151,13 +146,8 @@ def test_codepmp_reads_rewards_and_words_where_they_are(kind, made, tmp_path):
     data = token_rows.pair_dataset(PAIRS, tokenizer, LENGTH)
     given = (scorer, policy.get_output_embeddings(), tokenizer, data, FIT, tmp_path)
     driver = partial(training.fit_preference_model, rm_coef=1.0, lm_coef=1.0)
-    held = []  # the driver takes the head off once it is done
-    trainer = made(lambda *args: held.append(driver(*args)), *given)
-    trainer.model.lm_head = given[1]
-    if scorer.config.tie_word_embeddings:
-        scorer.lm_head.weight = scorer.get_input_embeddings().weight
-    batch, loss = consumed(trainer)
-    rows, words = pairs_of(tokenizer, batch), []
+    found = taken(driver, *given)
+    rows, words = pairs_of(tokenizer, found.batch), []
     for prompt, chosen, _ in rows:
         hidden = naive.base_model(input_ids=torch.tensor([[*prompt, *chosen]]))
         states = hidden.last_hidden_state[0, len(prompt) - 1 : -1]
@@ -167,10 +157,9 @@ def test_codepmp_reads_rewards_and_words_where_they_are(kind, made, tmp_path):
         for side in (1, 2)
     ]
     expected = losses.bradley_terry(*rewards) - torch.cat(words).mean()
-    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    assert found.loss == pytest.approx(expected.item(), rel=1e-5)
     expected.backward()
-    found = gradients(trainer.model)
-    assert_same(found, gradients(naive))
+    assert_same(found.gradients, gradients(naive))
 
 
 # --- the DPO family --------------------------------------------------------------------
@@ -204,19 +193,18 @@ FAMILY = {
 
 
 @pytest.mark.parametrize("loss_type", FAMILY)
-def test_the_dpo_family_reads_both_replies_alone(kind, loss_type, made, tmp_path):
+def test_the_dpo_family_reads_both_replies_alone(kind, loss_type, taken, tmp_path):
     frozen, tokenizer = models.load_policy(kind).cpu(), models.load_tokenizer(kind)
     policy, naive = wandered(frozen), wandered(frozen).eval()
     data = token_rows.pair_dataset(PAIRS, tokenizer, LENGTH)
     more = {"label_smoothing": 0.1} if loss_type == "robust" else {}
-    trainer = made(
+    found = taken(
         training.fit_dpo,
         *(policy, tokenizer, data, FIT, tmp_path),
         **{"beta": 0.3, "loss": loss_type, "reference": frozen, **more},
     )
-    batch, loss = consumed(trainer)
     parts = []
-    for prompt, *sides in pairs_of(tokenizer, batch):
+    for prompt, *sides in pairs_of(tokenizer, found.batch):
         ratios = []
         for reply in sides:
             with torch.no_grad():
@@ -225,22 +213,22 @@ def test_the_dpo_family_reads_both_replies_alone(kind, loss_type, made, tmp_path
         lengths = torch.tensor([float(len(reply)) for reply in sides])
         parts.append(FAMILY[loss_type](torch.stack(ratios), lengths))
     expected = torch.stack(parts).mean()
-    assert loss == pytest.approx(expected.item(), rel=1e-4)
+    assert found.loss == pytest.approx(expected.item(), rel=1e-4)
     expected.backward()
-    assert_same(gradients(trainer.model), gradients(naive))
+    assert_same(found.gradients, gradients(naive))
 
 
-def test_tis_dpo_weighs_the_tokens_of_the_replies(kind, made, tmp_path):
+def test_tis_dpo_weighs_the_tokens_of_the_replies(kind, taken, tmp_path):
     frozen, tokenizer = models.load_policy(kind).cpu(), models.load_tokenizer(kind)
     policy, naive = wandered(frozen), wandered(frozen).eval()
     data = token_rows.pair_dataset(PAIRS, tokenizer, LENGTH)
     data = reference.contrastive_weights(wandered(frozen), frozen, data)
-    trainer = made(
+    found = taken(
         training.fit_dpo,
         *(policy, tokenizer, data, FIT, tmp_path),
-        **{"beta": 0.3, "reference": frozen},
+        beta=0.3,
+        reference=frozen,
     )
-    _, loss = consumed(trainer)
     parts = []
     for row in data:
         sums = []
@@ -252,6 +240,6 @@ def test_tis_dpo_weighs_the_tokens_of_the_replies(kind, made, tmp_path):
             sums.append((weights * (now - before)).sum())
         parts.append(-F.logsigmoid(0.3 * (sums[0] - sums[1])))
     expected = torch.stack(parts).mean()
-    assert loss == pytest.approx(expected.item(), rel=1e-4)
+    assert found.loss == pytest.approx(expected.item(), rel=1e-4)
     expected.backward()
-    assert_same(gradients(trainer.model), gradients(naive))
+    assert_same(found.gradients, gradients(naive))
