@@ -23,6 +23,7 @@ from helpers.project import ROOT
 
 BUILT_IN = "built-in"
 TEST_PAIRS = 1200  # generated at most for test: intervals of +-3 points on one accuracy
+SPLITS = ("train", "judge", "dev", "test")
 FOLDERS = {"helpful": "helpful-base", "harmless": "harmless-base"}
 PAIR_COLUMNS = ("id", "subset", "split", "prompt", "chosen", "rejected", "turns")
 

@@ -110,9 +110,10 @@ def works(values: Values, shape: Shape) -> list[Work]:
 def drawn(data: Parameters, shape: Shape) -> Shape:
     """The shape after the draw and the cut of 00_data."""
     kept = min(shape.train, data["max_pairs"] or shape.train)
-    judge = int(kept * data["judge_fraction"])
+    judge, dev = (int(kept * data[f"{split}_fraction"]) for split in ("judge", "dev"))
     test = min(shape.test, data["max_test_pairs"] or shape.test)
-    return replace(shape, train=kept - judge, judge=shape.judge + judge, test=test)
+    train = kept - judge - dev
+    return replace(shape, train=train, judge=shape.judge + judge, test=test)
 
 
 def base(stage: str, values: Values, shape: Shape) -> Iterator[Work]:

@@ -18,18 +18,17 @@ def planned(run: Path) -> pd.DataFrame:
     """Jobs and FLOPs that the estimate has for the smoke run, by stage."""
     tokenizer = models.load_tokenizer(base_folder(run))
     model = models.load_policy(base_folder(run))
-    pairs = read_pairs(run, "train", "judge", "test")
+    pairs = read_pairs(run, "train", "judge", "dev", "test")
     lengths = pd.DataFrame(
         [len(ids) for ids in encode(tokenizer, *pair, 192)]
         for pair in zip(pairs["prompt"], pairs["chosen"])
     ).mean()
     counts = pairs["split"].value_counts()
-    data = read_manifest(run, "00_data")["parameters"]
     shape = plan.Shape(
         parameters=model.num_parameters(exclude_embeddings=True),
         prompt=lengths[0],
         reply=lengths[1],
-        train=round(counts["train"] / (1 - data["judge_fraction"])),
+        train=counts[["train", "judge", "dev"]].sum(),  # 00 sets its parts aside again
         judge=0,
         test=counts["test"],
     )

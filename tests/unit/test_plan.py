@@ -54,6 +54,12 @@ def test_the_h100_tier_takes_less_than_two_days() -> None:
     assert plan_tables.plan_table(planned("h100")).loc["together", "H100"] < 48 * 60
 
 
+def test_pairs_set_aside_train_nothing() -> None:
+    data = {"max_pairs": 0, "max_test_pairs": 100, "judge_fraction": 0.2}
+    shape = plan.drawn(data | {"dev_fraction": 0.05}, replace(REAL, train=1000))
+    assert (shape.train, shape.judge, shape.test) == (750, 200, 100)
+
+
 def test_weights_fit_where_the_tiers_say_so() -> None:
     gigabytes = plan_tables.memory_table(REAL.parameters)["GB"]
     whole, adapters = (
