@@ -66,6 +66,34 @@ def ipo(chosen_logratios: Tensor, rejected_logratios: Tensor, tau: float) -> Ten
     return (margin - 1 / (2 * tau)).square().mean()
 
 
+def dpo_normalised(
+    chosen_logratios: Tensor, rejected_logratios: Tensor, beta: float
+) -> Tensor:
+    """DPO on log-ratios per token: -mean log sigmoid(beta margin); inputs (B,), result ().
+
+    TRL's `loss_type="sigmoid_norm"`: each log(pi / pi_ref) of a whole reply is divided by
+    the number of its tokens first, as SimPO (arXiv 2405.14734) does without a reference.
+    """
+    return -F.logsigmoid(beta * (chosen_logratios - rejected_logratios)).mean()
+
+
+def dpo_robust(
+    chosen_logratios: Tensor, rejected_logratios: Tensor, beta: float, noise: float
+) -> Tensor:
+    """DPO's loss, unbiased if a share `noise` of the labels is flipped; (B,) to ().
+
+    Chowdhury et al. 2024 (arXiv 2403.00409); TRL's `loss_type="robust"`. With
+    l(u) = -log sigmoid(u) and u = beta times the margin of whole replies' log-ratios:
+    ((1 - noise) l(u) - noise l(-u)) / (1 - 2 noise), which falls below any bound.
+    ValueError unless 0 <= noise < 0.5.
+    """
+    if not 0 <= noise < 0.5:
+        raise ValueError(f"label noise {noise}: expected 0 <= noise < 0.5")
+    u = beta * (chosen_logratios - rejected_logratios)
+    loss = -(1 - noise) * F.logsigmoid(u) + noise * F.logsigmoid(-u)
+    return (loss / (1 - 2 * noise)).mean()
+
+
 def tis_weights(logratios: Tensor, mu: float) -> Tensor:
     """Importance weights of tokens, from log(pi+ / pi-) of a contrastive pair; (...).
 

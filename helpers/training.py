@@ -209,19 +209,23 @@ def fit_dpo(
     cache: Path | None = None,
     reference: PreTrainedModel | None = None,
     adapters: bool = False,
+    label_smoothing: float = 0.0,
 ) -> list[dict]:
     """A loss of the DPO family on pairs; the reference is `policy` as it comes, or given.
 
     loss: a `loss_type` of TRL: `sigmoid` is DPO (Rafailov et al. 2023, eq. 7), `ipo` is
-    IPO with tau = beta. Pairs with weights of tokens (`reference`) give TIS-DPO instead
-    of DPO. `cache` is a folder for the reference's log-probabilities; None keeps none.
-    With `adapters` these are trained in place of all weights, and merged at the end.
+    IPO with tau = beta, `sigmoid_norm` DPO per token, `robust` DPO for labels of which a
+    share `label_smoothing` is flipped. Pairs with weights of tokens (`reference`) give
+    TIS-DPO instead of DPO. `cache` is a folder for the reference's log-probabilities;
+    None keeps none. With `adapters` these are trained in place of all weights, and
+    merged at the end.
     """
     weighted = "chosen_weights" in data.column_names
     config = DPOConfig(
         **pair_arguments(fit, out, data),
         beta=beta,
         loss_type=loss,
+        label_smoothing=label_smoothing,
         precompute_ref_log_probs=True,
     )
     trainer = (TokenWeightedTrainer if weighted else PreferenceTrainer)(

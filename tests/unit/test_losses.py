@@ -63,6 +63,14 @@ def test_gradients_of_ipo_and_of_token_weighted_dpo() -> None:
     check_gradient(lambda x: losses.tis_weights(x, -1), inside)
 
 
+def test_gradients_of_normalised_and_of_robust_dpo() -> None:
+    chosen, rejected = doubles(B, seed=1), doubles(B, seed=2)
+    check_gradient(lambda *x: losses.dpo_normalised(*x, beta=2.0), chosen, rejected)
+    check_gradient(
+        lambda *x: losses.dpo_robust(*x, beta=0.3, noise=0.1), chosen, rejected
+    )
+
+
 def test_gradients_of_token_functions() -> None:
     logits, ids = doubles(B, T, V), torch.arange(B * T).view(B, T) % V
     check_gradient(lambda x: losses.token_logprobs(x, ids), logits)
@@ -117,6 +125,31 @@ def test_dpo_implicit_reward_scales_the_log_ratio() -> None:
 def test_ipo_is_least_at_its_margin() -> None:
     chosen, rejected = torch.tensor([3.0, 1.0]), torch.tensor([-2.0, 1.0])
     assert losses.ipo(chosen, rejected, tau=0.1).item() == pytest.approx((0 + 25) / 2)
+
+
+def test_normalised_dpo_in_closed_form() -> None:
+    lengths = torch.tensor([4.0, 2.0])
+    chosen, rejected = torch.tensor([8.0, 1.0]) / lengths, torch.tensor([1.0, 0.5])
+    loss = losses.dpo_normalised(chosen, rejected, beta=2.0).item()
+    assert loss == pytest.approx((math.log(1 + math.exp(-2)) + math.log(2)) / 2)
+
+
+def test_robust_dpo_is_unbiased_under_flipped_labels() -> None:
+    chosen, rejected = torch.tensor([3.0]), torch.tensor([-2.0])
+    noise, given = 0.1, {"beta": 0.3}
+    right = losses.dpo_robust(chosen, rejected, noise=noise, **given)
+    wrong = losses.dpo_robust(rejected, chosen, noise=noise, **given)
+    expected = math.log(1 + math.exp(-0.3 * 5))  # of DPO on the true labels
+    assert ((1 - noise) * right + noise * wrong).item() == pytest.approx(expected)
+    by_hand = (0.9 * expected - 0.1 * math.log(1 + math.exp(0.3 * 5))) / 0.8
+    assert right.item() == pytest.approx(by_hand)
+    without = losses.dpo_robust(chosen, rejected, noise=0.0, **given)
+    assert without.item() == pytest.approx(expected)
+
+
+def test_labels_that_are_half_noise_are_refused() -> None:
+    with pytest.raises(ValueError, match="0.5"):
+        losses.dpo_robust(torch.zeros(1), torch.zeros(1), beta=0.3, noise=0.5)
 
 
 def test_weights_of_tokens_stay_in_the_papers_range() -> None:
