@@ -18,12 +18,12 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from helpers import models
 from helpers.encoding import prompt_room, reply_room
-from helpers.evaluation import judges, reward_folder
 from helpers.endings import Ending
+from helpers.evaluation import judges, reward_folder
 from helpers.iterative import fit_iterative
 from helpers.judge import RewardModelJudge
 from helpers.launched import processes
-from helpers.online_config import VARIANTS, Online, Payment
+from helpers.online_config import VARIANTS, Online, Payment, passes
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
 from helpers.project import job_folder
@@ -118,7 +118,13 @@ def fit_grouped(
         "rloo": (RLOOConfig, Rloo, {}),
         "grpo": (GRPOConfig, Grpo, {"loss_type": "grpo"}),
     }[method]
-    updates = passes(method, settings) * settings.minibatches
+    own_rate = {
+        "rloo": settings.rloo_learning_rate,
+        "grpo": settings.grpo_learning_rate,
+    }[method]
+    settings = replace(settings, learning_rate=own_rate or settings.learning_rate)
+    epochs = passes(method, settings.epochs)
+    updates = epochs * settings.minibatches
     batch = settings.episodes // settings.minibatches
     arguments = config(
         **common(settings, out),
@@ -127,7 +133,7 @@ def fit_grouped(
         max_steps=settings.rollouts * updates,
         per_device_train_batch_size=batch // processes(),
         steps_per_generation=settings.minibatches,
-        num_iterations=passes(method, settings),
+        num_iterations=epochs,
         num_generations=settings.generations,
         beta=settings.kl_coef or UNPENALISED,
         logging_steps=updates,
@@ -149,11 +155,6 @@ def fit_grouped(
         fitted.accelerator.unwrap_model(fitted.model).merge_and_unload()
     read = np.diff([0, *(entry["num_tokens"] for entry in log)])
     return [in_our_words(entry, tokens) for entry, tokens in zip(log, read)]
-
-
-def passes(method: str, settings: Online) -> int:
-    """How often a method goes over a rollout."""
-    return 1 if method == "rloo" else settings.epochs
 
 
 def in_our_words(entry: dict, tokens: float) -> dict:
@@ -202,6 +203,8 @@ def settings_of(params: Mapping[str, object]) -> Online:
         max_new_tokens=params["max_new_tokens"],
         rounds=params["rounds"],
         dpo_learning_rate=params["dpo_learning_rate"],
+        rloo_learning_rate=params["rloo_learning_rate"],
+        grpo_learning_rate=params["grpo_learning_rate"],
         adapters=params["adapters"],
     )
 
@@ -247,7 +250,7 @@ def train(
     rows = as_rows(log, payment.seen_by_all(), settings.rollouts * settings.episodes)
     read = sum(entry["tokens"] for entry in log)
     trained = sum(
-        entry.get("trained", passes(method, settings) * entry["tokens"])
+        entry.get("trained", passes(method, settings.epochs) * entry["tokens"])
         for entry in log
     )
     own_critic = method in VARIANTS and not settings.adapters

@@ -22,7 +22,7 @@ class Online:
     episodes: int  # replies a rollout
     epochs: int  # passes over a rollout
     minibatches: int  # updates a pass
-    learning_rate: float
+    learning_rate: float  # of PPO; of RLOO and GRPO where they have none of their own
     critic_learning_rate: float  # PPO only
     kl_coef: float
     max_prompt_length: int
@@ -35,8 +35,15 @@ class Online:
     normalise_values: bool = False  # PPO only
     rounds: int = 4  # of iterative DPO, over all episodes
     dpo_learning_rate: float = 1e-4  # of iterative DPO
+    rloo_learning_rate: float | None = None
+    grpo_learning_rate: float | None = None
     adapters: bool = False  # `training.adapter` is trained in place of all weights
     seed: int = 0
+
+
+def passes(method: str, epochs: int) -> int:
+    """How often a method goes over a rollout, where PPO does so `epochs` times."""
+    return 1 if method == "rloo" else epochs
 
 
 # PPO and its variants, as changes of the settings: Xu et al.'s three factors, taken away

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from helpers import models
 from helpers.evaluation import DECODINGS
-from helpers.online_config import VARIANTS, Online
+from helpers.online_config import VARIANTS, Online, passes
 from helpers.protocols import PUBLISHED_PROMPTS, REPAIRS
 from helpers.recipes import CONTRASTS, RELATIVES
 from helpers.settings import Values
@@ -215,7 +215,7 @@ def episodes(
     count = jobs * given["steps"] * given["episodes"]
     tokens = count * (shape.prompt + given["max_new_tokens"])
     share = 2 / Online.generations if method == "dpo_iter" else 1  # best and worst
-    trained = (1 + critic) * share * given["ppo_epochs"] * tokens
+    trained = (1 + critic) * share * passes(method, given["ppo_epochs"]) * tokens
     sampled = count * given["max_new_tokens"]
     read = (4 + critic) * tokens
     common = (shape.parameters, trained, read, sampled)

@@ -37,8 +37,8 @@ RULES = (
     ),
     Rule(
         ("max_new_tokens", "max_length"),
-        lambda new, length: new < length,
-        "max_new_tokens below max_length: a prompt needs room",
+        lambda new, length: new + 1 < length,
+        "max_new_tokens below max_length - 1: a prompt and an end need room",
     ),
     Rule(
         ("episodes", "minibatches"),  # four: replies a prompt
@@ -56,6 +56,11 @@ RULES = (
         ("rounds", "steps", "episodes"),
         lambda rounds, steps, episodes: steps * episodes >= 4 * rounds,
         "steps times episodes to give each of the rounds 4 replies",
+    ),
+    Rule(
+        ("kl_coef", "methods"),
+        lambda kl_coef, methods: kl_coef > 0 or "dpo_iter" not in methods,
+        "kl_coef above 0, or no dpo_iter: it is its beta, at 0 nothing is learned",
     ),
     Rule(
         ("weak_hidden",),

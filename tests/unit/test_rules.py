@@ -14,7 +14,8 @@ from helpers.settings import all_values
     ("given", "reason"),
     [
         ("01_base_model.heads=5", "01_base_model: hidden=96, heads=5: expected hidden"),
-        ("08_evaluate.max_new_tokens=192", "expected max_new_tokens below max_length"),
+        ("08_evaluate.max_new_tokens=191", "expected max_new_tokens below max_length"),
+        ("07_ppo.kl_coef=0", "kl_coef=0.0, methods=.*: expected kl_coef above 0, or"),
         ("07_ppo.episodes=24", "episodes=24, minibatches=4: expected episodes"),
         ("07_ppo.rounds=1000", "expected steps times episodes"),
         ("07_ppo.minibatches=1", "minibatches=1, variants=.*: expected no small_batch"),
