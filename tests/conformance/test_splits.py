@@ -221,3 +221,23 @@ def test_batches_hold_every_row_once_and_follow_the_seed_alone(folders, tmp_path
         orders.append(list(trainer._get_train_sampler()))
         assert sorted(orders[-1]) == list(range(40))
     assert orders[0] == orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_same_training_twice_gives_the_same_records(name, folders, tmp_path):
+    tokenizer = models.load_tokenizer(folders["gpt2"])  # with dropout
+    load = models.load_scorer if name in ("rm", "codepmp") else models.load_policy
+    runs, stock = [], training.run
+
+    def kept(trainer):
+        runs.append(stock(trainer))
+        return runs[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "run", kept)
+        for history in (1, 2):  # whatever else was drawn before
+            pairs = token_rows.pair_dataset(PAIRS, tokenizer, LENGTH)
+            model = load(folders["gpt2"]).cpu()
+            torch.manual_seed(history)
+            KINDS[name](model, tokenizer, pairs, tmp_path)
+    assert runs[0] == runs[1]

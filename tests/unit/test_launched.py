@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers import jobs, launched, models, online, recipes
+from helpers import dpo_recipes, jobs, launched, models, online, recipes
 from helpers.launched import Processes
 from helpers.online_config import Online
 from helpers.params import ParameterError
@@ -79,7 +79,8 @@ def done(run: Path, stage: str, parameters: dict, **job: object) -> Path:
     return place
 
 
-DPO = {"pairs": 24, "strength": 0.1, "fit": FIT, "contrast": FIT, "adapted": FIT}
+FITS = dict.fromkeys((*recipes.OFFLINE, "contrast"), FIT)
+DPO = {"pairs": 24, "strength": 0.1, "fits": FITS, "label_noise": 0.1}
 JOBS = {
     "sft": (recipes.sft, {"method": "sft", "pairs": 24, "fit": FIT}),
     "reward model": (
@@ -91,9 +92,9 @@ JOBS = {
         {"method": "rm", "init": "base", "pairs": 24, "fit": FILLED},
     ),
     "codepmp": (recipes.preference_model, {"init": "codepmp", "fit": FIT}),
-    "dpo": (recipes.dpo, {"method": "sft_dpo", **DPO}),
-    "dpo of adapters": (recipes.dpo, {"method": "sft_dpo_lora", **DPO}),
-    "tis-dpo": (recipes.dpo, {"method": "tis_dpo", **DPO}),
+    "dpo": (dpo_recipes.dpo, {"method": "sft_dpo", **DPO}),
+    "dpo of adapters": (dpo_recipes.dpo, {"method": "sft_dpo_lora", **DPO}),
+    "tis-dpo": (dpo_recipes.dpo, {"method": "tis_dpo", **DPO}),
 }
 
 
@@ -114,7 +115,10 @@ ONLINE = Online(
 
 @pytest.mark.parametrize("method", ["ppo", "dpo_iter", "rloo", "grpo"])
 def test_online_methods_share_their_replies_out(method, run, tmp_path) -> None:
-    """PPO and iterative DPO draw the same replies on any number; TRL's draw others."""
+    """PPO and iterative DPO give the same records on any number of processes.
+
+    TRL's trainers draw the same replies, but cut them into other mini-batches.
+    """
     call = {"run": run, "method": method, "init": "base", "strength": 0.1, "seed": 0}
     call |= {"settings": ONLINE, "max_length": 64}
     one, two = tmp_path / "one", tmp_path / "two"
