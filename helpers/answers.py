@@ -45,6 +45,8 @@ CONTRASTS = [  # of policies, at the strength at which each is compared
 RELATIVE_CONTRASTS = [
     ("tis_equal", "sft"),
     ("ipo", "tis_equal"),
+    ("dpo_norm", "tis_equal"),
+    ("dpo_robust", "tis_equal"),
     ("tis_dpo", "tis_equal"),
     ("tis_dpo_s", "tis_equal"),
     ("tis_random", "tis_equal"),

@@ -70,7 +70,8 @@ def strengths(run: Path) -> dict[str, float]:
     """The strength at which each method is compared; further ones draw its frontier."""
     tuned = read_manifest(run, "06_dpo")["parameters"]
     online = read_manifest(run, "07_ppo")["parameters"]
-    found = dict.fromkeys(OFFLINE, tuned["beta"]) | {"ipo": tuned["tau"]}
+    found = dict.fromkeys(OFFLINE, tuned["beta"])
+    found |= {"ipo": tuned["tau"], "dpo_norm": tuned["norm_beta"]}
     return found | dict.fromkeys((*ONLINE, *PARTS), online["kl_coef"])
 
 

@@ -13,7 +13,7 @@ from helpers import models
 from helpers.evaluation import DECODINGS
 from helpers.online_config import VARIANTS, Online, passes
 from helpers.protocols import PUBLISHED_PROMPTS, REPAIRS
-from helpers.recipes import CONTRASTS, RELATIVES
+from helpers.recipes import RELATIVES, WEIGHTED
 from helpers.settings import Values
 from helpers.study import ASKED, NEW_TOKENS
 
@@ -182,7 +182,8 @@ def dpo(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
         strengths = {given["beta"], *(given["betas"] if method == "sft_dpo" else [])}
         jobs = given["seeds"] * len(strengths)
         tokens = jobs * pairs * shape.pair
-        policies = 3 if method in CONTRASTS else 1  # its weights come of two others
+        # weights of tokens come of two other policies, or are all 1
+        policies = 3 if method in WEIGHTED and method != "tis_equal" else 1
         trained = policies * given["epochs"] * tokens
         yield Work(stage, method, jobs, shape.parameters, trained, policies * tokens)
 

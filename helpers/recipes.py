@@ -5,14 +5,15 @@ returns records. Seeds, initialisations and numbers of pairs are arguments, so a
 jobs is all that a notebook has to write down.
 """
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers import codepairs, models, reference, token_rows, training
@@ -23,18 +24,17 @@ from helpers.scoring import sequence_logprobs
 from helpers.training import Fit
 
 T = TypeVar("T")
-# methods of 06 that learn from pairs without samples; TIS-DPO's controls do not look at
-# the tokens that they weigh
-CONTROLS = {
-    "tis_random": reference.random_weights,
-    "tis_equal": reference.equal_weights,
-}
-# TIS-DPO (D) and (S): weights by two DPO policies, or by two SFT policies
+# TIS-DPO (D) and (S): weights by two DPO policies, or by two SFT policies; its controls
+# deal (D)'s weights to other tokens, or weigh all alike, which is DPO
 CONTRASTS = ("tis_dpo", "tis_dpo_s")
+CONTROLS = ("tis_random", "tis_equal")
+WEIGHTED = (*CONTRASTS, *CONTROLS)
 # DPO with adapters in place of all weights, as the OPT-350M study (arXiv 2509.09055)
 ADAPTERS = ("dpo_lora", "sft_dpo_lora")
-# 06 gives DPO's relatives fewer pairs
-RELATIVES = ("ipo", *CONTRASTS, *CONTROLS, *ADAPTERS)
+# IPO, DPO per token, and DPO for noisy labels, by their names in TRL
+LOSSES = {"ipo": "ipo", "dpo_norm": "sigmoid_norm", "dpo_robust": "robust"}
+# 06 gives DPO's relatives fewer pairs; these are all that learn from pairs, not samples
+RELATIVES = (*LOSSES, *WEIGHTED, *ADAPTERS)
 OFFLINE = ("dpo", "sft_dpo", *RELATIVES)
 FROM_BASE = ("sft", "dpo", "dpo_lora")  # the others start from SFT
 # weights of the reward and the language loss; the paper's method and its two ablations
@@ -93,6 +93,13 @@ def start_folder(run: Path, init: str, seed: int) -> Path:
     return job_folder(run, "03_codepmp", init=init, seed=seed)
 
 
+def reference_folder(run: Path, method: str, seed: int) -> Path:
+    """The policy a method starts from and is held near: base or SFT."""
+    if method in FROM_BASE:
+        return base_folder(run)
+    return job_folder(run, "05_sft", seed=seed)
+
+
 # --- language models -------------------------------------------------------------------
 
 
@@ -115,6 +122,7 @@ def base_model(
     tokenizer = models.build_tokenizer(map("".join, documents), vocab_size)
     model = models.build_opt(tokenizer, seed=seed, **shape)
     prompts, replies = map(list, zip(*documents))
+    fit = replace(fit, seed=seed)
     rows = fit_replies(model, tokenizer, prompts, replies, fit, out, whole=True)
     return [*rows, {"metric": "parameters", "value": models.size(model)}]
 
@@ -134,7 +142,7 @@ def sft(
     Also says how well held-out replies are predicted, before (step 0) and afterwards.
     """
     data, test = draw(read_pairs(run, "train"), pairs, seed), read_pairs(run, "test")
-    start = base_folder(run)
+    start, fit = base_folder(run), replace(fit, seed=seed)
     model, tokenizer = models.load_policy(start), models.load_tokenizer(start)
     prompts, replies = data["prompt"].tolist(), data["chosen"].tolist()
     before = held_out(model, tokenizer, test, fit.max_length, step=0)
@@ -190,17 +198,17 @@ def preference_model(
     pairs = read_code_pairs(run)
     if init == "shuffled":
         pairs = codepairs.shuffle_labels(pairs, seed)
-    start = base_folder(run)
+    start, fit, counts = base_folder(run), replace(fit, seed=seed), Counter()
     tokenizer = models.load_tokenizer(start)
     scorer = models.load_scorer(start, seed)
-    data = token_rows.pair_dataset(pairs, tokenizer, fit.max_length)
+    data = token_rows.pair_dataset(pairs, tokenizer, fit.max_length, counts)
     head = models.load_policy(start).get_output_embeddings()
     rm_coef, lm_coef = PREFERENCE_LOSS[init]
     rows = training.fit_preference_model(
         scorer, head, tokenizer, data, fit, out, rm_coef=rm_coef, lm_coef=lm_coef
     )
     models.save(scorer, tokenizer, out)
-    return rows
+    return rows + token_rows.cut_rows(counts)
 
 
 def reward_model(
@@ -212,88 +220,16 @@ def reward_model(
     """
     split = {"rm": "train", "judge": "judge"}[method]
     data = draw(read_pairs(run, split), pairs, seed)
-    start = start_folder(run, init, seed)
+    start, fit = start_folder(run, init, seed), replace(fit, seed=seed)
     tokenizer, scorer = models.load_tokenizer(start), models.load_scorer(start, seed)
-    dataset = token_rows.pair_dataset(data, tokenizer, fit.max_length)
+    counts, tested = Counter(), Counter()
+    dataset = token_rows.pair_dataset(data, tokenizer, fit.max_length, counts)
     rows = training.fit_reward_model(scorer, tokenizer, dataset, fit, out)
     models.save(scorer, tokenizer, out)
     test = read_pairs(run, "test")
     score = partial(reward_scores, scorer, tokenizer, max_length=fit.max_length)
     chosen, rejected = both_sides(score, test)
-    return rows + example_rows(test, "margin", chosen - rejected)
-
-
-# --- policies --------------------------------------------------------------------------
-
-
-def dpo(
-    out: Path,
-    *,
-    run: Path,
-    method: str,
-    pairs: int,
-    strength: float,
-    seed: int,
-    fit: Fit,
-    contrast: Fit,
-    adapted: Fit,
-) -> list[dict]:
-    """A policy trained on pairs directly, by one of `OFFLINE`, and its log.
-
-    strength is DPO's beta or IPO's tau; `contrast` is how TIS-DPO (S) trains its two SFT
-    models, `adapted` how adapters are trained. What the frozen models say of the pairs
-    is kept in the run's folder `cache`.
-    """
-    start, cache = reference_folder(run, method, seed), run / "cache"
-    data = draw(read_pairs(run, "train"), pairs, seed)
-    policy, tokenizer = models.load_policy(start), models.load_tokenizer(start)
-    dataset = token_rows.pair_dataset(data, tokenizer, fit.max_length)
-    settings = {"beta": strength, "cache": cache}
-    rows = []
-    if method in CONTRASTS:
-        common = {"tokenizer": tokenizer, "out": out}
-        teach = {
-            "tis_dpo": partial(training.fit_dpo, fit=fit, **common, **settings),
-            "tis_dpo_s": partial(training.fit_chosen, fit=contrast, **common),
-        }[method]
-        better, worse, rows = contrastive_pair(start, dataset, teach)
-        dataset = reference.contrastive_weights(better, worse, dataset)
-    elif method in CONTROLS:
-        dataset = CONTROLS[method](dataset, seed)
-    settings["loss"] = "ipo" if method == "ipo" else "sigmoid"
-    if method in ADAPTERS:
-        fit, settings["adapters"] = adapted, True
-    log = training.fit_dpo(policy, tokenizer, dataset, fit, out, **settings)
-    models.save(policy, tokenizer, out)
-    return together(log, rows)
-
-
-def contrastive_pair(
-    start: Path, pairs: Dataset, teach: Callable[..., list[dict]]
-) -> tuple[PreTrainedModel, PreTrainedModel, list[dict]]:
-    """TIS-DPO's two policies from one start, and the log of both trainings.
-
-    One is taught the pairs, the other the pairs with their replies swapped.
-    """
-    found, rows = [], []
-    for data in (pairs, token_rows.swapped(pairs)):
-        model = models.load_policy(start)
-        rows += teach(model, data=data)
-        found.append(model.eval())
-    return *found, rows
-
-
-def together(log: list[dict], others: list[dict]) -> list[dict]:
-    """The log of a training, with the FLOPs of those that went before it added."""
-    before = sum(row["value"] for row in others if row["metric"] == "train_flops")
-    return [
-        {**row, "value": row["value"] + before * (row["metric"] == "train_flops")}
-        for row in log
-    ]
-
-
-def reference_folder(run: Path, method: str, seed: int) -> Path:
-    """The policy a method starts from and is held near: base or SFT."""
-    if method in FROM_BASE:
-        return base_folder(run)
-    return job_folder(run, "05_sft", seed=seed)
+    rows += token_rows.cut_rows(counts)
+    token_rows.pair_dataset(test, tokenizer, fit.max_length, tested)
+    cut = {"metric": f"test_{token_rows.CUT}", "value": float(tested[token_rows.CUT])}
+    return [*rows, cut, *example_rows(test, "margin", chosen - rejected)]

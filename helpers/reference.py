@@ -20,6 +20,7 @@ from helpers.losses import TIS_RANGE, tis_weights
 from helpers.scoring import token_scores
 
 SIDES = ("chosen", "rejected")
+PERCENTILES = (5, 25, 50, 75, 95)  # that are told of weights
 
 
 def pair_scores(model: PreTrainedModel, pairs: Dataset) -> pd.DataFrame:
@@ -87,19 +88,41 @@ def contrastive_weights(
     return pairs
 
 
-def random_weights(pairs: Dataset, seed: int) -> Dataset:
-    """A control: eq. 19 on log-ratios that are drawn evenly from its range."""
+def permuted_weights(pairs: Dataset, seed: int) -> Dataset:
+    """A control: the weights the pairs have, dealt anew to all tokens of their side."""
     random = np.random.default_rng(seed)
-    for side, mu in zip(SIDES, (1, -1)):
-        ratios = [random.uniform(*TIS_RANGE, len(ids)) for ids in pairs[f"{side}_ids"]]
-        weights = [tis_weights(torch.from_numpy(each), mu).tolist() for each in ratios]
-        pairs = pairs.add_column(f"{side}_weights", weights)
+    for side in SIDES:
+        name = f"{side}_weights"
+        weights = list(pairs[name])
+        ends = np.cumsum(list(map(len, weights)))[:-1]
+        dealt = np.split(random.permutation(np.concatenate(weights)), ends)
+        column = [each.tolist() for each in dealt]
+        pairs = pairs.remove_columns(name).add_column(name, column)
     return pairs
 
 
-def equal_weights(pairs: Dataset, seed: int = 0) -> Dataset:
-    """A control: every token counts 1, which leaves DPO; there is nothing to draw."""
+def equal_weights(pairs: Dataset) -> Dataset:
+    """A control: every token counts 1, which leaves DPO."""
     for side in SIDES:
         weights = [[1.0] * len(ids) for ids in pairs[f"{side}_ids"]]
         pairs = pairs.add_column(f"{side}_weights", weights)
     return pairs
+
+
+def weight_rows(pairs: Dataset) -> list[dict]:
+    """Records of how the weights are spread over all tokens of either side.
+
+    `weight_mean:chosen`, `weight_sd:chosen`, quantiles from `weight_q05:chosen` on, and
+    `weight_clamped:chosen`, the share that lies at a bound of eq. 19; `rejected` alike.
+    """
+    rows = []
+    for side, mu in zip(SIDES, (1, -1)):
+        weights = np.concatenate(list(pairs[f"{side}_weights"]))
+        low, high = sorted(np.exp(mu * np.array(TIS_RANGE)))
+        # weights were single precision when they were clamped
+        clamped = (weights <= low * (1 + 1e-5)) | (weights >= high * (1 - 1e-5))
+        found = {"mean": weights.mean(), "sd": weights.std()}
+        found |= {f"q{at:02}": np.percentile(weights, at) for at in PERCENTILES}
+        for name, value in (found | {"clamped": clamped.mean()}).items():
+            rows.append({"metric": f"weight_{name}:{side}", "value": float(value)})
+    return rows

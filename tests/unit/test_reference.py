@@ -6,7 +6,14 @@ import torch
 from datasets import Dataset
 
 from helpers import losses, models, reference
-from helpers.reference import SIDES, cached_scores, contrastive_weights, pair_scores
+from helpers.reference import (
+    SIDES,
+    cached_scores,
+    contrastive_weights,
+    pair_scores,
+    permuted_weights,
+    weight_rows,
+)
 from helpers.scoring import exact_kl, token_scores
 
 ROWS = [
@@ -74,18 +81,38 @@ def test_weights_of_tokens_are_equation_nineteen(pairs):
             np.testing.assert_allclose(weights, np.exp(mu * ratio), rtol=1e-5)
 
 
-def test_the_controls_know_nothing_of_the_tokens(pairs):
-    drawn = reference.random_weights(pairs, seed=0)
-    low, high = losses.TIS_RANGE
-    for side, bounds in (("chosen", (low, high)), ("rejected", (-high, -low))):
-        for ids, weights in zip(drawn[f"{side}_ids"], drawn[f"{side}_weights"]):
-            assert len(ids) == len(weights)
-            assert all(bounds[0] <= np.log(each) <= bounds[1] for each in weights)
-    assert (
-        drawn["chosen_weights"] != reference.random_weights(pairs, 1)["chosen_weights"]
-    )
+def test_a_control_deals_the_same_weights_to_other_tokens(pairs):
+    weighted = contrastive_weights(small(0), small(1), pairs)
+    first, again, other = (permuted_weights(weighted, seed) for seed in (0, 0, 1))
+    for side in SIDES:
+        name, ids = f"{side}_weights", f"{side}_ids"
+        assert list(map(len, first[name])) == list(map(len, pairs[ids]))
+        had, has = (np.concatenate(list(data[name])) for data in (weighted, first))
+        np.testing.assert_array_equal(np.sort(had), np.sort(has))
+        assert (had != has).any()
+        assert list(first[name]) == list(again[name]) != list(other[name])
+
+
+def test_equal_weights_are_one(pairs):
     equal = reference.equal_weights(pairs)
-    assert equal["rejected_weights"] == [[1.0] * len(row[2]) for row in ROWS]
+    assert list(equal["rejected_weights"]) == [[1.0] * len(row[2]) for row in ROWS]
+
+
+def test_it_is_told_how_weights_are_spread(pairs):
+    low, high = np.exp(np.float32(losses.TIS_RANGE)).tolist()  # of chosen replies
+    chosen = [[1.0, low], [1.0, 1.0, 1.0, high, 1.2, 0.8], [1.0]]
+    rejected = [[1 / high], [1.0, 1.5], [1.0] * 4]
+    weighted = pairs.add_column("chosen_weights", chosen)
+    weighted = weighted.add_column("rejected_weights", rejected)
+    found = {row["metric"]: row["value"] for row in weight_rows(weighted)}
+    flat = np.concatenate(chosen)
+    assert found["weight_mean:chosen"] == pytest.approx(np.mean(flat))
+    assert found["weight_sd:chosen"] == pytest.approx(np.std(flat))
+    assert found["weight_q50:chosen"] == 1.0
+    assert found["weight_q95:chosen"] == pytest.approx(np.quantile(flat, 0.95))
+    assert found["weight_clamped:chosen"] == pytest.approx(2 / 9)
+    assert found["weight_clamped:rejected"] == pytest.approx(1 / 7)
+    assert len(found) == 2 * (2 + 5 + 1)
 
 
 # --- KL along replies -----------------------------------------------------------------

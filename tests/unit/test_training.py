@@ -79,10 +79,19 @@ def test_scoring_labelled_positions_only_changes_no_number(policy, tokenizer):
     torch.testing.assert_close(policy(input_ids=ids).logits, plain.logits)
 
 
+def drawn_weights(pairs: Dataset, seed: int) -> Dataset:
+    """Pairs whose tokens count by drawn weights."""
+    random = np.random.default_rng(seed)
+    for side in reference.SIDES:
+        weights = [random.uniform(0.2, 3, len(ids)) for ids in pairs[f"{side}_ids"]]
+        pairs = pairs.add_column(f"{side}_weights", [w.tolist() for w in weights])
+    return pairs
+
+
 METHODS = {
     "dpo": ("sigmoid", None),
     "ipo": ("ipo", None),
-    "tis_dpo": ("sigmoid", reference.random_weights),
+    "tis_dpo": ("sigmoid", drawn_weights),
 }
 
 
