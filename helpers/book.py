@@ -22,6 +22,7 @@ from helpers.params import declares, plain, read_schema
 from helpers.project import ROOT, STAGES, read_manifest
 from helpers.recorded import real_page
 from helpers.side_by_side import recorded_answer
+from helpers.tuning import settings_section
 
 KEYS = """
 The key of a stage is a digest of its notebook's code, of the code of `helpers` that it
@@ -89,7 +90,8 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
     pages = {
         "parameters": parameter_page(root),
         "costs": costs_page(run, manifests, root / "book" / "recorded"),
-        "reproducibility": reproducibility_page(manifests),
+        "reproducibility": reproducibility_page(manifests)
+        + settings_section(root / "book" / "recorded"),
         "real": real_page(run, root),
         "claims": claims_page(run, root),
         "recorded_answer": recorded_answer(root),

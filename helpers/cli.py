@@ -201,6 +201,33 @@ def record(context: typer.Context, run: Run = "cpu") -> None:
 
 
 @app.command()
+def tune(
+    context: typer.Context,
+    run: Run = "cpu",
+    methods: Annotated[
+        str, typer.Option(help="As sft,ppo; default: all that have a setting.")
+    ] = "",
+    factors: Annotated[
+        str, typer.Option(help="Of the learning rates that the run has.")
+    ] = "0.3,1,3,10",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; default: book/recorded/tuning.")
+    ] = None,
+) -> None:
+    """Try settings on the dev pairs of a run whose 00 to 05 are done; record all."""
+    with one_line_errors():
+        from helpers import tuning
+
+        project = project_of(context)
+        folder = project.run(run_name(run))
+        wanted = tuning.parse_methods(methods), tuning.parse_factors(factors)
+        place = out or project.root / "book" / "recorded" / tuning.TUNING
+        table = tuning.tune(folder, *wanted, place, project)
+        print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
+        print(f"recorded in {project.shown(place)}")
+
+
+@app.command()
 def push(
     context: typer.Context,
     run: Run = "cpu",
@@ -305,13 +332,14 @@ def one_line_errors() -> Iterator[None]:
 def exit_code(error: Exception) -> int | None:
     """2 for what is refused, 1 for what failed, None for what should not happen."""
     from helpers.book import BookError
+    from helpers.jobs import JobError
     from helpers.params import ParameterError
     from helpers.pipeline import StageError
     from helpers.project import RunError
 
     if isinstance(error, ParameterError | RunError):
         return 2
-    return 1 if isinstance(error, StageError | BookError) else None
+    return 1 if isinstance(error, JobError | StageError | BookError) else None
 
 
 if __name__ == "__main__":

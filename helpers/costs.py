@@ -8,7 +8,7 @@ import pandas as pd
 from helpers.plan import REAL, works
 from helpers.plan_tables import assumed, memory_table, plan_text
 from helpers.project import PROJECT, STAGES
-from helpers.recorded import measurement
+from helpers.recorded import TUNING, measurement
 from helpers.records import read_records
 from helpers.settings import all_values
 
@@ -51,10 +51,14 @@ def costs_page(run: Path, manifests: Mapping[str, dict], recorded: Path) -> str:
         job_times(run, manifests).to_markdown(index=False, disable_numparse=True),
         JOBS_TEXT,
     ]
-    parts += gpu_plans()
-    for about in sorted(recorded.glob("*/about.json")):
-        parts += measurement(about.parent)
-    return "\n".join(parts)
+    return "\n".join([*parts, *gpu_plans(), *recorded_tables(recorded)])
+
+
+def recorded_tables(recorded: Path) -> list[str]:
+    """What was measured apart from any run; trials of settings have another page."""
+    folders = [about.parent for about in sorted(recorded.glob("*/about.json"))]
+    shown = [folder for folder in folders if folder.name != TUNING]
+    return [line for folder in shown for line in measurement(folder)]
 
 
 def gpu_plans() -> list[str]:

@@ -25,15 +25,18 @@ from helpers.provenance import provenance
 from helpers.recipes import data_source
 from helpers.side_by_side import NUMBERS, numbers, side_by_side
 
+TUNING = "tuning"  # trials of settings: shown with the settings, not with the costs
 MADE_WITH = ("commit", "python", "cpu_count", "device", "versions")
 
 # --- measurements --------------------------------------------------------------------
 
 
-def record(table: pd.DataFrame, out: Path, title: str, text: str) -> None:
+def record(
+    table: pd.DataFrame, out: Path, title: str, text: str, **further: object
+) -> None:
     """Write a measurement so that the book shows it: `table.csv` and `about.json`.
 
-    The command that is kept is the one of this process.
+    The command that is kept is the one of this process, unless `further` has another.
     """
     out.mkdir(parents=True, exist_ok=True)
     with whole(out / "table.csv") as aside:
@@ -45,6 +48,7 @@ def record(table: pd.DataFrame, out: Path, title: str, text: str) -> None:
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.now(UTC).date().isoformat(),
         **{name: here[name] for name in MADE_WITH if name in here},
+        **further,
     }
     write_json(about, out / "about.json")
 
@@ -53,6 +57,7 @@ def measurement(folder: Path) -> list[str]:
     """A recorded measurement as Markdown."""
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     table = pd.read_csv(folder / "table.csv", dtype=str).fillna("")
+    table = table.replace({"True": "yes", "False": ""})
     packages = ("torch", "transformers", "trl")
     versions = ", ".join(f"{name} {about['versions'][name]}" for name in packages)
     machine = f"{about['cpu_count']} cores, device {about['device']}"

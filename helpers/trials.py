@@ -1,0 +1,190 @@
+"""One trial of a setting: a training at another learning rate, scored on `dev`.
+
+Everything else is as the run has it, and what is trained is trained by the same functions
+as in the stages. The pairs of `dev` neither train nor test anything.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers import dpo_recipes, evaluation, models, online, recipes
+from helpers.encoding import prompt_room, reply_room
+from helpers.evaluation import ONLINE, STAGE_OF
+from helpers.generate import generate
+from helpers.judge import reward_scores
+from helpers.metrics import preference_accuracy
+from helpers.params import read_schema
+from helpers.project import PROJECT, Project, RunError, job_folder, read_manifest
+from helpers.scoring import exact_kl
+from helpers.training import Fit
+
+PROMPTS = 200  # of dev, half of each subset
+SEED = 0
+# methods that have a learning rate to themselves, where their stage declares it
+OWN_RATES = {
+    "dpo": "base_learning_rate",
+    "dpo_robust": "robust_learning_rate",
+    **dict.fromkeys(recipes.WEIGHTED, "tis_learning_rate"),
+    "ipo": "ipo_learning_rate",
+    "dpo_norm": "norm_learning_rate",
+    "dpo_lora": "adapter_learning_rate",
+    "sft_dpo_lora": "adapter_learning_rate",
+    "rloo": "rloo_learning_rate",
+    "grpo": "grpo_learning_rate",
+    "dpo_iter": "dpo_learning_rate",
+}
+STRENGTHS = {"ipo": "tau", "dpo_norm": "norm_beta"}  # of 06; the others have beta
+ALONG = {"ppo": "critic_learning_rate"}  # multiplied by the same factor
+STAGES = {"sft": "05_sft", "rm": "04_reward_model"}
+STAGES |= {method: STAGE_OF[method] for method in (*recipes.OFFLINE, *ONLINE)}
+
+# --- what a trial changes ------------------------------------------------------------
+
+
+def parameters(run: Path, stage: str, project: Project = PROJECT) -> dict:
+    """A stage's parameters in a run; its defaults where the run has not come to it yet.
+
+    The longest text is then that of 05, which every stage of a run has.
+    """
+    schema = read_schema(project.notebook(stage))
+    found = {name: each.default for name, each in schema.items()}
+    try:
+        return found | read_manifest(run, stage, project)["parameters"]
+    except RunError:
+        length = read_manifest(run, "05_sft", project)["parameters"]["max_length"]
+        return found | {"max_length": length}
+
+
+def rate_name(method: str, given: Mapping[str, object]) -> str:
+    """The parameter that is a method's learning rate, among those of its stage."""
+    name = OWN_RATES.get(method, "learning_rate")
+    return name if name in given else "learning_rate"
+
+
+def changed(method: str, given: Mapping[str, object], factor: float) -> dict:
+    """The parameters that a trial changes, times `factor`, to two significant digits."""
+    names = [rate_name(method, given), *filter(None, [ALONG.get(method)])]
+    return {name: float(f"{factor * given[name]:.2g}") for name in names}
+
+
+# --- one trial ------------------------------------------------------------------------
+
+
+def trial(
+    out: Path,
+    *,
+    run: Path,
+    method: str,
+    factor: float,
+    seed: int,
+    given: dict,
+    examined: dict,
+) -> list[dict]:
+    """Train a method once and score it on dev; the model itself is not kept.
+
+    given: parameters of its stage; examined: how replies are sampled and judged, from
+    08. The records of training on test pairs are left out: they have no say here.
+    """
+    given = given | changed(method, given, factor)
+    with tempfile.TemporaryDirectory(dir=out) as place:
+        rows = train(Path(place), run, method, seed, given)
+        if method == "rm":
+            scores = reward_model_scores(Path(place), run, given["max_length"])
+        else:
+            scores = policy_scores(Path(place), run, seed, **examined)
+    cost = [row for row in rows if row["metric"] == "train_flops"]
+    return [*cost, *scores]
+
+
+def train(
+    out: Path, run: Path, method: str, seed: int, given: Mapping[str, object]
+) -> list[dict]:
+    """One training as the method's stage does it, into the folder `out`."""
+    job = {"run": run, "method": method, "seed": seed}
+    if method in ONLINE:
+        job |= {"init": "base", "strength": given["kl_coef"]}
+        settings = online.settings_of(given)
+        return online.train(
+            out, **job, settings=settings, max_length=given["max_length"]
+        )
+    fit = Fit(
+        given[rate_name(method, given)],
+        given["batch_size"],
+        given["epochs"],
+        max_length=given["max_length"],
+        token_budget=given.get("token_budget", 0),
+    )
+    if method == "sft":
+        return recipes.sft(out, **job, pairs=given["pairs"], fit=fit)
+    if method == "rm":
+        job |= {"init": "base", "pairs": evaluation.labels(run)}
+        return recipes.reward_model(out, **job, fit=fit)
+    few = method in recipes.RELATIVES
+    job["pairs"] = given["relative_pairs" if few else "pairs"]
+    job["strength"] = given[STRENGTHS.get(method, "beta")]
+    rate = given["contrast_learning_rate"]
+    contrast = replace(fit, learning_rate=rate, token_budget=0)
+    fits = dict.fromkeys(recipes.OFFLINE, fit) | {"contrast": contrast}
+    return dpo_recipes.dpo(out, **job, fits=fits, label_noise=given["label_noise"])
+
+
+def policy_scores(
+    folder: Path, run: Path, seed: int, max_new_tokens: int, max_length: int
+) -> list[dict]:
+    """What the judge says of one sampled reply to each prompt of dev; KL, share ended."""
+    policy, tokenizer = models.load_policy(folder), models.load_tokenizer(folder)
+    parts = [part for _, part in dev_pairs(run).groupby("subset")]
+    pairs = pd.concat([recipes.draw(part, PROMPTS // 2, seed=SEED) for part in parts])
+    prompts = pairs["prompt"].tolist()
+    replies = generate(
+        policy,
+        tokenizer,
+        prompts,
+        temperature=1.0,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        max_prompt_tokens=prompt_room(max_length, max_new_tokens),
+    )
+    judge = evaluation.judges(run, room=reply_room(max_new_tokens))[0]
+    scores = judge.score(prompts, [reply.text for reply in replies])
+    reference = models.load_policy(job_folder(run, "05_sft", seed=seed))
+    encoded = [(reply.prompt, reply.ids) for reply in replies]
+    means = {
+        "kl": exact_kl(policy, reference, encoded).mean(),
+        "ended": np.mean([reply.ended for reply in replies]),
+    }
+    further = [{"metric": name, "value": float(each)} for name, each in means.items()]
+    return [*subset_rows(pairs, scores), *further]
+
+
+def reward_model_scores(folder: Path, run: Path, max_length: int) -> list[dict]:
+    """The accuracy of a reward model on all pairs of dev."""
+    scorer, tokenizer = models.load_scorer(folder), models.load_tokenizer(folder)
+    pairs = dev_pairs(run)
+
+    def score(prompts: list[str], replies: list[str]) -> np.ndarray:
+        return reward_scores(scorer, tokenizer, prompts, replies, max_length=max_length)
+
+    chosen, rejected = recipes.both_sides(score, pairs)
+    return subset_rows(pairs, preference_accuracy(chosen - rejected))
+
+
+def dev_pairs(run: Path) -> pd.DataFrame:
+    """The pairs of dev; RunError unless both subsets have some."""
+    pairs = recipes.read_pairs(run, "dev")
+    if pairs["subset"].nunique() < 2:
+        hint = "no settings can be chosen: `-p 00_data.dev_fraction=0.05`"
+        raise RunError(f"{run.name} has no dev pairs of both subsets, {hint}")
+    return pairs
+
+
+def subset_rows(pairs: pd.DataFrame, scores: np.ndarray) -> list[dict]:
+    """The mean score of each subset and the number of pairs, as records."""
+    means = pd.Series(scores).groupby(pairs["subset"].to_numpy()).mean()
+    rows = [{"metric": "score", "subset": s, "value": v} for s, v in means.items()]
+    return [*rows, {"metric": "n", "value": len(pairs)}]

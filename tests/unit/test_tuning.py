@@ -1,0 +1,191 @@
+"""Settings are chosen by trials: their grids, their table, and what the book says."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from helpers import costs, evaluation, recipes, trials, tuning
+from helpers.cli import app
+from helpers.params import ParameterError, read_schema
+from helpers.project import PROJECT, ROOT, RunError
+
+RECORD = ROOT / "book" / "recorded" / tuning.TUNING
+BEST = {"sft": 1.0, "ppo": 3.0, "rm": 0.3}  # the factor that the trials below favour
+made: Counter[str] = Counter()
+
+
+def trial(out: Path, *, run, method, factor, seed, given, examined) -> list[dict]:
+    """In place of a training: scores that are best at the factor of BEST."""
+    made[method] += 1
+    score = -abs(np.log(factor / BEST[method]))
+    rows = [
+        {"metric": "score", "subset": "helpful", "value": score},
+        {"metric": "score", "subset": "harmless", "value": score - 2},
+        {"metric": "n", "value": 10},
+    ]
+    return rows if method == "rm" else [*rows, {"metric": "kl", "value": factor}]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Path:
+    """A run of which 00 to 05 are done, and trials that train nothing."""
+    for stage in tuning.NEEDED:
+        schema = read_schema(PROJECT.notebook(stage))
+        given = {name: each.default for name, each in schema.items()}
+        given |= {"workers": 1, "max_length": 96}
+        (tmp_path / "mine" / stage).mkdir(parents=True)
+        about = json.dumps({"parameters": given, "results": {"content": stage}})
+        (tmp_path / "mine" / stage / "manifest.json").write_text(about)
+    pairs = {"subset": ["helpful", "harmless"], "split": ["dev", "dev"]}
+    pd.DataFrame(pairs).to_parquet(tmp_path / "mine" / "00_data" / "pairs.parquet")
+    monkeypatch.setattr(tuning, "trial", trial)
+    judge = type("Judge", (), {"name": "truth"})
+    monkeypatch.setattr(evaluation, "judges", lambda run: [judge])
+    made.clear()
+    return tmp_path / "mine"
+
+
+def tune(run: Path, *methods: str, out: str = "out") -> pd.DataFrame:
+    place = run.parent / out
+    return tuning.tune(run, methods, (0.3, 1.0, 3.0), place, say=lambda text: None)
+
+
+def test_every_trial_is_kept_and_the_best_of_each_method_chosen(run) -> None:
+    table = tune(run, "ppo", "sft")
+    assert table.columns.tolist() == tuning.COLUMNS
+    assert table["method"].tolist() == ["sft"] * 3 + ["ppo"] * 3
+    chosen = table[table["chosen"]].set_index("method")
+    assert chosen["parameter"].to_dict() == {
+        "sft": "05_sft.learning_rate",
+        "ppo": "07_ppo.learning_rate",
+    }
+    default = {
+        name: read_schema(PROJECT.notebook(name))["learning_rate"].default
+        for name in ("05_sft", "07_ppo")
+    }
+    assert chosen["value"]["sft"] == default["05_sft"]
+    assert chosen["value"]["ppo"] == pytest.approx(3 * default["07_ppo"])
+    assert chosen["score"].tolist() == [-1.0, -1.0]  # the mean of the two subsets
+    assert chosen["n"].tolist() == [10, 10] and chosen["kl"]["ppo"] == 3.0
+
+
+def test_a_second_call_adds_methods_and_makes_no_trial_again(run) -> None:
+    tune(run, "sft")
+    table = tune(run, "rm", "sft")
+    assert made == {"sft": 3, "rm": 3}
+    assert table.groupby("method").size().to_dict() == {"sft": 3, "rm": 3}
+    assert table["kl"].isna().tolist() == [False] * 3 + [True] * 3
+    read = pd.read_csv(run.parent / "out" / "table.csv")
+    assert read["chosen"].tolist() == table["chosen"].tolist()
+    assert read["chosen"].sum() == 2
+    about = json.loads((run.parent / "out" / "about.json").read_text())
+    assert about["command"].splitlines() == [
+        "prefbook tune --run mine --methods sft --factors 0.3,1,3",
+        "prefbook tune --run mine --methods rm,sft --factors 0.3,1,3",
+    ]
+
+
+def test_trials_of_two_runs_are_not_mixed(run) -> None:
+    tune(run, "sft")
+    run.rename(run.with_name("other"))
+    with pytest.raises(RunError, match="trials of the run mine: give another --out"):
+        tune(run.with_name("other"), "sft")
+
+
+def test_a_trial_is_made_again_when_what_it_reads_has_changed(run) -> None:
+    tune(run, "sft")
+    about = {"parameters": {"workers": 1}, "results": {"content": "other"}}
+    (run / "04_reward_model" / "manifest.json").write_text(json.dumps(about))
+    tune(run, "sft")
+    assert made["sft"] == 6
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "expected"),
+    [
+        ("sft", {"learning_rate": 1e-3}, {"learning_rate": 3e-4}),
+        ("rloo", {"learning_rate": 1.0}, {"learning_rate": 0.3}),
+        (
+            "rloo",
+            {"learning_rate": 1.0, "rloo_learning_rate": 0.123},
+            {"rloo_learning_rate": 0.037},
+        ),
+        (
+            "ppo",
+            {"learning_rate": 3e-4, "critic_learning_rate": 6e-4},
+            {"learning_rate": 9e-5, "critic_learning_rate": 1.8e-4},
+        ),
+    ],
+)
+def test_a_trial_changes_the_rate_of_its_method(method, given, expected) -> None:
+    assert trials.changed(method, given, 0.3) == expected
+
+
+def test_every_method_is_told_apart_by_a_parameter_of_its_stage() -> None:
+    for method, stage in trials.STAGES.items():
+        schema = read_schema(PROJECT.notebook(stage))
+        assert set(trials.changed(method, {n: 1.0 for n in schema}, 1)) <= set(schema)
+    assert {"sft", "rm", "sft_dpo", "ppo", "dpo_iter"} <= set(tuning.METHODS)
+
+
+def test_what_cannot_be_tried_is_refused(run) -> None:
+    assert tuning.parse_methods("") == list(tuning.METHODS)
+    assert tuning.parse_factors("0.3,1") == [0.3, 1.0]
+    with pytest.raises(ParameterError, match="did you mean ppo"):
+        tuning.parse_methods("sft,pppo")
+    for text in ("", "1,x", "0,1", "-1", "inf"):
+        with pytest.raises(ParameterError, match="expected numbers > 0"):
+            tuning.parse_factors(text)
+    with pytest.raises(ParameterError, match="05_sft"):
+        tuning.trials(run, "sft", [1e6])
+
+
+def test_an_unfinished_run_and_one_without_dev_are_refused_in_one_line(run) -> None:
+    found = CliRunner().invoke(app, ["tune", "--run", "no-such-run"])
+    assert found.exit_code == 2 and "00_data is not done" in found.output
+    assert len(found.output.strip().splitlines()) == 1
+    pairs = pd.DataFrame({"subset": ["helpful"], "split": ["dev"]})
+    pairs.to_parquet(run / "00_data" / "pairs.parquet")
+    with pytest.raises(RunError, match="no dev pairs of both subsets"):
+        tune(run, "sft")
+
+
+def test_a_score_is_the_mean_of_each_subset() -> None:
+    pairs = pd.DataFrame(
+        {"subset": ["helpful", "harmless", "helpful"]}, index=[5, 3, 4]
+    )
+    rows = trials.subset_rows(pairs, np.array([1.0, 5.0, 3.0]))
+    found = {row.get("subset", ""): row["value"] for row in rows}
+    assert found == {"helpful": 2.0, "harmless": 5.0, "": 3}
+
+
+def test_the_book_lists_every_trial_with_the_settings_not_the_costs(run) -> None:
+    recorded = run.parent / "recorded"
+    assert "No trials are recorded" in tuning.settings_section(recorded)
+    tune(run, "sft", out="recorded/tuning")
+    text = tuning.settings_section(recorded)
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("| sft")
+    ]
+    assert [row[-1] for row in cells] == ["", "yes", ""]
+    assert text.count(f"## {tuning.TITLE}") == 1
+    assert tuning.TITLE not in "".join(costs.recorded_tables(recorded))
+
+
+def test_the_defaults_are_what_the_recorded_trials_chose() -> None:
+    if not (RECORD / "table.csv").exists():
+        pytest.skip("no trials are recorded in book/recorded/tuning")
+    table = pd.read_csv(RECORD / "table.csv")
+    assert table.groupby("method").size().nunique() == 1  # as many for each
+    for row in table[table["chosen"]].itertuples():
+        stage, name = row.parameter.split(".")
+        default = read_schema(PROJECT.notebook(stage))[name].default
+        assert default == pytest.approx(row.value), f"{row.method}: {row.parameter}"
+    assert set(table["method"]) <= {"sft", "rm", *recipes.OFFLINE, *evaluation.ONLINE}
