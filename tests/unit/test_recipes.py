@@ -1,10 +1,14 @@
 """What trainings learn from: of each pair only what their method is about."""
 
+import json
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import models, recipes
+from helpers import dpo_recipes, evaluation, models, recipes, token_rows, training
 from helpers.scoring import sequence_logprobs
 from helpers.training import Fit
 
@@ -67,3 +71,127 @@ def test_sft_says_how_held_out_replies_are_predicted(base, tmp_path, monkeypatch
     scores = sequence_logprobs(model, tokenizer, *texts, max_length=48)
     expected = -np.concatenate(scores).mean()
     assert table.loc[("heldout_chosen", "helpful"), 0] == pytest.approx(expected)
+
+
+# --- what trainers are given -----------------------------------------------------------
+
+FIT = Fit(1e-2, 4, max_length=48)
+FITS = dict.fromkeys((*recipes.OFFLINE, "contrast"), FIT)
+FITS |= {"ipo": replace(FIT, learning_rate=1e-4), "dpo_norm": replace(FIT, epochs=2)}
+REWARD = {"method": "rm", "init": "base", "pairs": 8, "fit": FIT}
+POLICY = {"pairs": 8, "strength": 0.3, "fits": FITS, "label_noise": 0.2}
+
+
+@pytest.fixture
+def stages(base, monkeypatch):
+    """Stands for finished stages: the base model everywhere, the same pairs."""
+    monkeypatch.setattr(recipes, "base_folder", lambda run: base)
+    monkeypatch.setattr(recipes, "reference_folder", lambda *_: base)
+    monkeypatch.setattr(recipes, "read_pairs", lambda run, split: PAIRS)
+    monkeypatch.setattr(recipes, "read_code_pairs", lambda run: PAIRS)
+
+
+@pytest.fixture
+def trainers(stages, monkeypatch) -> list:
+    """Every trainer that is run from here on."""
+    found, run = [], training.run
+    monkeypatch.setattr(training, "run", lambda it: (found.append(it), run(it))[1])
+    return found
+
+
+@pytest.mark.parametrize(
+    "recipe, job",
+    [
+        (recipes.sft, {"method": "sft", "pairs": 8, "fit": FIT}),
+        (recipes.preference_model, {"init": "codepmp", "fit": FIT}),
+        (recipes.reward_model, REWARD),
+        (dpo_recipes.dpo, {"method": "sft_dpo_lora", **POLICY}),
+        (dpo_recipes.dpo, {"method": "tis_dpo_s", **POLICY}),
+    ],
+)
+def test_a_job_s_seed_is_that_of_its_trainers(recipe, job, trainers, tmp_path):
+    recipe(tmp_path, run=tmp_path, seed=7, **job)
+    assert len(trainers) == (3 if job.get("method") == "tis_dpo_s" else 1)
+    assert {(it.args.seed, it.args.data_seed) for it in trainers} == {(7, 7)}
+
+
+def test_a_seed_orders_the_pairs_of_codepmp(trainers, tmp_path):
+    for seed in (0, 1, 0):
+        job = {"init": "codepmp", "seed": seed, "fit": FIT}
+        recipes.preference_model(tmp_path / "out", run=tmp_path, **job)
+    first, other, again = (
+        [batch["input_ids"].tolist() for batch in it.get_train_dataloader()]
+        for it in trainers
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize("method", ["dpo", "ipo", "dpo_norm", "dpo_robust"])
+def test_a_method_of_dpo_has_its_loss_and_its_fit(method, trainers, tmp_path):
+    dpo_recipes.dpo(tmp_path / "out", run=tmp_path, method=method, seed=0, **POLICY)
+    (args,) = (trainer.args for trainer in trainers)
+    name = {"ipo": "ipo", "dpo_norm": "sigmoid_norm", "dpo_robust": "robust"}
+    assert args.loss_type == [name.get(method, "sigmoid")]
+    assert args.label_smoothing == (0.2 if method == "dpo_robust" else 0.0)
+    assert args.learning_rate == (1e-4 if method == "ipo" else 1e-2)
+    assert args.num_train_epochs == (2 if method == "dpo_norm" else 1)
+
+
+def test_the_control_of_tis_dpo_has_its_weights_elsewhere(trainers, tmp_path):
+    found, weights = {}, {}
+    for method in ("tis_dpo", "tis_random"):
+        rows = dpo_recipes.dpo(
+            tmp_path / "out", run=tmp_path, method=method, seed=0, **POLICY
+        )
+        found[method] = {row["metric"]: row["value"] for row in rows}
+        data = trainers[-1].train_dataset
+        weights[method] = np.concatenate(list(data["chosen_weights"]))
+    assert len(trainers) == 6
+    own, dealt = weights.values()
+    np.testing.assert_allclose(np.sort(own), np.sort(dealt), rtol=1e-5)
+    assert not np.allclose(own, dealt)
+    for name in ("weight_sd:chosen", "weight_q95:rejected", "weight_clamped:chosen"):
+        values = [each[name] for each in found.values()]
+        assert values[0] == pytest.approx(values[1], rel=1e-5)
+    assert found["tis_dpo"]["weight_sd:chosen"] == pytest.approx(own.std())
+    assert found["tis_dpo"]["weight_sd:chosen"] > 0
+
+
+def test_it_is_told_what_the_cut_does_to_pairs(base, stages, monkeypatch, tmp_path):
+    same = PAIRS.assign(chosen=PAIRS["chosen"].where(PAIRS.index > 1, "i"))
+    same["rejected"] = same["rejected"].where(PAIRS.index > 1, "i")
+    given = {"train": same, "test": PAIRS}
+    monkeypatch.setattr(recipes, "read_pairs", lambda run, split: given[split])
+    monkeypatch.setattr(recipes, "read_code_pairs", lambda run: same)
+    short, tokenizer = replace(FIT, max_length=8), models.load_tokenizer(base)
+    train, test = Counter(), Counter()
+    token_rows.pair_dataset(same, tokenizer, 8, train)
+    token_rows.pair_dataset(PAIRS, tokenizer, 8, test)
+    assert train["pairs_same_after_cut"] == 2
+    assert 0 < train["replies_without_end"] < test["replies_without_end"]
+    policy = POLICY | {"fits": dict.fromkeys(FITS, short)}
+    call, fit = {"out": tmp_path / "out", "run": tmp_path, "seed": 0}, {"fit": short}
+    for rows in (
+        recipes.preference_model(**call, init="codepmp", **fit),
+        recipes.reward_model(**call, **(REWARD | fit)),
+        dpo_recipes.dpo(**call, method="dpo", **policy),
+    ):
+        found = {row["metric"]: row["value"] for row in rows}
+        assert {name: found[name] for name in train} == dict(train)
+        if "margin" in found:
+            cut = found["test_replies_without_end"]
+            assert cut == test["replies_without_end"]
+
+
+def test_each_method_is_compared_at_its_own_strength(tmp_path):
+    given = {
+        "06_dpo": {"beta": 0.1, "tau": 0.5, "norm_beta": 2.0},
+        "07_ppo": {"kl_coef": 0.2},
+    }
+    for stage, parameters in given.items():
+        (tmp_path / stage).mkdir()
+        manifest = json.dumps({"parameters": parameters})
+        (tmp_path / stage / "manifest.json").write_text(manifest)
+    found = evaluation.strengths(tmp_path)
+    assert found["dpo_robust"] == found["sft_dpo"] == 0.1
+    assert (found["ipo"], found["dpo_norm"], found["ppo"]) == (0.5, 2.0, 0.2)

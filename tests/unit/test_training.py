@@ -91,6 +91,8 @@ def drawn_weights(pairs: Dataset, seed: int) -> Dataset:
 METHODS = {
     "dpo": ("sigmoid", None),
     "ipo": ("ipo", None),
+    "dpo_norm": ("sigmoid_norm", None),
+    "dpo_robust": ("robust", None),
     "tis_dpo": ("sigmoid", drawn_weights),
 }
 
@@ -103,6 +105,7 @@ def preference_trainer(method, policy, tokenizer, out, cache=None):
         data = weigh(data, seed=0)
     kind = trainers.TokenWeightedTrainer if weigh else trainers.PreferenceTrainer
     config = training.arguments(Fit(1e-3, 4), out, 1) | {"beta": 0.3, "loss_type": loss}
+    config["label_smoothing"] = 0.1 if method == "dpo_robust" else 0.0
     trainer = kind(
         policy,
         args=DPOConfig(**config, precompute_ref_log_probs=True),
@@ -130,10 +133,14 @@ def formula(method, now: pd.DataFrame, before: pd.DataFrame, data: Dataset) -> f
             )
         ]
         return losses.tis_dpo(*padded, beta=0.3).item()
+    means = [torch.tensor([r.mean() for r in rows]) for rows in ratios.values()]
     if method == "ipo":
-        means = [torch.tensor([r.mean() for r in rows]) for rows in ratios.values()]
         return losses.ipo(*means, tau=0.3).item()
+    if method == "dpo_norm":
+        return losses.dpo_normalised(*means, beta=0.3).item()
     sums = [torch.tensor([r.sum() for r in rows]) for rows in ratios.values()]
+    if method == "dpo_robust":
+        return losses.dpo_robust(*sums, beta=0.3, noise=0.1).item()
     return losses.bradley_terry(0.3 * sums[0], 0.3 * sums[1]).item()
 
 
