@@ -25,7 +25,7 @@ from helpers.training import Fit
 
 PROMPTS = 200  # of dev, half of each subset
 SEED = 0
-# methods that have a learning rate to themselves, where their stage declares it
+# the rates of methods that do not have their stage's `learning_rate`
 OWN_RATES = {
     "dpo": "base_learning_rate",
     "dpo_robust": "robust_learning_rate",
@@ -60,15 +60,14 @@ def parameters(run: Path, stage: str, project: Project = PROJECT) -> dict:
         return found | {"max_length": length}
 
 
-def rate_name(method: str, given: Mapping[str, object]) -> str:
-    """The parameter that is a method's learning rate, among those of its stage."""
-    name = OWN_RATES.get(method, "learning_rate")
-    return name if name in given else "learning_rate"
+def rate_name(method: str) -> str:
+    """The parameter that is a method's learning rate, in its stage."""
+    return OWN_RATES.get(method, "learning_rate")
 
 
 def changed(method: str, given: Mapping[str, object], factor: float) -> dict:
     """The parameters that a trial changes, times `factor`, to two significant digits."""
-    names = [rate_name(method, given), *filter(None, [ALONG.get(method)])]
+    names = [rate_name(method), *filter(None, [ALONG.get(method)])]
     return {name: float(f"{factor * given[name]:.2g}") for name in names}
 
 
@@ -113,7 +112,7 @@ def train(
             out, **job, settings=settings, max_length=given["max_length"]
         )
     fit = Fit(
-        given[rate_name(method, given)],
+        given[rate_name(method)],
         given["batch_size"],
         given["epochs"],
         max_length=given["max_length"],
@@ -136,9 +135,14 @@ def train(
 def policy_scores(
     folder: Path, run: Path, seed: int, max_new_tokens: int, max_length: int
 ) -> list[dict]:
-    """What the judge says of one sampled reply to each prompt of dev; KL, share ended."""
+    """What the judge says of one sampled reply to each prompt of dev.
+
+    Beside it the KL from SFT in nats a reply, the mean length in characters and the
+    share of replies that ended. A prompt that has several pairs is asked once.
+    """
     policy, tokenizer = models.load_policy(folder), models.load_tokenizer(folder)
-    parts = [part for _, part in dev_pairs(run).groupby("subset")]
+    asked = dev_pairs(run).drop_duplicates("prompt")
+    parts = [part for _, part in asked.groupby("subset")]
     pairs = pd.concat([recipes.draw(part, PROMPTS // 2, seed=SEED) for part in parts])
     prompts = pairs["prompt"].tolist()
     replies = generate(
@@ -151,11 +155,13 @@ def policy_scores(
         max_prompt_tokens=prompt_room(max_length, max_new_tokens),
     )
     judge = evaluation.judges(run, room=reply_room(max_new_tokens))[0]
-    scores = judge.score(prompts, [reply.text for reply in replies])
+    texts = [reply.text for reply in replies]
+    scores = judge.score(prompts, texts)
     reference = models.load_policy(job_folder(run, "05_sft", seed=seed))
     encoded = [(reply.prompt, reply.ids) for reply in replies]
     means = {
         "kl": exact_kl(policy, reference, encoded).mean(),
+        "length": np.mean([len(text) for text in texts]),
         "ended": np.mean([reply.ended for reply in replies]),
     }
     further = [{"metric": name, "value": float(each)} for name, each in means.items()]
@@ -163,7 +169,10 @@ def policy_scores(
 
 
 def reward_model_scores(folder: Path, run: Path, max_length: int) -> list[dict]:
-    """The accuracy of a reward model on all pairs of dev."""
+    """The accuracy of a reward model on all pairs of dev.
+
+    A rate may be too high for any number to come out: such a pair is not ranked right.
+    """
     scorer, tokenizer = models.load_scorer(folder), models.load_tokenizer(folder)
     pairs = dev_pairs(run)
 
@@ -171,7 +180,9 @@ def reward_model_scores(folder: Path, run: Path, max_length: int) -> list[dict]:
         return reward_scores(scorer, tokenizer, prompts, replies, max_length=max_length)
 
     chosen, rejected = recipes.both_sides(score, pairs)
-    return subset_rows(pairs, preference_accuracy(chosen - rejected))
+    margins = chosen - rejected
+    margins[~np.isfinite(margins)] = -1.0
+    return subset_rows(pairs, preference_accuracy(margins))
 
 
 def dev_pairs(run: Path) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import evaluation, jobs
+from helpers.answers import setting
 from helpers.digests import digest, reached_from_function
 from helpers.params import ParameterError, check, read_schema, unknown
 from helpers.progress import quiet
@@ -28,7 +29,7 @@ NEEDED += ("04_reward_model", "05_sft")
 FOLLOWERS = ("dpo_lora", "tis_dpo_s", "tis_random", "tis_equal")
 METHODS = tuple(method for method in STAGES if method not in FOLLOWERS)
 COLUMNS = ["method", "parameter", "value", "helpful", "harmless", "score"]
-COLUMNS += ["kl", "ended", "n", "chosen"]
+COLUMNS += ["kl", "length", "ended", "n", "chosen"]
 TITLE = "How settings were chosen"
 TEXT = """\
 Each method had {count} trials of its learning rate on the run `{run}`, one seed, and \
@@ -36,8 +37,8 @@ everything else as the run has it; PPO's critic rate moves along by the same fac
 are scored on pairs of the split `dev`, which neither train nor test anything: policies by \
 the mean score that the judge ({judge}) gives to one sampled reply to each of n prompts, \
 reward models by accuracy on n pairs. `score` is the mean of the two subsets, and the best \
-one is chosen; KL is from the run's own SFT, in nats a reply, `ended` the share of replies \
-that were not cut by length."""
+one is chosen; KL is from the run's own SFT, in nats a reply, `length` is in characters, \
+`ended` the share of replies that were not cut by length. Data: {source}."""
 NO_TRIALS = """
 No trials are recorded in this copy. `prefbook tune` makes and records them.
 """
@@ -111,7 +112,8 @@ def tune(
         say(f"{method}: {len(grid)} trials")
         given = parameters(run, STAGES[method], project)
         keyed = {name: each for name, each in given.items() if name not in UNKEYED}
-        inputs = {stage: each.get("results") for stage, each in manifests.items()}
+        given_by = {stage: each.get("results", {}) for stage, each in manifests.items()}
+        inputs = {stage: each.get("content") for stage, each in given_by.items()}
         code = reached_from_function(trial, project.package)
         key = digest([keyed, examined, code, inputs])
         folder = run / "tuning" / "jobs"
@@ -146,6 +148,7 @@ def trial_row(folder: Path, job: Mapping, given: Mapping) -> dict:
         **subsets,
         "score": np.mean(list(subsets.values())),
         "kl": by.get(("kl", ""), np.nan),
+        "length": by.get(("length", ""), np.nan),
         "ended": by.get(("ended", ""), np.nan),
         "n": int(by["n", ""]),
     }
@@ -182,9 +185,11 @@ def keep(table: pd.DataFrame, out: Path, run: Path, command: str) -> None:
     counts = table.groupby("method").size()
     count = " to ".join(f"{each}" for each in sorted(set(counts)))
     judge = evaluation.judges(run)[0].name
-    text = TEXT.format(count=count, run=run.name, judge=judge)
+    source = setting(run)["source"]
+    text = TEXT.format(count=count, run=run.name, judge=judge, source=source)
     lines = "\n".join(dict.fromkeys([*before, command]))
-    record(table.set_index("method"), out, TITLE, text, command=lines, run=run.name)
+    of = {"command": lines, "run": run.name, "source": source}
+    record(table.set_index("method"), out, TITLE, text, **of)
 
 
 def command(run: Path, methods: Sequence[str], factors: Sequence[float]) -> str:

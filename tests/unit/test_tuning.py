@@ -2,14 +2,16 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from helpers import costs, evaluation, recipes, trials, tuning
+from helpers import costs, evaluation, models, recipes, trials, tuning
 from helpers.cli import app
 from helpers.params import ParameterError, read_schema
 from helpers.project import PROJECT, ROOT, RunError
@@ -105,11 +107,20 @@ def test_a_trial_is_made_again_when_what_it_reads_has_changed(run) -> None:
     assert made["sft"] == 6
 
 
+def test_a_stage_that_took_longer_and_gave_the_same_leaves_trials_alone(run) -> None:
+    tune(run, "sft")
+    manifest = run / "04_reward_model" / "manifest.json"
+    about = json.loads(manifest.read_text())
+    about["results"]["seconds"] = "others"
+    manifest.write_text(json.dumps(about))
+    tune(run, "sft")
+    assert made["sft"] == 3
+
+
 @pytest.mark.parametrize(
     ("method", "given", "expected"),
     [
         ("sft", {"learning_rate": 1e-3}, {"learning_rate": 3e-4}),
-        ("rloo", {"learning_rate": 1.0}, {"learning_rate": 0.3}),
         (
             "rloo",
             {"learning_rate": 1.0, "rloo_learning_rate": 0.123},
@@ -126,11 +137,15 @@ def test_a_trial_changes_the_rate_of_its_method(method, given, expected) -> None
     assert trials.changed(method, given, 0.3) == expected
 
 
-def test_every_method_is_told_apart_by_a_parameter_of_its_stage() -> None:
+def test_every_method_has_a_rate_of_its_own_in_its_stage() -> None:
     for method, stage in trials.STAGES.items():
         schema = read_schema(PROJECT.notebook(stage))
-        assert set(trials.changed(method, {n: 1.0 for n in schema}, 1)) <= set(schema)
+        given = dict.fromkeys([*schema, *trials.OWN_RATES.values()], 1.0)
+        assert set(trials.changed(method, given, 1)) <= set(schema)
     assert {"sft", "rm", "sft_dpo", "ppo", "dpo_iter"} <= set(tuning.METHODS)
+    # otherwise two could choose differently, and only one could have its choice
+    rates = {(trials.STAGES[each], trials.rate_name(each)) for each in tuning.METHODS}
+    assert len(rates) == len(tuning.METHODS)
 
 
 def test_what_cannot_be_tried_is_refused(run) -> None:
@@ -162,6 +177,57 @@ def test_a_score_is_the_mean_of_each_subset() -> None:
     rows = trials.subset_rows(pairs, np.array([1.0, 5.0, 3.0]))
     found = {row.get("subset", ""): row["value"] for row in rows}
     assert found == {"helpful": 2.0, "harmless": 5.0, "": 3}
+
+
+@pytest.fixture
+def untrained(monkeypatch) -> None:
+    """Models, tokenizers and folders that trials load are nothing."""
+    for name in ("load_policy", "load_scorer", "load_tokenizer"):
+        monkeypatch.setattr(models, name, lambda folder: None)
+    monkeypatch.setattr(trials, "job_folder", lambda run, stage, **job: run)
+
+
+def some_dev_pairs(**columns: list) -> Callable[[Path], pd.DataFrame]:
+    """In place of `dev_pairs`: four pairs, two of each subset."""
+    subsets = {"subset": ["helpful", "harmless"] * 2}
+    return lambda run: pd.DataFrame(subsets | columns)
+
+
+def test_a_reward_model_that_gives_no_number_is_not_right(
+    untrained, monkeypatch
+) -> None:
+    texts = {name: ["a"] * 4 for name in ("prompt", "chosen", "rejected")}
+    monkeypatch.setattr(trials, "dev_pairs", some_dev_pairs(**texts))
+    scores = np.array([1.0, np.nan, np.inf, 2.0, 0.0, 0.0, 0.0, 0.0])
+    monkeypatch.setattr(trials, "reward_scores", lambda *_, **__: scores)
+    rows = trials.reward_model_scores(Path(), Path(), 96)
+    assert [row["value"] for row in rows] == [0.5, 0.5, 4]  # harmless, helpful, n
+
+
+def test_a_prompt_is_asked_once_and_what_is_written_is_measured(
+    untrained, monkeypatch
+) -> None:
+    monkeypatch.setattr(
+        trials, "dev_pairs", some_dev_pairs(prompt=["a", "b", "a", "c"])
+    )
+    asked: list[str] = []
+
+    def generate(policy, tokenizer, prompts, **settings) -> list[SimpleNamespace]:
+        asked.extend(prompts)
+        words = [SimpleNamespace(text=each * 3, prompt=[], ids=[]) for each in prompts]
+        for each in words:
+            each.ended = each.text == "aaa"
+        return words
+
+    judge = SimpleNamespace(score=lambda prompts, texts: np.arange(len(texts)) * 1.0)
+    monkeypatch.setattr(trials, "generate", generate)
+    monkeypatch.setattr(evaluation, "judges", lambda run, room: [judge])
+    monkeypatch.setattr(trials, "exact_kl", lambda *_: np.array([1.0, 2.0, 6.0]))
+    rows = trials.policy_scores(Path(), Path(), 0, max_new_tokens=8, max_length=32)
+    assert sorted(asked) == ["a", "b", "c"]
+    found = {row["metric"]: row["value"] for row in rows}
+    assert (found["kl"], found["length"], found["n"]) == (3.0, 3.0, 3)
+    assert found["ended"] == pytest.approx(1 / 3)
 
 
 def test_the_book_lists_every_trial_with_the_settings_not_the_costs(run) -> None:
