@@ -8,11 +8,12 @@ import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from helpers import book, cards, pipeline, recorded, sweeps
+from helpers import book, cards, pipeline, recorded, sweeps, tuning
 from helpers.cli import app
 from helpers.params import parse_text, read_schema
 from helpers.project import PROJECT, ROOT
@@ -45,6 +46,7 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(pipeline, "run_stages", does("run", []))
     monkeypatch.setattr(book, "build_book", does("build", tmp_path / "index.html"))
     monkeypatch.setattr(recorded, "record_run", does("record", None))
+    monkeypatch.setattr(tuning, "tune", does("tune", pd.DataFrame()))
     monkeypatch.setattr(sweeps, "begin", does("begin", tmp_path))
     monkeypatch.setattr(sweeps, "executor_of", does("executor", None))
     monkeypatch.setattr(sweeps, "run_sweep", does("sweep", {}))
@@ -67,7 +69,7 @@ def test_a_command_of_prefbook(command: str, light: list[str]) -> None:
 def test_all_kinds_of_commands_are_shown() -> None:
     shown = {command.split()[1] for command in of("prefbook")}
     assert {"run", "plan", "build", "status", "params"} <= shown
-    assert {"record", "sweep", "push"} <= shown
+    assert {"record", "sweep", "push", "tune"} <= shown
     programs = {command.split()[0] for command in COMMANDS}
     assert programs == {"prefbook", "make", "papermill", "accelerate", "."}
 
