@@ -48,6 +48,9 @@ def fit_iterative(
         batch_size=settings.episodes // settings.minibatches,
         epochs=settings.epochs,
         seed=settings.seed,
+        # the rounds are one training: a warm-up in each would start each at a rate of 0
+        warmup=0.0,
+        schedule="constant",
     )
     start, log = copy.deepcopy(policy).eval(), []
     for number in range(settings.rounds):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import iterative, models
+from helpers import iterative, models, training
 from helpers.endings import Ending
 from helpers.online import as_rows, fit_grouped, fit_ppo, flops
 from helpers.online_config import VARIANTS, Online, Payment
@@ -180,6 +180,20 @@ def test_it_learns_what_is_paid_round_by_round(folder, tmp_path) -> None:
     assert log[-1]["kl"] > 0.01
     assert log[-1]["reward"] > log[0]["reward"] + 1
     assert all(entry["trained"] < entry["tokens"] * settings.epochs for entry in log)
+
+
+def test_every_update_of_every_round_has_the_whole_rate(folder, tmp_path, monkeypatch):
+    stock, rates = training.run, []
+
+    def run(trainer):
+        rows = stock(trainer)
+        log = trainer.state.log_history
+        rates.extend(e["learning_rate"] for e in log if "learning_rate" in e)
+        return rows
+
+    monkeypatch.setattr(training, "run", run)
+    rounds(folder, tmp_path, replace(SETTINGS, rounds=2, rollouts=2))
+    assert len(rates) >= 2 and set(rates) == {SETTINGS.dpo_learning_rate}
 
 
 def test_the_same_seed_gives_the_same_rounds(folder, tmp_path) -> None:
