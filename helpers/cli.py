@@ -5,18 +5,14 @@ the name of the notebook to open. Heavy libraries are imported where they are us
 that the help comes at once.
 """
 
-import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from helpers.project import Project
+from helpers.terminal import one_line_errors, print_table, project_of, run_name
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -285,61 +281,6 @@ def clean(context: typer.Context, run: Run = "cpu") -> None:
         shutil.rmtree(folder)
         removed = f"{len(files)} files, {size:.0f} MiB, the book included"
         print(f"removed {project.shown(folder)}: {removed}")
-
-
-# --- what the commands share ----------------------------------------------------------
-
-
-def project_of(context: typer.Context) -> "Project":
-    """The project that the command works on: this one, unless a test gives another."""
-    from helpers.project import PROJECT
-
-    return context.obj or PROJECT
-
-
-def run_name(text: str) -> str:
-    """A folder in runs/, or a numbered one in a sweep; ParameterError otherwise."""
-    from helpers.params import ParameterError
-
-    if not re.fullmatch(r"\w[\w.-]*(/\d+)?", text):
-        raise ParameterError(
-            f"--run {text}: expected a name of letters, digits, dots and dashes"
-        )
-    return text
-
-
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Rows in aligned columns; the last column may be of any width."""
-    widths = [max(map(len, column)) for column in zip(*rows)][:-1]
-    for *cells, last in rows:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths)]
-        print("  ".join([*padded, last]).rstrip())
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End with one line on stderr: code 2 for what is refused, 1 for what failed."""
-    try:
-        yield
-    except Exception as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        typer.echo(f"prefbook: {error}", err=True)
-        raise typer.Exit(code) from None
-
-
-def exit_code(error: Exception) -> int | None:
-    """2 for what is refused, 1 for what failed, None for what should not happen."""
-    from helpers.book import BookError
-    from helpers.jobs import JobError
-    from helpers.params import ParameterError
-    from helpers.pipeline import StageError
-    from helpers.project import RunError
-
-    if isinstance(error, ParameterError | RunError):
-        return 2
-    return 1 if isinstance(error, JobError | StageError | BookError) else None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""What the commands of `prefbook` share: names, tables and errors in one line."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from helpers.project import Project
+
+
+def project_of(context: typer.Context) -> "Project":
+    """The project that the command works on: this one, unless a test gives another."""
+    from helpers.project import PROJECT
+
+    return context.obj or PROJECT
+
+
+def run_name(text: str) -> str:
+    """A folder in runs/, or a numbered one in a sweep; ParameterError otherwise."""
+    from helpers.params import ParameterError
+
+    if not re.fullmatch(r"\w[\w.-]*(/\d+)?", text):
+        raise ParameterError(
+            f"--run {text}: expected a name of letters, digits, dots and dashes"
+        )
+    return text
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows in aligned columns; the last column may be of any width."""
+    widths = [max(map(len, column)) for column in zip(*rows)][:-1]
+    for *cells, last in rows:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths)]
+        print("  ".join([*padded, last]).rstrip())
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End with one line on stderr: code 2 for what is refused, 1 for what failed."""
+    try:
+        yield
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        typer.echo(f"prefbook: {error}", err=True)
+        raise typer.Exit(code) from None
+
+
+def exit_code(error: Exception) -> int | None:
+    """2 for what is refused, 1 for what failed, None for what should not happen."""
+    from helpers.book import BookError
+    from helpers.jobs import JobError
+    from helpers.params import ParameterError
+    from helpers.pipeline import StageError
+    from helpers.project import RunError
+
+    if isinstance(error, ParameterError | RunError):
+        return 2
+    return 1 if isinstance(error, JobError | StageError | BookError) else None
