@@ -30,14 +30,16 @@ FOLLOWERS = ("dpo_lora", "tis_dpo_s", "tis_random", "tis_equal")
 METHODS = tuple(method for method in STAGES if method not in FOLLOWERS)
 COLUMNS = ["method", "parameter", "value", "helpful", "harmless", "score"]
 COLUMNS += ["kl", "length", "ended", "n", "chosen"]
+TIE = 0.1  # about the standard error of a mean true reward over 200 prompts
 TITLE = "How settings were chosen"
 TEXT = """\
 Each method had {count} trials of its learning rate on the run `{run}`, one seed, and \
 everything else as the run has it; PPO's critic rate moves along by the same factor. They \
 are scored on pairs of the split `dev`, which neither train nor test anything: policies by \
 the mean score that the judge ({judge}) gives to one sampled reply to each of n prompts, \
-reward models by accuracy on n pairs. `score` is the mean of the two subsets, and the best \
-one is chosen; KL is from the run's own SFT, in nats a reply, `length` is in characters, \
+reward models by accuracy on n pairs. `score` is the mean of the two subsets. The best \
+one is chosen; of policies within {tie} of it, which is about the error of a score, the \
+nearest to SFT. KL is from the run's own SFT, in nats a reply, `length` is in characters, \
 `ended` the share of replies that were not cut by length. Data: {source}."""
 NO_TRIALS = """
 No trials are recorded in this copy. `prefbook tune` makes and records them.
@@ -127,11 +129,24 @@ def tune(
             shared={"run": run, "given": given, "examined": examined},
         )
         rows = pd.DataFrame([trial_row(folder, job, given) for job in grid])
-        rows["chosen"] = rows.index == rows["score"].fillna(-np.inf).idxmax()
-        kept = merged(kept, rows)
+        kept = merged(kept, rows.assign(chosen=choice(rows)))
         keep(kept, out, run, command(run, methods, factors))
     jobs.stop_workers()
     return kept
+
+
+def choice(rows: pd.DataFrame) -> pd.Series:
+    """Which trial of a method is chosen: True once, in the rows' order.
+
+    The best score; of those that lie within `TIE` of it, the policy nearest to SFT, since
+    200 prompts cannot tell them apart and the way back is longer from afar. SFT itself
+    and reward models have no such distance: the best score.
+    """
+    scores = rows["score"].fillna(-np.inf)
+    alike = rows[scores >= scores.max() - TIE]
+    far = rows["method"].isin(("sft", "rm")).all() or alike["kl"].isna().any()
+    chosen = scores.idxmax() if far else alike["kl"].idxmin()
+    return pd.Series(rows.index == chosen, index=rows.index)
 
 
 def trial_row(folder: Path, job: Mapping, given: Mapping) -> dict:
@@ -186,7 +201,8 @@ def keep(table: pd.DataFrame, out: Path, run: Path, command: str) -> None:
     count = " to ".join(f"{each}" for each in sorted(set(counts)))
     judge = evaluation.judges(run)[0].name
     source = setting(run)["source"]
-    text = TEXT.format(count=count, run=run.name, judge=judge, source=source)
+    names = {"run": run.name, "judge": judge, "source": source}
+    text = TEXT.format(count=count, tie=TIE, **names)
     lines = "\n".join(dict.fromkeys([*before, command]))
     of = {"command": lines, "run": run.name, "source": source}
     record(table.set_index("method"), out, TITLE, text, **of)

@@ -255,3 +255,20 @@ def test_the_defaults_are_what_the_recorded_trials_chose() -> None:
         default = read_schema(PROJECT.notebook(stage))[name].default
         assert default == pytest.approx(row.value), f"{row.method}: {row.parameter}"
     assert set(table["method"]) <= {"sft", "rm", *recipes.OFFLINE, *evaluation.ONLINE}
+
+
+def test_of_scores_that_are_alike_the_nearest_to_sft_is_chosen() -> None:
+    rows = pd.DataFrame(
+        {
+            "method": "sft_dpo",
+            "score": [2.0, 2.73, 2.78, None],
+            "kl": [0.1, 1.8, 11.4, 300.0],
+        }
+    )
+    assert tuning.choice(rows).tolist() == [False, True, False, False]
+    apart = rows.assign(score=[2.0, 2.60, 2.78, None])
+    assert tuning.choice(apart).tolist() == [False, False, True, False]
+    sft = rows.assign(method="sft")  # its distance is from itself
+    assert tuning.choice(sft).tolist() == [False, False, True, False]
+    rm = rows.assign(method="rm", kl=float("nan"))
+    assert tuning.choice(rm).tolist() == [False, False, True, False]
