@@ -66,6 +66,17 @@ def test_sft_learns_the_reply_and_its_end_and_nothing_else(kind, taken, tmp_path
     assert_same(found.gradients, gradients(naive))
 
 
+def test_a_base_model_learns_every_token(kind, taken, tmp_path):
+    policy, tokenizer = policy_of(kind)
+    texts = PAIRS["prompt"].tolist(), PAIRS["chosen"].tolist()
+    data = token_rows.reply_dataset(*texts, tokenizer, LENGTH, whole=True)
+    driver = training.fit_language_model
+    batch = taken(driver, policy, tokenizer, data, FIT, tmp_path).batch
+    real = batch["attention_mask"].bool()
+    assert torch.equal(batch["labels"][real], batch["input_ids"][real])
+    assert (batch["labels"][~real] == -100).all()
+
+
 # --- pairs ---------------------------------------------------------------------------
 
 
