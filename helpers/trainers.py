@@ -4,8 +4,8 @@ TRL keeps the loop, the optimiser, logging, checkpoints and devices.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +18,21 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedModel
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import DPOTrainer, RewardTrainer, SFTTrainer
-from trl.trainer.dpo_trainer import DataCollatorForPreference as PairCollator
-from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
 from helpers import losses
-from helpers.batches import budget_batches
 from helpers.heads import score_labelled_positions, score_last_tokens
 from helpers.models import disable_dropout
+from helpers.pair_batches import (
+    BudgetSampler,
+    LabelledPairs,
+    WeightedPairs,
+    first_pairs,
+    gathering_uneven,
+    is_uneven,
+    own_rows,
+)
 from helpers.pairs import last_tokens, sharing_prompts
 from helpers.reference import SIDES, cached_scores
-
-# --- trainers ------------------------------------------------------------------------
 
 
 class ByLength:
@@ -60,6 +64,13 @@ class ReplyTrainer(ByLength, SFTTrainer):
         if not torch.cuda.is_available():
             score_labelled_positions(self.model)
 
+    def _get_num_items_in_batch(self, batch_samples: list, device):
+        """The library's counts a step's labels; rows that fill it up here have none."""
+        if batch_samples:
+            own = own_rows(self.accelerator, self.args.train_batch_size)
+            batch_samples[-1]["labels"][own:] = -100
+        return super()._get_num_items_in_batch(batch_samples, device)
+
 
 class Pairs(ByLength):
     """Mix-in for TRL's trainers of pairs: both replies are read after one prompt.
@@ -73,7 +84,7 @@ class Pairs(ByLength):
     """
 
     def __init__(self, model: PreTrainedModel, budget: int = 0, **kwargs):
-        self.budget = budget
+        self.budget, self.uneven = budget, False
         super().__init__(model, **kwargs)
         disable_dropout(self.model)  # TRL's own passes over rates that are numbers
 
@@ -89,25 +100,35 @@ class Pairs(ByLength):
         """The library's takes a step's micro-batches, and counts their labels, if any.
 
         Here each is also told its shares: of all the step holds, times the number of
-        parts, because the library takes the mean over these.
+        parts, because the library takes the mean over these. A process that has no pair
+        left keeps one that fills its part up, with a share of nothing.
         """
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.uneven = is_uneven(self.accelerator)
+        own = own_rows(self.accelerator, self.args.train_batch_size)
+        if self.uneven:
+            batches[-1] = first_pairs(batches[-1], max(own, 1))
         counts = torch.tensor([self.sizes(each) for each in batches], device=device)
         counts = counts.float()
+        counts[-1:] *= own > 0
         total = self.accelerator.reduce(counts.sum(0), "mean").clamp(min=1e-9)
-        for batch, own in zip(batches, counts):
-            batch["shares"] = own * len(batches) / total
+        for batch, count in zip(batches, counts):
+            batch["shares"] = count * len(batches) / total
         return batches, items
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         """TRL's, whose loss is the mean over the pairs of this part of the batch."""
-        shares = inputs.pop("shares", None)
-        with sharing_prompts(self.model, self.read(inputs)):
+        share, *_ = inputs.pop("shares", (1.0,))
+        with sharing_prompts(self.model, self.read(inputs)), self.gathering(share):
             found = super().compute_loss(model, inputs, *args, **kwargs)
-        if shares is None:
-            return found
         loss, *rest = found if isinstance(found, tuple) else (found,)
-        return (loss * shares[0], *rest) if rest else loss * shares[0]
+        return (loss * share, *rest) if rest else loss * share
+
+    def gathering(self, share: Tensor | float) -> AbstractContextManager:
+        """While it lasts, what processes log may differ in number of pairs."""
+        if not self.uneven:
+            return nullcontext()
+        return gathering_uneven(self.accelerator, share > 0)
 
     def get_train_dataloader(self) -> DataLoader:
         """The library's has batches of one size; ours may be filled by tokens."""
@@ -247,60 +268,7 @@ class PreferenceModelTrainer(RewardModelTrainer):
         rm_coef, lm_coef = self.coefs["rm_coef"], self.coefs["lm_coef"]
         coefs = {"rm_coef": rm_coef * pairs, "lm_coef": lm_coef * tokens}
         loss = losses.pmp(chosen, rejected, logprobs, mask, **coefs)
-        right = self.accelerator.gather((chosen > rejected).float())
+        with self.gathering(pairs):
+            right = self.accelerator.gather((chosen > rejected).float())
         self._metrics["train"]["accuracy"].append(right.mean().item())
         return (loss, rewards) if return_outputs else loss
-
-
-# --- batches -------------------------------------------------------------------------
-
-
-class BudgetSampler(Sampler):
-    """Batches of like length within a budget of tokens, in a new order every epoch.
-
-    Of each batch, process `rank` of `world` gets as many rows as every other.
-    """
-
-    def __init__(
-        self, lengths: list[int], budget: int, seed: int, rank: int = 0, world: int = 1
-    ) -> None:
-        self.batches = budget_batches(lengths, budget, together=world)
-        self.share, self.seed, self.epoch = slice(rank, None, world), seed, 0
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        random = np.random.default_rng([self.seed, self.epoch])
-        for place in random.permutation(len(self.batches)):
-            yield self.batches[place][self.share]
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-
-@dataclass
-class LabelledPairs(RewardCollator):
-    """TRL's pair batches, and `labels`: the chosen replies' tokens, -100 elsewhere."""
-
-    def torch_call(self, examples: list[dict]) -> dict[str, Tensor]:
-        batch = super().torch_call(examples)
-        labels = batch["input_ids"][: len(examples)].clone()
-        labels[batch["attention_mask"][: len(examples)] == 0] = -100
-        for row, example in enumerate(examples):
-            labels[row, : example["reply_start"]] = -100
-        return {**batch, "labels": labels}
-
-
-@dataclass
-class WeightedPairs(PairCollator):
-    """TRL's pair batches, and `weights` (2B, L - 1) of the tokens they predict."""
-
-    def torch_call(self, examples: list[dict]) -> dict[str, Tensor]:
-        batch = super().torch_call(examples)
-        mask = batch["completion_mask"].bool()
-        flat = [
-            w for side in SIDES for each in examples for w in each[f"{side}_weights"]
-        ]
-        weights = torch.zeros(mask.shape).masked_scatter(mask, torch.tensor(flat))
-        return {**batch, "weights": weights[:, 1:]}

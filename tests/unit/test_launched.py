@@ -32,9 +32,9 @@ ROWS = [
     for at in range(32)
 ]
 CODE = {
-    "prompt": [f"# {word}\n" for word in WORDS],
-    "chosen": [f"x = {at}\n" for at in range(8)],
-    "rejected": [f"y = {at} {at}\n" for at in range(8)],
+    "prompt": [f"# {word}\n" for word in WORDS[:7]],
+    "chosen": [f"x = {at}\n" for at in range(7)],
+    "rejected": [f"y = {at} {at}\n" for at in range(7)],
 }
 # a key's bias moves all scores of a query alike: Adam follows the rounding of a zero
 ROUNDING = "k_proj.bias"
@@ -79,13 +79,14 @@ def done(run: Path, stage: str, parameters: dict, **job: object) -> Path:
     return place
 
 
+# the last batch has three rows or one: two processes cannot share it alike
 FITS = dict.fromkeys((*recipes.OFFLINE, "contrast"), FIT)
-DPO = {"pairs": 24, "strength": 0.1, "fits": FITS, "label_noise": 0.1}
+DPO = {"pairs": 21, "strength": 0.1, "fits": FITS, "label_noise": 0.1}
 JOBS = {
-    "sft": (recipes.sft, {"method": "sft", "pairs": 24, "fit": FIT}),
+    "sft": (recipes.sft, {"method": "sft", "pairs": 21, "fit": FIT}),
     "reward model": (
         recipes.reward_model,
-        {"method": "rm", "init": "base", "pairs": 24, "fit": FIT},
+        {"method": "rm", "init": "base", "pairs": 23, "fit": FIT},
     ),
     "reward model of a budget": (
         recipes.reward_model,

@@ -14,7 +14,16 @@ from peft import LoraConfig
 from torch.nn.utils.rnn import pad_sequence
 from trl import DPOConfig, DPOTrainer, RewardTrainer
 
-from helpers import heads, losses, models, reference, token_rows, trainers, training
+from helpers import (
+    heads,
+    losses,
+    models,
+    pair_batches,
+    reference,
+    token_rows,
+    trainers,
+    training,
+)
 from helpers.scoring import token_scores
 from helpers.training import Fit
 
@@ -325,7 +334,7 @@ def test_batches_can_be_filled_by_tokens(loss, policy, tokenizer, tmp_path):
     longest = max(data["length"])
     fit = Fit(1e-3, 4, epochs=2, token_budget=2 * longest)
     training.fit_dpo(policy, tokenizer, data, fit, tmp_path, beta=0.1, loss=loss)
-    sampler = trainers.BudgetSampler(data["length"], 2 * longest, seed=0)
+    sampler = pair_batches.BudgetSampler(data["length"], 2 * longest, seed=0)
     first = list(sampler)
     sampler.set_epoch(1)
     assert sorted(map(sorted, first)) == sorted(map(sorted, sampler))
@@ -361,7 +370,7 @@ def codepmp_trainer(scorer, policy, tokenizer, data, coefs):
 
 def test_language_labels_are_the_chosen_replies(tokenizer):
     data = token_rows.as_sequences(token_rows.pair_dataset(PAIRS, tokenizer, 96))
-    labels = trainers.LabelledPairs(tokenizer.pad_token_id)(list(data))["labels"]
+    labels = pair_batches.LabelledPairs(tokenizer.pad_token_id)(list(data))["labels"]
     texts = [tokenizer.decode(row[row >= 0]) for row in labels]
     assert texts == [f"{reply}</s>" for reply in PAIRS["chosen"]]
 
