@@ -114,9 +114,11 @@ def padding_of(tokenizer: PreTrainedTokenizerBase) -> str:
     end, vocabulary = tokenizer.eos_token, tokenizer.get_vocab()
     if tokenizer.pad_token not in (None, end):
         return tokenizer.pad_token
-    known = [t for t in (*UNWRITTEN, tokenizer.unk_token) if t in vocabulary and t != end]
-    for token in known:
-        if vocabulary[token] not in encoding.plain_tokens(tokenizer, token):
+    for token in (*UNWRITTEN, tokenizer.unk_token):
+        index = vocabulary.get(token)
+        if index is None or token == end:
+            continue
+        if index not in encoding.plain_tokens(tokenizer, token):
             return token
     return end
 
