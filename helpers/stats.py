@@ -6,7 +6,7 @@ examples, so both count in every interval, and differences are paired in both.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,17 +18,22 @@ from statsmodels.stats.proportion import proportion_confint
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence bounds; `level` is 0.95 for a 95 % interval."""
+    """An estimate with its confidence bounds; `level` is 0.95 for a 95 % interval.
+
+    seeds, n: over how many seeds of training and how many examples; 0 where unknown.
+    """
 
     estimate: float
     low: float
     high: float
     level: float = 0.95
+    seeds: int = field(default=0, compare=False)
+    n: int = field(default=0, compare=False)
 
     def within(self, least: float, most: float) -> "Interval":
         """The same without what the quantity cannot be, like a rate above 1."""
         low, high = max(self.low, least), min(self.high, most)
-        return Interval(self.estimate, low, high, self.level)
+        return replace(self, low=low, high=high)
 
 
 # --- means and differences ------------------------------------------------------------
@@ -210,7 +215,7 @@ def _interval(values: np.ndarray, noise: np.ndarray, level: float) -> Interval:
     tail = (1 - level) / 2
     widened = noise * _widening(*_errors(values), values.shape, level)
     low, high = values.mean() + np.quantile(widened, [tail, 1 - tail])
-    return Interval(float(values.mean()), float(low), float(high), level)
+    return Interval(float(values.mean()), float(low), float(high), level, *values.shape)
 
 
 def _checked(values: np.ndarray) -> np.ndarray:
