@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from helpers import compare, stats
-from helpers.evaluation import ONLINE, compared, strengths
+from helpers.evaluation import compared, strengths
 from helpers.hh import BUILT_IN
 from helpers.hub import plain_name
+from helpers.methods import ONLINE, RELATIVES
 from helpers.metrics import preference_accuracy
 from helpers.project import read_manifest
-from helpers.recipes import RELATIVES, data_source
+from helpers.recipes import data_source
 from helpers.runs import Stage
 from helpers.stats import Interval
 
@@ -115,7 +116,8 @@ def setting(run: Path) -> dict[str, object]:
 
 def judged(records: pd.DataFrame, judge: str, decoding: str) -> pd.DataFrame:
     """Per-reply rewards of every policy from one judge, named for comparison."""
-    return compare.named(records[records["metric"] == f"reward:{judge}:{decoding}"])
+    kept = {"judge": judge, "decoding": decoding}
+    return compare.named(compare.select(records, "reward", **kept))
 
 
 def against(records: pd.DataFrame, opponent: str) -> dict[str, np.ndarray]:
@@ -162,7 +164,8 @@ def rates_over_both(scores: pd.DataFrame, opponent: str) -> pd.DataFrame:
     rows = []
     for name, margin in against(whole, opponent).items():
         rate = stats.mean_interval(preference_accuracy(margin)).within(0, 1)
-        rows.append({"name": name, **compare.bounds(rate)})
+        sides = {"name": name, "method": name, "opponent": opponent}
+        rows.append({**sides, **compare.bounds(rate)})
     return pd.DataFrame(rows)
 
 

@@ -79,17 +79,17 @@ def best_of_n(
         max_prompt_tokens=prompt_room(max_length, max_new_tokens),
     )
     written, room = [reply.text for reply in replies], reply_room(max_new_tokens)
-    measured = {
-        "length:sampled": np.array([len(text) for text in written]),
-        "ended:sampled": np.array([reply.ended for reply in replies]),
-    }
     chooser = {
         init: each.score(texts, written)
         for init, each in proxies(run, seed, room).items()
     }
-    measured |= {f"proxy:{init}:sampled": scores for init, scores in chooser.items()}
+    measured = {
+        ("length", ""): np.array([len(text) for text in written]),
+        ("ended", ""): np.array([reply.ended for reply in replies]),
+        **{("proxy", init): scores for init, scores in chooser.items()},
+    }
     for judge in judges(run, judge_model, room):
-        measured[f"reward:{judge.name}:sampled"] = judge.score(texts, written)
+        measured["reward", judge.name] = judge.score(texts, written)
     choices = [(init, count, count) for init in chooser for count in counts]
     choices.append(("random", copies, 1))  # of all copies one, whatever its score
     chooser["random"] = np.zeros(len(texts))
@@ -101,21 +101,27 @@ def best_of_n(
 
 
 def expected_rows(
-    pairs: pd.DataFrame, measured: dict[str, np.ndarray], scores: np.ndarray, count: int
+    pairs: pd.DataFrame,
+    measured: dict[tuple[str, str], np.ndarray],
+    scores: np.ndarray,
+    count: int,
 ) -> list[dict]:
     """What was measured of all replies, expected of the best of `count` by `scores`.
 
-    `one:METRIC` is that of one reply, drawn by its chance to be the best.
-    measured: arrays (prompts * M,), the M replies to a prompt side by side.
+    Decoding is `sampled`; `drawn` is that of one reply, by its chance to be the best.
+    measured: arrays (prompts * M,), the M replies to a prompt side by side, by metric
+    and judge.
     """
     groups = scores.reshape(len(pairs), -1)
     weights = np.array([selection_weights(group, count) for group in groups])
     rows = example_rows(pairs, "kl", np.full(len(pairs), kl_bound(count)))
     one = np.arange(len(pairs)), drawn(weights)
-    for metric, values in measured.items():
+    for (metric, judge), values in measured.items():
         values = values.reshape(weights.shape)
-        rows += example_rows(pairs, metric, (weights * values).sum(1))
-        rows += example_rows(pairs, f"one:{metric}", values[one])
+        means = (weights * values).sum(1)
+        for decoding, found in (("sampled", means), ("drawn", values[one])):
+            how = {"judge": judge, "decoding": decoding}
+            rows += example_rows(pairs, metric, found, **how)
     return rows
 
 
@@ -131,6 +137,6 @@ def single_replies(records: pd.DataFrame) -> pd.DataFrame:
 
     A win is of one reply over another: an expected score would hide how replies vary.
     """
-    one = records["metric"].str.startswith("one:")
-    names = records["metric"].str.removeprefix("one:")
-    return records[one | (records["method"] != "best_of_n")].assign(metric=names)
+    one = records["decoding"] == "drawn"
+    part = records[one | (records["method"] != "best_of_n")]
+    return part.assign(decoding=part["decoding"].replace("drawn", "sampled"))

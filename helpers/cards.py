@@ -188,7 +188,7 @@ def name_on_hub(source: str) -> str | None:
 
 def results(records: pd.DataFrame, metric: str, name: str) -> pd.DataFrame:
     """A result of 09 by subset, with its metric in words: as `compare.from_records`."""
-    found = compare.from_records(records[records["method"] == name], metric)
+    found = compare.from_records(records, metric, method=name)
     right = metric == "accuracy"
     words = "accuracy on held-out pairs" if right else f"judged reward, {name}"
     return found.assign(metric=words)

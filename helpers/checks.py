@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import trl
 
-from helpers import protocols, study, trainers
+from helpers import compare, protocols, study, trainers
 from helpers.hh import BUILT_IN
 from helpers.project import read_manifest
 from helpers.recipes import data_source, read_pairs
@@ -50,8 +50,8 @@ class Evidence:
     @cached_property
     def asked(self) -> pd.DataFrame:
         """The records of the study's protocol to the letter, one judge, one seed."""
-        records = self.records("08_evaluate")
-        return records[records["metric"] == f"study_leak:{protocols.LETTER.name}"]
+        letter = {"protocol": protocols.LETTER.name}
+        return compare.select(self.records("08_evaluate"), "study_leak", **letter)
 
     @cached_property
     def transcripts(self) -> dict[str, list[str]]:
@@ -115,9 +115,9 @@ def drawn_at_random(evidence: Evidence) -> Finding:
 
 def only_the_length(evidence: Evidence) -> Finding:
     """Nothing but the number of tokens ends a reply: some run on into a human turn."""
-    records = evidence.records("08_evaluate")
-    name = f"study_runon:{protocols.LETTER.name}"
-    share = 100 * float(records[records["metric"] == name]["value"].mean())
+    letter = {"protocol": protocols.LETTER.name}
+    replies = compare.select(evidence.records("08_evaluate"), "study_runon", **letter)
+    share = 100 * float(replies["value"].mean())
     free = not protocols.LETTER.stop and study.NEW_TOKENS == 50
     words = f"{study.NEW_TOKENS} tokens; {share:.0f} % of replies run on"
     return Finding(HOLDS if free else FAILS, words)

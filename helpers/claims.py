@@ -80,7 +80,7 @@ def from_test(test: str, root: Path) -> Finding:
 def from_records(wanted: Sequence[dict], evidence: Evidence) -> Finding:
     """A claim about intervals in a stage's records: it holds if all of them agree.
 
-    Each names stage, metric, name and subset, and whether the estimate is claimed to be
+    Each names stage, metric, method, opponent and subset, and whether the estimate is claimed to be
     `above` or `below` a number. An interval that holds the number decides nothing.
     """
     found = [one_record(evidence, **each) for each in wanted]
@@ -95,15 +95,19 @@ def one_record(
     *,
     stage: str,
     metric: str,
-    name: str,
+    method: str,
+    opponent: str = "",
     subset: str = "both",
     above: float | None = None,
     below: float | None = None,
 ) -> Finding:
     """One interval of a stage's records, held against what is claimed of it."""
     if (above is None) == (below is None):
-        raise ClaimError(f"{stage}: {name}: expected one of `above` and `below`")
-    interval = compare.find_interval(evidence.records(stage), metric, name, subset)
+        raise ClaimError(f"{stage}: {method}: expected one of `above` and `below`")
+    wanted = {"opponent": opponent, "subset": subset}
+    records = evidence.records(stage)
+    interval = compare.find_interval(records, metric, method, **wanted)
+    name = compare.called(method, opponent)["name"]
     if interval is None:
         return Finding(UNTESTED, f"{name}: this run does not hold it")
     edge, sign = (above, 1) if below is None else (below, -1)

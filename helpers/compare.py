@@ -5,20 +5,16 @@ the paired difference of two models on the same examples and seeds. Intervals co
 `stats`, over examples and seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from helpers import stats
+from helpers.methods import check_names, name_of, names
 from helpers.metrics import preference_accuracy
 
 RUN = ("method", "init", "pairs", "strength", "seed")  # what tells trainings apart
-
-
-def name_of(method: str, init: str) -> str:
-    """How a model is called in tables and figures: `sft_dpo`, `ppo (codepmp)`."""
-    return f"{method} ({init})" if init and method != init else method
 
 
 def together(*parts: pd.DataFrame) -> pd.DataFrame:
@@ -32,21 +28,38 @@ def named(records: pd.DataFrame) -> pd.DataFrame:
     return records.assign(name=names)
 
 
+def select(records: pd.DataFrame, metric: str = "", **columns: object) -> pd.DataFrame:
+    """The records of a metric whose columns hold what is said; of all metrics if "".
+
+    A list stands for any of its values: `select(records, "reward", judge=["a", "b"])`.
+    Raises KeyError for a column that records do not have.
+    """
+    wanted = columns | ({"metric": metric} if metric else {})
+    kept = np.ones(len(records), bool)
+    for name, value in wanted.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        kept &= records[name].isin(values).to_numpy()
+    return records[kept]
+
+
 def by_seed(records: pd.DataFrame) -> np.ndarray:
     """Per-example values of one model as an array (seeds, examples), both in order.
 
-    Raises ValueError where a seed lacks an example: pairing needs all of them.
+    Where several judges have scored, (judges, seeds, examples). Raises ValueError where
+    a seed lacks an example: pairing needs all of them.
     """
     seeds = records["seed"].fillna(0).astype(int)
     examples = records["subset"] + "/" + records["example"]
-    array = records.assign(seed=seeds, example=examples).pivot(
-        index="seed", columns="example", values="value"
+    judges = records.get("judge", "")
+    array = records.assign(judge=judges, seed=seeds, example=examples).pivot(
+        index=["judge", "seed"], columns="example", values="value"
     )
-    if array.isna().any(axis=None):
-        raise ValueError(
-            f"{int(array.isna().sum().sum())} examples lack a seed's value"
-        )
-    return array.to_numpy(float)
+    array = array.reindex(pd.MultiIndex.from_product(array.index.levels))
+    if lacking := int(array.isna().sum().sum()):
+        raise ValueError(f"{lacking} examples lack a seed's value")
+    shape = [len(level) for level in array.index.levels]
+    whole = array.to_numpy(float).reshape(*shape, -1)
+    return whole[0] if len(whole) == 1 else whole
 
 
 def mean_table(
@@ -72,18 +85,6 @@ def mean_table(
     return pd.DataFrame(rows)
 
 
-def metric_means(records: pd.DataFrame, across: str) -> pd.DataFrame:
-    """Means of metrics called `kind:judge` or `kind:judge:decoding`.
-
-    Rows are models and judges; the columns tell `across` apart, "kind" or "decoding".
-    """
-    parts = records["metric"].str.split(":", expand=True)
-    parts.columns = ["kind", "judge", "decoding"][: parts.shape[1]]
-    keys = ["name", "judge", across]
-    means = named(records).join(parts).groupby(keys, sort=False)["value"].mean()
-    return means.unstack()
-
-
 def accuracy_table(
     margins: pd.DataFrame, by: Sequence[str], subsets: bool = True
 ) -> pd.DataFrame:
@@ -104,9 +105,10 @@ def difference_table(
 ) -> pd.DataFrame:
     """Paired differences, first minus second, between models called by `name`.
 
-    Columns: name ("a − b"), subset, estimate, low, high, interval, p and p_holm (the
-    contrasts of a subset being one family), effect (`stats.effect_size`), detectable
-    (the difference that would have been seen with a power of 0.8).
+    Columns: name ("a − b"), method, opponent, subset, estimate, low, high, interval, p
+    and p_holm (the contrasts of a subset being one family), effect
+    (`stats.effect_size`), detectable (the difference that would have been seen with a
+    power of 0.8).
     """
     if not subsets:
         records = records.assign(
@@ -121,7 +123,7 @@ def difference_table(
             difference = stats.paired_difference(*pair)
             rows.append(
                 {
-                    "name": f"{first} − {second}",
+                    **contrast(first, second),
                     "subset": subset,
                     **bounds(stats.mean_interval(difference)),
                     "p": stats.p_value(difference),
@@ -135,6 +137,11 @@ def difference_table(
     return table
 
 
+def contrast(first: str, second: str) -> dict[str, str]:
+    """Two models as columns of a difference: how it is called, and both sides."""
+    return {"name": f"{first} − {second}", "method": first, "opponent": second}
+
+
 BOUNDS = ("estimate", "low", "high", "interval")
 
 
@@ -144,9 +151,9 @@ def bounds(interval: stats.Interval) -> dict:
     return dict(zip(BOUNDS, values))
 
 
-def one_row(name: str, interval: stats.Interval) -> pd.DataFrame:
+def one_row(method: str, interval: stats.Interval, opponent: str = "") -> pd.DataFrame:
     """An interval as a table of one row."""
-    return pd.DataFrame([{"name": name, **bounds(interval)}])
+    return pd.DataFrame([{**called(method, opponent), **bounds(interval)}])
 
 
 def verdict(interval: stats.Interval, better: str, worse: str) -> str:
@@ -158,55 +165,106 @@ def verdict(interval: stats.Interval, better: str, worse: str) -> str:
     return "no difference that this run can see"
 
 
-ENDS = {"": "estimate", "_low": "low", "_high": "high"}  # of a metric's name -> column
+# estimates with intervals that stages keep -> what they are
+ESTIMATES = {
+    "accuracy": "share of held-out pairs that a scorer has right",
+    "gain": "accuracy of a reward model minus that of its opponent, all pairs",
+    "label_factor": "by how much a start multiplies the labels",
+    "difference": "judged reward minus that of the opponent",
+    "difference_at_equal_kl": "the same, both at one KL from SFT",
+    "win_rate": "share of replies that the judge prefers to the opponent's",
+    "variant": "judged reward at the end of training minus PPO's",
+    "study_difference": "share of replies that pass, minus the opponent's",
+}
 
 
-def as_records(table: pd.DataFrame, metric: str) -> list[dict]:
-    """A table of estimates as records: metric, metric_low and metric_high by name.
+def as_records(table: pd.DataFrame, metric: str, **common: object) -> list[dict]:
+    """A table of estimates as records: one each, with its bounds beside it.
 
-    A table without subsets is of both.
+    A table without subsets is of both; without a column method, `name` is the method.
+    common: further columns, such as judge. Raises KeyError for a metric that
+    `ESTIMATES` does not have.
     """
+    if metric not in ESTIMATES:
+        raise KeyError(f"no estimate {metric!r}; known: {', '.join(ESTIMATES)}")
+    optional = ("opponent", "judge", "protocol", "p")
     return [
         {
-            "method": row["name"],
+            "method": row.get("method", row["name"]),
             "subset": row.get("subset", "both"),
-            "metric": metric + end,
-            "value": row[column],
+            "metric": metric,
+            **common,
+            **{name: row[name] for name in optional if name in row},
+            "value": row["estimate"],
+            "low": row["low"],
+            "high": row["high"],
+            "error": row["interval"].error,
+            "seeds": row["interval"].seeds,
+            "n": row["interval"].n,
         }
         for row in table.to_dict("records")
-        for end, column in ENDS.items()
     ]
 
 
 def from_records(
-    records: pd.DataFrame, metric: str, by: Sequence[str] = ()
+    records: pd.DataFrame, metric: str, by: Sequence[str] = (), **columns: object
 ) -> pd.DataFrame:
     """The estimates of a metric that `as_records` wrote, which it is the inverse of.
 
-    by: further columns that tell estimates apart. Columns: `by`, name, subset, and
-    bounds; numbers without an interval are left out. Raises ValueError if an estimate
-    stands there twice.
+    by: further columns to show; columns: as for `select`. Columns: `by`, name, method,
+    opponent, subset, p and bounds; numbers without an interval are left out. Raises
+    ValueError if an estimate stands there twice.
     """
-    keys = [*by, "method", "subset"]
-    ends = [metric + end for end in ENDS]
-    part = records[records["metric"].isin(ends)]
-    wide = part.pivot(index=keys, columns="metric", values="value")
-    order = pd.MultiIndex.from_frame(part[keys].drop_duplicates())
-    wide = wide.reindex(index=order, columns=ends).dropna()
+    part = select(records, metric, **columns)
+    part = part[part["low"].notna()]
+    keys = [*by, "method", "opponent", "judge", "subset"]
+    if part.duplicated(keys).any():
+        raise ValueError(f"{metric}: an estimate stands there twice")
     rows = [
-        {**dict(zip(keys, key)), **bounds(stats.Interval(*values))}
-        for key, values in zip(wide.index, wide.itertuples(index=False))
+        {
+            **{name: row[name] for name in by},
+            **called(row["method"], row["opponent"]),
+            "subset": row["subset"],
+            "p": row["p"],
+            **bounds(interval_of(row)),
+        }
+        for row in part.to_dict("records")
     ]
-    table = pd.DataFrame(rows, columns=[*keys, *BOUNDS])
-    return table.rename(columns={"method": "name"})
+    names = [*by, "name", "method", "opponent", "subset", "p", *BOUNDS]
+    return pd.DataFrame(rows, columns=names)
+
+
+def called(method: str, opponent: str) -> dict[str, str]:
+    """As `contrast`; an estimate without an opponent is called by its method."""
+    if opponent:
+        return contrast(method, opponent)
+    return {"name": method, "method": method, "opponent": ""}
+
+
+def interval_of(row: Mapping) -> stats.Interval:
+    """The interval that a record holds."""
+    counts = {name: int(row[name]) for name in ("seeds", "n")}
+    ends = row["value"], row["low"], row["high"]
+    return stats.Interval(*ends, error=row["error"], **counts)
 
 
 def find_interval(
-    records: pd.DataFrame, metric: str, name: str, subset: str = "both"
+    records: pd.DataFrame,
+    metric: str,
+    method: str,
+    opponent: str = "",
+    subset: str = "both",
+    **columns: object,
 ) -> stats.Interval | None:
-    """One interval that `as_records` wrote; None if it is not there."""
-    own = records[(records["method"] == name) & (records["subset"] == subset)]
-    found = from_records(own, metric)["interval"]
+    """One interval that `as_records` wrote; None if it is not there.
+
+    Raises KeyError for a metric or a model that this project does not have: a name that
+    is spelled wrongly is no method that was not run.
+    """
+    check_names(ESTIMATES, "estimate", metric)
+    check_names(names(), "model", method, *filter(None, [opponent]))
+    kept = {"method": method, "opponent": opponent, "subset": subset, **columns}
+    found = from_records(records, metric, **kept)["interval"]
     return None if found.empty else found.iloc[0]
 
 
@@ -238,5 +296,7 @@ def late_differences(
         for method in values.index.drop(opponent):
             pair = (values.loc[[each]].to_numpy(float).T for each in (method, opponent))
             interval = stats.difference_interval(*pair)
-            rows.append({"name": method, "metric": metric, **bounds(interval)})
-    return pd.DataFrame(rows, columns=["name", "metric", *BOUNDS])
+            sides = {"name": method, "method": method, "opponent": opponent}
+            rows.append({**sides, "metric": metric, **bounds(interval)})
+    columns = ["name", "method", "opponent", "metric", *BOUNDS]
+    return pd.DataFrame(rows, columns=columns)

@@ -10,6 +10,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from helpers import models, recipes, reference, token_rows, training
+from helpers.methods import ADAPTERS, LOSSES, WEIGHTED
 from helpers.training import Fit
 
 
@@ -24,7 +25,7 @@ def dpo(
     fits: dict[str, Fit],
     label_noise: float,
 ) -> list[dict]:
-    """A policy trained on pairs, by one of `recipes.OFFLINE`, and its log.
+    """A policy trained on pairs, by one of `OFFLINE`, and its log.
 
     strength is DPO's beta or IPO's tau, label_noise the share of flipped labels that
     `dpo_robust` expects. `fits` has each method's, and under `contrast` that of the SFT
@@ -40,20 +41,20 @@ def dpo(
     by_dpo = partial(
         training.fit_dpo, fit=fit, beta=strength, cache=run / "cache", **common
     )
-    if method in recipes.WEIGHTED:
+    if method in WEIGHTED:
         by_sft = partial(training.fit_chosen, fit=fits["contrast"], **common)
         teach = by_sft if method == "tis_dpo_s" else by_dpo
         dataset, before = weighted(method, dataset, start, teach, seed)
     log = by_dpo(
         policy,
         data=dataset,
-        loss=recipes.LOSSES.get(method, "sigmoid"),
+        loss=LOSSES.get(method, "sigmoid"),
         label_smoothing=label_noise if method == "dpo_robust" else 0.0,
-        adapters=method in recipes.ADAPTERS,
+        adapters=method in ADAPTERS,
     )
     models.save(policy, tokenizer, out)
     rows = together(log, before) + token_rows.cut_rows(counts)
-    return rows + (reference.weight_rows(dataset) if method in recipes.WEIGHTED else [])
+    return rows + (reference.weight_rows(dataset) if method in WEIGHTED else [])
 
 
 def weighted(
@@ -63,7 +64,7 @@ def weighted(
     teach: Callable[..., list[dict]],
     seed: int,
 ) -> tuple[Dataset, list[dict]]:
-    """Pairs with the weights of one of `recipes.WEIGHTED`, and the log of their making.
+    """Pairs with the weights of one of `WEIGHTED`, and the log of their making.
 
     `teach` trains each of the two policies that are compared; equal weights need none.
     """

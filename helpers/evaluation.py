@@ -7,19 +7,18 @@ the judges that may score them.
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from helpers import compare, metrics, models
+from helpers import metrics, models
 from helpers.encoding import prompt_room, reply_room
 from helpers.generate import generate
 from helpers.hh import BUILT_IN
 from helpers.jobs import finished_jobs
 from helpers.judge import Judge, PairTextJudge, RewardModelJudge, TrueReward
-from helpers.online_config import PARTS
+from helpers.methods import FROM_BASE, OFFLINE, ONLINE, PARTS, POLICIES, name_of
 from helpers.project import job_folder, read_manifest
 from helpers.recipes import (
-    FROM_BASE,
-    OFFLINE,
     base_folder,
     both_sides,
     data_source,
@@ -31,8 +30,6 @@ from helpers.runs import Stage
 from helpers.scoring import exact_kl, sequence_logprobs
 
 DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # name -> temperature
-ONLINE = ("dpo_iter", "ppo", "rloo", "grpo")
-POLICIES = ("sft", *OFFLINE, *ONLINE, *PARTS)
 STAGE_OF = {"sft": "05_sft", **dict.fromkeys(OFFLINE, "06_dpo")}
 STAGE_OF |= dict.fromkeys((*ONLINE, *PARTS), "07_ppo")
 # whose log-probability a policy's implicit reward is measured from; not of PPO's variants,
@@ -182,7 +179,7 @@ def evaluate(
         texts = [reply.text for reply in replies]
         rows += reply_rows(pairs, texts, scoring, decoding)
         ended = [reply.ended for reply in replies]
-        rows += example_rows(pairs, f"ended:{decoding}", ended)
+        rows += example_rows(pairs, "ended", ended, decoding=decoding)
         written.append(
             pairs[["id", "subset", "prompt"]].assign(reply=texts, decoding=decoding)
         )
@@ -201,10 +198,11 @@ def reply_rows(
     pairs: pd.DataFrame, texts: list[str], judges: list[Judge], decoding: str
 ) -> list[dict]:
     """What the judges say of the replies, and how long they are."""
-    rows = example_rows(pairs, f"length:{decoding}", [len(text) for text in texts])
+    how = {"decoding": decoding}
+    rows = example_rows(pairs, "length", [len(text) for text in texts], **how)
     for judge in judges:
         scores = judge.score(pairs["prompt"].tolist(), texts)
-        rows += example_rows(pairs, f"reward:{judge.name}:{decoding}", scores)
+        rows += example_rows(pairs, "reward", scores, judge=judge.name, **how)
     return rows
 
 
@@ -215,7 +213,7 @@ def proxy_rows(
     rows = []
     for init, proxy in proxies.items():
         scores = proxy.score(pairs["prompt"].tolist(), texts)
-        rows += example_rows(pairs, f"proxy:{init}:sampled", scores)
+        rows += example_rows(pairs, "proxy", scores, judge=init, decoding="sampled")
     return rows
 
 
@@ -236,10 +234,8 @@ def likelihood_rows(
     score = partial(sequence_logprobs, policy, tokenizer, max_length=max_length)
     rows = []
     for side, scores in zip(("chosen", "rejected"), both_sides(score, test)):
-        rows += example_rows(test, f"logprob:{side}", [score.sum() for score in scores])
-        rows += example_rows(
-            test, f"logprob_mean:{side}", [score.mean() for score in scores]
-        )
+        for metric, of in (("logprob", np.sum), ("logprob_mean", np.mean)):
+            rows += example_rows(test, f"{metric}_{side}", map(of, scores))
     return rows
 
 
@@ -257,6 +253,6 @@ def read_replies(
     for job in compared_jobs(stage.run, grid):
         if job["seed"] == seed:
             replies = pd.read_parquet(stage.job(stage.name, **job) / "replies.parquet")
-            name = compare.name_of(job["method"], job.get("init", ""))
+            name = name_of(job["method"], job.get("init", ""))
             parts.append(replies[replies["decoding"] == decoding].assign(name=name))
     return pd.concat(parts, ignore_index=True)

@@ -11,21 +11,27 @@ import numpy as np
 import pandas as pd
 
 from helpers import compare, stats
+from helpers.methods import name_of
 
 POLICY = ["method", "init", "strength"]
 START = "sft"
 
 
-def arrays(records: pd.DataFrame, metric: str) -> dict[tuple, np.ndarray]:
-    """Values (seeds, examples) of one metric for every policy: (method, init, strength)."""
-    part = records[records["metric"] == metric].fillna({"strength": 0.0})
+def arrays(
+    records: pd.DataFrame, metric: str, **columns: object
+) -> dict[tuple, np.ndarray]:
+    """Values (seeds, examples) of one metric for every policy: (method, init, strength).
+
+    columns: further ones of the records, such as judge.
+    """
+    part = compare.select(records, metric, **columns).fillna({"strength": 0.0})
     groups = part.groupby(POLICY, sort=False)
     return {key: compare.by_seed(group) for key, group in groups}
 
 
-def gains(records: pd.DataFrame, metric: str) -> dict[tuple, np.ndarray]:
+def gains(records: pd.DataFrame, metric: str, judge: object) -> dict[tuple, np.ndarray]:
     """As `arrays`, minus what the SFT policy of the same seed gets for the prompt."""
-    found = arrays(records, metric)
+    found = arrays(records, metric, judge=judge, decoding="sampled")
     start = found.pop((START, "", 0.0))
     return {key: stats.paired_difference(each, start) for key, each in found.items()}
 
@@ -38,11 +44,10 @@ def points(records: pd.DataFrame, judge: str, methods: Sequence[str]) -> pd.Data
     estimate, low, high, interval (of the judge's gain), and proxy, proxy_low,
     proxy_high. SFT stands at the origin of every curve and is not listed.
     """
-    kl, judged = arrays(records, "kl"), gains(records, f"reward:{judge}:sampled")
+    kl, judged = arrays(records, "kl"), gains(records, "reward", judge)
     proxies = {
-        metric.split(":")[1]: gains(records, metric)
-        for metric in records["metric"].unique()
-        if metric.startswith("proxy:")
+        init: gains(records, "proxy", init)
+        for init in compare.select(records, "proxy")["judge"].unique()
     }
     rows = []
     for key, gained in judged.items():
@@ -52,7 +57,7 @@ def points(records: pd.DataFrame, judge: str, methods: Sequence[str]) -> pd.Data
         proxy = stats.mean_interval(proxies[proxy_of(init)][key])
         rows.append(
             {
-                "name": compare.name_of(method, init),
+                "name": name_of(method, init),
                 "strength": strength,
                 "kl": float(kl[key].mean()),
                 **compare.bounds(stats.mean_interval(gained)),
@@ -74,10 +79,10 @@ def proxy_of(init: str) -> str:
 
 def curves(records: pd.DataFrame, judge: str) -> dict[str, tuple]:
     """Every method's way from SFT, by name: KLs (K, seeds), gains (K, seeds, examples)."""
-    kl, judged = arrays(records, "kl"), gains(records, f"reward:{judge}:sampled")
+    kl, judged = arrays(records, "kl"), gains(records, "reward", judge)
     found: dict[str, tuple[list, list]] = {}
     for key in [each for each in judged if each in kl]:
-        places, gained = found.setdefault(compare.name_of(*key[:2]), ([], []))
+        places, gained = found.setdefault(name_of(*key[:2]), ([], []))
         places.append(kl[key].mean(1))
         gained.append(judged[key])
     return {name: tuple(map(np.array, each)) for name, each in found.items()}
@@ -121,6 +126,7 @@ def equal_kl_table(
         interval = stats.difference_interval(
             *(interpolate(*each, target) for each in ends)
         )
-        name = " − ".join(pair)
-        rows.append({"name": name, "kl": target, **compare.bounds(interval)})
-    return pd.DataFrame(rows, columns=["name", "kl", *compare.BOUNDS])
+        sides = compare.contrast(*pair)
+        rows.append({**sides, "kl": target, **compare.bounds(interval)})
+    columns = ["name", "method", "opponent", "kl", *compare.BOUNDS]
+    return pd.DataFrame(rows, columns=columns)

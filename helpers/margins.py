@@ -66,7 +66,7 @@ def gaps(records: pd.DataFrame, name: str) -> pd.DataFrame:
     """Log-probability of the chosen minus that of the rejected reply, per policy."""
     keys = ["method", "init", "seed", "subset", "example"]
     sides = [
-        records[records["metric"] == f"{name}:{side}"].set_index(keys)["value"]
+        records[records["metric"] == f"{name}_{side}"].set_index(keys)["value"]
         for side in ("chosen", "rejected")
     ]
     return (sides[0] - sides[1]).reset_index().assign(metric="margin")

@@ -62,8 +62,6 @@ VARIANTS: dict[str, Callable[[Online], dict]] = {
     "ppo_normalised_values": lambda each: {"normalise_values": True},
     "ppo_huge_rate": lambda each: {"learning_rate": 30 * each.learning_rate},
 }
-# those of 07, which 08 examines too
-PARTS = tuple(name for name in VARIANTS if name not in ("ppo", "ppo_huge_rate"))
 
 
 # --- what pays -----------------------------------------------------------------------

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from helpers import models
 from helpers.evaluation import DECODINGS
+from helpers.methods import RELATIVES, WEIGHTED
 from helpers.online_config import VARIANTS, Online, passes
 from helpers.protocols import PUBLISHED_PROMPTS, REPAIRS
-from helpers.recipes import RELATIVES, WEIGHTED
 from helpers.settings import Values
 from helpers.study import ASKED, NEW_TOKENS
 

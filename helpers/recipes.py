@@ -18,25 +18,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers import codepairs, models, reference, token_rows, training
 from helpers.judge import reward_scores
+from helpers.methods import FROM_BASE
 from helpers.project import job_folder, read_manifest
 from helpers.records import example_rows
 from helpers.scoring import sequence_logprobs
 from helpers.training import Fit
 
 T = TypeVar("T")
-# TIS-DPO (D) and (S): weights by two DPO policies, or by two SFT policies; its controls
-# deal (D)'s weights to other tokens, or weigh all alike, which is DPO
-CONTRASTS = ("tis_dpo", "tis_dpo_s")
-CONTROLS = ("tis_random", "tis_equal")
-WEIGHTED = (*CONTRASTS, *CONTROLS)
-# DPO with adapters in place of all weights, as the OPT-350M study (arXiv 2509.09055)
-ADAPTERS = ("dpo_lora", "sft_dpo_lora")
-# IPO, DPO per token, and DPO for noisy labels, by their names in TRL
-LOSSES = {"ipo": "ipo", "dpo_norm": "sigmoid_norm", "dpo_robust": "robust"}
-# 06 gives DPO's relatives fewer pairs; these are all that learn from pairs, not samples
-RELATIVES = (*LOSSES, *WEIGHTED, *ADAPTERS)
-OFFLINE = ("dpo", "sft_dpo", *RELATIVES)
-FROM_BASE = ("sft", "dpo", "dpo_lora")  # the others start from SFT
 # weights of the reward and the language loss; the paper's method and its two ablations
 PREFERENCE_LOSS = {
     "codepmp": (1.0, 1.0),

@@ -1,7 +1,8 @@
 """The tidy record: the one form in which everything measured is kept.
 
-Long form, one number a row. Aggregated numbers leave `example` empty; per-example
-scores name their pair there, so that every interval can be computed again.
+Long form, one number a row. Per-example scores name their pair, so that every interval
+can be computed again; an estimate leaves `example` and `seed` empty and has its bounds
+beside it. What a number is of stands in columns of its own, never inside `metric`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,17 @@ COLUMNS: dict[str, str] = {
     "example": "str",
     "step": "Int64",
     "metric": "str",
+    "judge": "str",  # who scored a reply; of a proxy, its reward model's start
+    "decoding": "str",  # greedy, sampled, or drawn: one of best-of-N's
+    "protocol": "str",  # of the OPT-350M study
+    "opponent": "str",  # of a difference or a win rate: whom it is against
     "value": "float64",
+    "low": "float64",  # bounds of an estimate, of 95 %
+    "high": "float64",
+    "error": "float64",  # its standard error
+    "p": "float64",  # two-sided, of no difference
+    "seeds": "Int64",  # over how many seeds it is
+    "n": "Int64",  # and over how many examples
 }
 
 
@@ -48,12 +59,16 @@ def tidy(rows: Iterable[Mapping] | pd.DataFrame, **common: object) -> pd.DataFra
 
 
 def example_rows(
-    pairs: pd.DataFrame, metric: str, values: Iterable[float]
+    pairs: pd.DataFrame, metric: str, values: Iterable[float], **common: object
 ) -> list[dict]:
-    """Per-example records of one metric; `values` in the order of `pairs`."""
+    """Per-example records of one metric; `values` in the order of `pairs`.
+
+    common: further columns, such as judge and decoding.
+    """
     keys = zip(pairs["id"], pairs["subset"], values, strict=True)
+    common = {"metric": metric, **common}
     return [
-        {"metric": metric, "example": example, "subset": subset, "value": float(value)}
+        {**common, "example": example, "subset": subset, "value": float(value)}
         for example, subset, value in keys
     ]
 

@@ -112,8 +112,8 @@ def equal_weights(pairs: Dataset) -> Dataset:
 def weight_rows(pairs: Dataset) -> list[dict]:
     """Records of how the weights are spread over all tokens of either side.
 
-    `weight_mean:chosen`, `weight_sd:chosen`, quantiles from `weight_q05:chosen` on, and
-    `weight_clamped:chosen`, the share that lies at a bound of eq. 19; `rejected` alike.
+    `weight_mean_chosen`, `weight_sd_chosen`, quantiles from `weight_q05_chosen` on, and
+    `weight_clamped_chosen`, the share that lies at a bound of eq. 19; `rejected` alike.
     """
     rows = []
     for side, mu in zip(SIDES, (1, -1)):
@@ -124,5 +124,5 @@ def weight_rows(pairs: Dataset) -> list[dict]:
         found = {"mean": weights.mean(), "sd": weights.std()}
         found |= {f"q{at:02}": np.percentile(weights, at) for at in PERCENTILES}
         for name, value in (found | {"clamped": clamped.mean()}).items():
-            rows.append({"metric": f"weight_{name}:{side}", "value": float(value)})
+            rows.append({"metric": f"weight_{name}_{side}", "value": float(value)})
     return rows

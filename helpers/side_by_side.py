@@ -11,11 +11,13 @@ import pandas as pd
 import yaml
 
 from helpers import answers, compare
-from helpers.records import read_records
+from helpers.records import read_records, tidy
 from helpers.report import cell, number
 from helpers.stats import Interval
 
 COMPARED = ("09_compare", "08_evaluate")  # the stages whose intervals are
+KEPT = ("stage", "metric", "method", "opponent", "subset", "judge", "value", "low")
+KEPT += ("high", "error", "p", "seeds", "n")
 NUMBERS = "numbers.csv"  # of a recorded run: its intervals, without per-example records
 
 TEXT = """
@@ -29,22 +31,19 @@ models: judged reward is in units of the run's own judge.
 
 
 def numbers(run: Path) -> pd.DataFrame:
-    """The intervals of a run's comparison: stage, metric, method, subset, value."""
+    """The intervals of a run's comparison, as records in the columns `KEPT`."""
     found = []
     for stage in COMPARED:
         records = read_records(run / stage / "records.parquet")
-        whole = records[(records["example"] == "") & records["seed"].isna()]
-        stems = whole["metric"].str.replace(r"_(low|high)$", "", regex=True)
-        bounded = set(stems[whole["metric"].str.endswith("_low")])
-        found.append(whole[stems.isin(bounded)])
-    return pd.concat(found)[["stage", "metric", "method", "subset", "value"]]
+        found.append(records[records["low"].notna()])
+    return pd.concat(found)[list(KEPT)]
 
 
 def quoted(
     table: pd.DataFrame, stage: str = "09_compare", **wanted: str
 ) -> Interval | None:
     """One interval of `numbers`, as `compare.find_interval`."""
-    return compare.find_interval(table[table["stage"] == stage], **wanted)
+    return compare.find_interval(table, stage=stage, **wanted)
 
 
 def side_by_side(run: Path, root: Path) -> list[str]:
@@ -72,38 +71,38 @@ def recorded_numbers(root: Path) -> list[tuple[str, dict, pd.DataFrame]]:
     found = []
     for folder in sorted((root / "book" / "recorded" / "runs").glob("*")):
         about = json.loads((folder / "about.json").read_text("utf-8"))
-        found.append((folder.name, about, pd.read_csv(folder / NUMBERS)))
+        found.append((folder.name, about, tidy(pd.read_csv(folder / NUMBERS))))
     return found
 
 
-# what the front page says of a recorded run: words, metric, name, if above, if below
+# what the front page says of a recorded run: words, metric, contrast, if above, if below
 SAID = (
     (
         "CodePMP changes the reward model's accuracy by",
         "gain",
-        "codepmp − base",
+        ("codepmp", "base"),
         "it helps",
         "it hurts",
     ),
     (
         "SFT+DPO minus SFT is, in judged reward,",
         "difference",
-        "sft_dpo − sft",
+        ("sft_dpo", "sft"),
         "DPO helps",
         "DPO hurts",
     ),
-    ("PPO minus SFT is", "difference", "ppo (base) − sft", "PPO helps", "PPO hurts"),
+    ("PPO minus SFT is", "difference", ("ppo (base)", "sft"), "PPO helps", "PPO hurts"),
     (
         "PPO minus SFT+DPO is",
         "difference",
-        "ppo (base) − sft_dpo",
+        ("ppo (base)", "sft_dpo"),
         "PPO is better",
         "SFT+DPO is better",
     ),
     (
         "the reward model with CodePMP instead changes PPO by",
         "difference",
-        "ppo (codepmp) − ppo (base)",
+        ("ppo (codepmp)", "ppo (base)"),
         "it helps",
         "it hurts",
     ),
@@ -112,13 +111,13 @@ SAID = (
 
 def about_judge(table: pd.DataFrame) -> str:
     """How far the judge of replies of a run can be trusted, in a sentence."""
-    judge = {"metric": "accuracy", "name": "judge (base)"}
+    judge = {"metric": "accuracy", "method": "judge (base)"}
     right = {
         subset: quoted(table, **judge, subset=subset)
         for subset in ("harmless", "helpful")
     }
     if None in right.values() or quoted(
-        table, metric="accuracy", name="truth", subset="helpful"
+        table, metric="accuracy", method="truth", subset="helpful"
     ):
         return ""  # the truth has judged
     words = " and ".join(f"{number(each)} of {name}" for name, each in right.items())
@@ -144,7 +143,8 @@ def recorded_answer(root: Path) -> str:
             continue
         said = []
         for words, metric, contrast, *verdicts in SAID:
-            found = quoted(table, metric=metric, name=contrast)
+            wanted = dict(zip(("method", "opponent"), contrast))
+            found = quoted(table, metric=metric, **wanted)
             if found is not None:
                 verdict = compare.verdict(found, *verdicts)
                 said.append(f"{words} {number(found)}: {verdict}")

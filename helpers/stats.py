@@ -20,13 +20,15 @@ from statsmodels.stats.proportion import proportion_confint
 class Interval:
     """An estimate with its confidence bounds; `level` is 0.95 for a 95 % interval.
 
-    seeds, n: over how many seeds of training and how many examples; 0 where unknown.
+    error: its standard error, nan where unknown; seeds, n: over how many seeds of
+    training and how many examples, 0 where unknown.
     """
 
     estimate: float
     low: float
     high: float
     level: float = 0.95
+    error: float = field(default=float("nan"), compare=False)
     seeds: int = field(default=0, compare=False)
     n: int = field(default=0, compare=False)
 
@@ -215,7 +217,9 @@ def _interval(values: np.ndarray, noise: np.ndarray, level: float) -> Interval:
     tail = (1 - level) / 2
     widened = noise * _widening(*_errors(values), values.shape, level)
     low, high = values.mean() + np.quantile(widened, [tail, 1 - tail])
-    return Interval(float(values.mean()), float(low), float(high), level, *values.shape)
+    error = float(np.hypot(*_errors(values)))
+    ends = float(values.mean()), float(low), float(high)
+    return Interval(*ends, level, error, *values.shape)
 
 
 def _checked(values: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from helpers.evaluation import compared_jobs, judges, policies, policy_folder
 from helpers.generate import generate
 from helpers.hh import source_rows
 from helpers.judge import Judge, PairTextJudge, Thresholds, median_thresholds
+from helpers.methods import ADAPTERS
 from helpers.project import read_manifest
 from helpers.protocols import (
     LETTER,
@@ -30,7 +31,8 @@ from helpers.protocols import (
     leaks,
     protocols,
 )
-from helpers.recipes import ADAPTERS, read_pairs
+from helpers.recipes import read_pairs
+from helpers.records import example_rows
 from helpers.stats import Interval
 
 MODELS = ("base", "sft", *ADAPTERS)  # the study's four: its DPO trained adapters
@@ -40,6 +42,7 @@ PUBLISHED = pd.DataFrame(
     {"HmR": [42, 48, 36, 44], "HpR": [22, 56, 46, 66]}, index=pd.Index(MODELS)
 )
 NEW_TOKENS = 50
+DEFECTS = {"runs on": "study_runon", "empty": "study_empty", "leaks": "study_leak"}
 CONTRASTS = [
     ("sft", "base"),
     ("dpo_lora", "base"),
@@ -86,9 +89,8 @@ def answer(
 ) -> list[dict]:
     """Greedy replies of one model under every protocol, judged; per-example records.
 
-    Metrics: `study:PROTOCOL:JUDGE`, `study_runon:PROTOCOL` (a human turn in the reply),
-    `study_empty:PROTOCOL`, `study_leak:PROTOCOL` (the assistant speaks last in the
-    prompt). limit: prompts of each subset under `repaired`, 0: all;
+    Metrics, by protocol: `study` (a judge's score), `study_runon` (a human turn in the
+    reply), `study_empty`, `study_leak` (the assistant speaks last in the prompt). limit: prompts of each subset under `repaired`, 0: all;
     part: tells these jobs from others of the stage.
     """
     folder = policy_folder(run, seed=seed, **job)
@@ -120,19 +122,17 @@ def judged(
     """Per-example records of replies under one protocol."""
     asked, texts = prompts["prompt"].tolist(), list(texts)
     measured = {
-        f"study_runon:{name}": [HUMAN.strip() in text for text in texts],
-        f"study_empty:{name}": [not text.strip() for text in texts],
-        f"study_leak:{name}": list(map(leaks, asked)),
+        ("study_runon", ""): [HUMAN.strip() in text for text in texts],
+        ("study_empty", ""): [not text.strip() for text in texts],
+        ("study_leak", ""): list(map(leaks, asked)),
     }
     for judge in judges:
-        measured[f"study:{name}:{judge.name}"] = judge.score(
-            *read_by(judge, asked, texts)
-        )
-    place = prompts[["id", "subset"]].rename(columns={"id": "example"})
+        scores = judge.score(*read_by(judge, asked, texts))
+        measured["study", judge.name] = scores
     return [
-        {**where, "metric": metric, "value": float(value)}
-        for metric, values in measured.items()
-        for where, value in zip(place.to_dict("records"), values, strict=True)
+        row
+        for (metric, judge), values in measured.items()
+        for row in example_rows(prompts, metric, values, protocol=name, judge=judge)
     ]
 
 
@@ -161,7 +161,7 @@ def passes(
     records: pd.DataFrame, protocol: str, judge: Judge, limits: Thresholds
 ) -> dict:
     """Whether replies pass, (seeds, examples), by (rate, model): HmR >=, HpR > the limit."""
-    part = records[records["metric"] == f"study:{protocol}:{judge.name}"]
+    part = compare.select(records, "study", protocol=protocol, judge=judge.name)
     found = {}
     for subset, rate in RATES.items():
         for method, group in part[part["subset"] == subset].groupby("method"):
@@ -183,14 +183,10 @@ def rate_table(records: pd.DataFrame, judge: Judge, limits: Thresholds) -> pd.Da
         for method in [each for each in ASKED if ("HmR", each) in found]:
             interval = wilson_of if protocol == LETTER else over_seeds
             rates = {rate: interval(found[rate, method]) for rate in RATES.values()}
-            own = records[records["method"] == method]
+            own = compare.select(records, protocol=protocol.name, method=method)
             defects = {
-                words: 100 * float(own[own["metric"] == metric]["value"].mean())
-                for words, metric in (
-                    ("runs on", f"study_runon:{protocol.name}"),
-                    ("empty", f"study_empty:{protocol.name}"),
-                    ("leaks", f"study_leak:{protocol.name}"),
-                )
+                words: 100 * compare.select(own, metric)["value"].mean()
+                for words, metric in DEFECTS.items()
             }
             rows.append(
                 {
@@ -258,7 +254,7 @@ def difference_table(
     records: pd.DataFrame, judge: Judge, limits: Thresholds
 ) -> pd.DataFrame:
     """Paired differences in HmR and HpR, repaired protocol; as in `compare`, in shares."""
-    part = records[records["metric"] == f"study:repaired:{judge.name}"]
+    part = compare.select(records, "study", protocol="repaired", judge=judge.name)
     passed = [
         group.assign(value=metrics.passes(group["value"], subset, limits).astype(float))
         for subset, group in part.groupby("subset")

@@ -252,7 +252,9 @@ def write_table(table: pd.DataFrame, folder: Path) -> Path:
     return path
 
 
-def across(folder: Path, metric: str, names: Sequence[str]) -> pd.DataFrame:
+def across(
+    folder: Path, metric: str, contrasts: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
     """A metric of chapter 09, over both subsets, at every point of a sweep.
 
     Index: what varies, and name; column: interval. Raises RunError if the folder holds
@@ -264,6 +266,7 @@ def across(folder: Path, metric: str, names: Sequence[str]) -> pd.DataFrame:
     table = pd.read_parquet(path)
     runs = json.loads((folder / "sweep.json").read_text("utf-8"))
     varied = list(next(iter(runs.values())))
-    part = table[(table["subset"] == "both") & table["method"].isin(list(names))]
-    found = compare.from_records(part, metric, by=varied)
+    found = compare.from_records(table, metric, by=varied, subset="both")
+    sides = list(zip(found["method"], found["opponent"]))
+    found = found[[each in contrasts for each in sides]]
     return found.set_index([*varied, "name"])[["interval"]]

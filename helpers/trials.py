@@ -14,9 +14,10 @@ import pandas as pd
 
 from helpers import dpo_recipes, evaluation, models, online, recipes
 from helpers.encoding import prompt_room, reply_room
-from helpers.evaluation import ONLINE, STAGE_OF
+from helpers.evaluation import STAGE_OF
 from helpers.generate import generate
 from helpers.judge import reward_scores
+from helpers.methods import OFFLINE, ONLINE, RELATIVES, WEIGHTED
 from helpers.metrics import preference_accuracy
 from helpers.params import read_schema
 from helpers.project import PROJECT, Project, RunError, job_folder, read_manifest
@@ -29,7 +30,7 @@ SEED = 0
 OWN_RATES = {
     "dpo": "base_learning_rate",
     "dpo_robust": "robust_learning_rate",
-    **dict.fromkeys(recipes.WEIGHTED, "tis_learning_rate"),
+    **dict.fromkeys(WEIGHTED, "tis_learning_rate"),
     "ipo": "ipo_learning_rate",
     "dpo_norm": "norm_learning_rate",
     "dpo_lora": "adapter_learning_rate",
@@ -41,7 +42,7 @@ OWN_RATES = {
 STRENGTHS = {"ipo": "tau", "dpo_norm": "norm_beta"}  # of 06; the others have beta
 ALONG = {"ppo": "critic_learning_rate"}  # multiplied by the same factor
 STAGES = {"sft": "05_sft", "rm": "04_reward_model"}
-STAGES |= {method: STAGE_OF[method] for method in (*recipes.OFFLINE, *ONLINE)}
+STAGES |= {method: STAGE_OF[method] for method in (*OFFLINE, *ONLINE)}
 
 # --- what a trial changes ------------------------------------------------------------
 
@@ -123,12 +124,12 @@ def train(
     if method == "rm":
         job |= {"init": "base", "pairs": evaluation.labels(run)}
         return recipes.reward_model(out, **job, fit=fit)
-    few = method in recipes.RELATIVES
+    few = method in RELATIVES
     job["pairs"] = given["relative_pairs" if few else "pairs"]
     job["strength"] = given[STRENGTHS.get(method, "beta")]
     rate = given["contrast_learning_rate"]
     contrast = replace(fit, learning_rate=rate, token_budget=0)
-    fits = dict.fromkeys(recipes.OFFLINE, fit) | {"contrast": contrast}
+    fits = dict.fromkeys(OFFLINE, fit) | {"contrast": contrast}
     return dpo_recipes.dpo(out, **job, fits=fits, label_noise=given["label_noise"])
 
 

@@ -7,7 +7,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from helpers.evaluation import POLICIES
+from helpers.methods import POLICIES
 from helpers.project import ROOT, STAGES, read_manifest
 from helpers.records import COLUMNS, read_records
 from tests.book.conftest import NAME, prefbook

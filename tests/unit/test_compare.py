@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from helpers import compare
+from helpers.methods import name_of
+from helpers.records import tidy
 from helpers.stats import Interval
 
 
@@ -72,8 +74,8 @@ def test_a_verdict_needs_an_interval_that_leaves_out_zero(low, high, said):
 
 
 def test_names_tell_the_reward_models_start():
-    assert compare.name_of("ppo", "codepmp") == "ppo (codepmp)"
-    assert compare.name_of("sft", "") == "sft"
+    assert name_of("ppo", "codepmp") == "ppo (codepmp)"
+    assert name_of("sft", "") == "sft"
 
 
 def test_late_means_take_the_end_of_training_only():
@@ -100,44 +102,67 @@ def test_late_differences_are_paired_over_seeds():
     assert alone.empty and "interval" in alone
 
 
-def test_metrics_of_judges_become_a_table() -> None:
-    rows = [
-        ("ppo", "base", "reward:truth:greedy", 1.0),
-        ("ppo", "base", "reward:truth:greedy", 2.0),
-        ("ppo", "base", "reward:truth:sampled", 5.0),
-        ("sft", "", "reward:held-out RM:greedy", 3.0),
+def test_records_are_selected_by_their_columns() -> None:
+    records = tidy(
+        [
+            {"metric": "reward", "judge": "truth", "decoding": "greedy", "value": 1.0},
+            {"metric": "reward", "judge": "judge 0", "decoding": "greedy", "value": 2},
+            {"metric": "kl", "value": 3.0},
+        ]
+    )
+    chosen = compare.select(records, "reward", judge=["truth", "other"])
+    assert chosen["value"].tolist() == [1.0]
+    assert len(compare.select(records, judge="")) == 1
+    with pytest.raises(KeyError, match="judges"):
+        compare.select(records, "reward", judges="truth")
+
+
+def test_several_judges_are_an_axis_of_their_own() -> None:
+    values = np.arange(12.0).reshape(2, 2, 3)
+    parts = [
+        margins("a", each).assign(judge=f"j{at}") for at, each in enumerate(values)
     ]
-    records = pd.DataFrame(rows, columns=["method", "init", "metric", "value"])
-    table = compare.metric_means(records, across="decoding")
-    assert table.loc[("ppo (base)", "truth")].to_dict() == {"greedy": 1.5, "sampled": 5}
-    assert table.loc[("sft", "held-out RM"), "greedy"] == 3.0
-    rates = records.assign(metric="HmR:truth")
-    assert compare.metric_means(rates, across="kind").loc[("sft", "truth"), "HmR"] == 3
+    assert (compare.by_seed(pd.concat(parts)) == values).all()
+    with pytest.raises(ValueError, match="1 examples lack"):
+        compare.by_seed(pd.concat(parts).iloc[1:])
 
 
 def test_estimates_come_back_from_their_records():
-    rows = {("b", "both"): (2, 1, 3), ("a", "helpful"): (0.5, -1, 2)}
-    table = pd.DataFrame(
-        {"name": name, "subset": subset, **compare.bounds(Interval(*each))}
-        for (name, subset), each in rows.items()
-    )
-    records = pd.DataFrame(
+    whole = Interval(2, 1, 3, error=0.5, seeds=3, n=20)
+    rows = [
+        {**compare.contrast("sft_dpo", "sft"), "subset": "both", "p": 0.01},
+        {**compare.called("sft", ""), "subset": "helpful", "p": 0.5},
+    ]
+    table = pd.DataFrame({**each, **compare.bounds(whole)} for each in rows)
+    records = tidy(
         [
             *compare.as_records(table, "gain"),
-            {"method": "c", "subset": "both", "metric": "gain", "value": 1.0},
-            {"method": "a", "subset": "both", "metric": "other", "value": 1.0},
+            {"method": "dpo", "subset": "both", "metric": "gain", "value": 1.0},
+            {"method": "sft", "subset": "both", "metric": "reward", "value": 1.0},
         ]
     )
-    pd.testing.assert_frame_equal(
-        compare.from_records(records, "gain"), table, check_dtype=False
-    )
-    assert compare.find_interval(records, "gain", "b") == Interval(2, 1, 3)
-    assert compare.find_interval(records, "gain", "c") is None  # has no interval
+    found = compare.from_records(records, "gain")
+    same = {"check_like": True, "check_dtype": False}
+    pd.testing.assert_frame_equal(found, table, **same)
+    one = compare.find_interval(records, "gain", "sft_dpo", "sft")
+    assert (one, one.error, one.seeds, one.n) == (whole, 0.5, 3, 20)
+    assert compare.find_interval(records, "gain", "dpo") is None  # has no interval
+
+
+def test_a_name_that_nobody_has_is_an_error_and_not_a_method_that_was_not_run() -> None:
+    records = tidy(compare.as_records(one_estimate(), "gain"))
+    with pytest.raises(KeyError, match="no estimate is called 'gains'"):
+        compare.find_interval(records, "gains", "sft")
+    for sides in (("sft+dpo", "sft"), ("sft_dpo", "SFT")):
+        with pytest.raises(KeyError, match="no model is called"):
+            compare.find_interval(records, "gain", *sides)
+    with pytest.raises(KeyError, match="no estimate 'gains'"):
+        compare.as_records(one_estimate(), "gains")
 
 
 def test_an_estimate_that_stands_twice_is_refused():
-    records = pd.DataFrame(compare.as_records(one_estimate(), "gain") * 2)
-    with pytest.raises(ValueError, match="duplicate"):
+    records = tidy(compare.as_records(one_estimate(), "gain") * 2)
+    with pytest.raises(ValueError, match="stands there twice"):
         compare.from_records(records, "gain")
 
 

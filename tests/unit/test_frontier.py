@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import best_of_n, evaluation, frontier
+from helpers import best_of_n, compare, evaluation, frontier
+from helpers.records import tidy
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
@@ -42,11 +43,12 @@ def test_best_of_one_is_the_policy_and_more_leave_it() -> None:
 def test_what_is_measured_is_that_of_the_best() -> None:
     pairs = pd.DataFrame({"id": ["a", "b"], "subset": ["helpful", "harmless"]})
     scores = np.array([0.0, 1.0, 2.0, 9.0, 8.0, 7.0])
-    rows = best_of_n.expected_rows(pairs, {"m": np.arange(6.0)}, scores, 3)
-    assert [row["value"] for row in rows if row["metric"] == "m"] == [2.0, 3.0]
-    assert {row["metric"] for row in rows} == {"kl", "m", "one:m"}
+    rows = best_of_n.expected_rows(pairs, {("m", "j"): np.arange(6.0)}, scores, 3)
+    assert {row["metric"] for row in rows} == {"kl", "m"}
     # of all three replies, the best one is drawn for sure
-    assert [row["value"] for row in rows if row["metric"] == "one:m"] == [2.0, 3.0]
+    for decoding in ("sampled", "drawn"):
+        found = compare.select(tidy(rows), "m", judge="j", decoding=decoding)
+        assert found["value"].tolist() == [2.0, 3.0]
 
 
 def test_one_reply_is_drawn_as_often_as_it_would_be_the_best() -> None:
@@ -57,11 +59,13 @@ def test_one_reply_is_drawn_as_often_as_it_would_be_the_best() -> None:
 
 
 def test_one_reply_stands_for_best_of_n_where_replies_are_compared() -> None:
-    frame = pd.DataFrame(
-        {"method": ["sft", "best_of_n", "best_of_n"], "metric": ["m", "m", "one:m"]}
-    ).assign(value=[1.0, 2.0, 3.0])
+    frame = pd.DataFrame({"method": ["sft", "best_of_n", "best_of_n"]}).assign(
+        decoding=["sampled", "sampled", "drawn"], value=[1.0, 2.0, 3.0]
+    )
     single = best_of_n.single_replies(frame)
-    assert single["value"].tolist() == [1.0, 3.0] and set(single["metric"]) == {"m"}
+    assert single["value"].tolist() == [1.0, 3.0] and set(single["decoding"]) == {
+        "sampled"
+    }
 
 
 # --- frontier -------------------------------------------------------------------------
@@ -71,10 +75,10 @@ def policy(method: str, init: str, strength: float | None, kl: float, gain: floa
     """Records of one policy: 2 seeds, 30 prompts, noise that all policies share."""
     noise = np.random.default_rng(0).normal(size=(2, 30))
     metrics = {
-        "kl": np.full((2, 30), kl),
-        "reward:judge:sampled": noise + gain,
-        "proxy:base:sampled": noise + 2 * gain,
-        "proxy:codepmp:sampled": noise + 3 * gain,
+        ("kl", "", ""): np.full((2, 30), kl),
+        ("reward", "judge", "sampled"): noise + gain,
+        ("proxy", "base", "sampled"): noise + 2 * gain,
+        ("proxy", "codepmp", "sampled"): noise + 3 * gain,
     }
     return [
         {
@@ -85,9 +89,11 @@ def policy(method: str, init: str, strength: float | None, kl: float, gain: floa
             "subset": "helpful",
             "example": f"e{example}",
             "metric": metric,
+            "judge": judge,
+            "decoding": decoding,
             "value": value,
         }
-        for metric, values in metrics.items()
+        for (metric, judge, decoding), values in metrics.items()
         for (seed, example), value in np.ndenumerate(values)
     ]
 

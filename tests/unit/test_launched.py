@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from helpers import dpo_recipes, jobs, launched, models, online, recipes
 from helpers.launched import Processes
+from helpers.methods import OFFLINE
 from helpers.online_config import Online
 from helpers.params import ParameterError
 from helpers.project import ROOT
@@ -80,7 +81,7 @@ def done(run: Path, stage: str, parameters: dict, **job: object) -> Path:
 
 
 # the last batch has three rows or one: two processes cannot share it alike
-FITS = dict.fromkeys((*recipes.OFFLINE, "contrast"), FIT)
+FITS = dict.fromkeys((*OFFLINE, "contrast"), FIT)
 DPO = {"pairs": 21, "strength": 0.1, "fits": FITS, "label_noise": 0.1}
 JOBS = {
     "sft": (recipes.sft, {"method": "sft", "pairs": 21, "fit": FIT}),

@@ -29,7 +29,7 @@ def likelihoods(method: str, strength: float | None, chosen: float) -> list[dict
             "seed": 0,
             "subset": subset,
             "example": example,
-            "metric": f"{kind}:{side}",
+            "metric": f"{kind}_{side}",
             "value": chosen if side == "chosen" else 0.0,
         }
         for kind in ("logprob", "logprob_mean")

@@ -10,9 +10,10 @@ import torch
 
 from helpers import evaluation, models
 from helpers.credit import adapted, assign_credit
+from helpers.methods import PARTS, POLICIES
 from helpers.moments import AveragedMoments
 from helpers.online import fit_ppo
-from helpers.online_config import PARTS, VARIANTS, Online
+from helpers.online_config import VARIANTS, Online
 from helpers.params import read_schema
 from helpers.ppo import PPOTrainer
 from helpers.ppo_config import PPOConfig
@@ -241,7 +242,8 @@ def test_every_variant_trains_otherwise_than_ppo(build, tmp_path) -> None:
 def test_every_variant_of_07_is_examined_but_not_compared() -> None:
     schema = read_schema(PROJECT.notebook("07_ppo"))
     assert tuple(f"ppo_{name}" for name in schema["variants"].choices) == PARTS
-    assert set(PARTS) < set(evaluation.POLICIES)
+    assert set(PARTS) < set(POLICIES)
+    assert set(PARTS) == set(VARIANTS) - {"ppo", "ppo_huge_rate"}
     assert {evaluation.STAGE_OF[name] for name in PARTS} == {"07_ppo"}
     records = pd.DataFrame({"method": ["sft", "ppo", *PARTS]})
     assert list(evaluation.whole(records)["method"]) == ["sft", "ppo"]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from helpers import dpo_recipes, evaluation, models, recipes, token_rows, training
+from helpers.methods import OFFLINE
 from helpers.scoring import sequence_logprobs
 from helpers.training import Fit
 
@@ -76,7 +77,7 @@ def test_sft_says_how_held_out_replies_are_predicted(base, tmp_path, monkeypatch
 # --- what trainers are given -----------------------------------------------------------
 
 FIT = Fit(1e-2, 4, max_length=48)
-FITS = dict.fromkeys((*recipes.OFFLINE, "contrast"), FIT)
+FITS = dict.fromkeys((*OFFLINE, "contrast"), FIT)
 FITS |= {"ipo": replace(FIT, learning_rate=1e-4), "dpo_norm": replace(FIT, epochs=2)}
 REWARD = {"method": "rm", "init": "base", "pairs": 8, "fit": FIT}
 POLICY = {"pairs": 8, "strength": 0.3, "fits": FITS, "label_noise": 0.2}

@@ -37,7 +37,7 @@ def run(tmp_path):
         (folder / "09_compare" / kind).mkdir()
         (folder / "09_compare" / kind / name).write_text(text)
     for stage in ("08_evaluate", "09_compare"):
-        gain = compare.one_row("codepmp − base", Interval(0.01, -0.02, 0.04))
+        gain = compare.one_row("codepmp", Interval(0.01, -0.02, 0.04), "base")
         rows = compare.as_records(gain, "gain")
         rows.append({"metric": "reward", "example": "p1", "value": 7.125, "seed": 0})
         frame = tidy(rows).assign(stage=stage)
@@ -118,4 +118,6 @@ def test_every_reported_number_has_its_source() -> None:
     known = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
     for each in quantities:
         assert each["reported"].startswith("none") or f"{{{each['source']}," in known
-        assert each["record"].keys() <= {"stage", "metric", "name", "subset"}
+        assert each["record"].keys() <= {
+            *("stage", "metric", "method", "opponent", "subset"),
+        }

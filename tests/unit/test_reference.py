@@ -106,12 +106,12 @@ def test_it_is_told_how_weights_are_spread(pairs):
     weighted = weighted.add_column("rejected_weights", rejected)
     found = {row["metric"]: row["value"] for row in weight_rows(weighted)}
     flat = np.concatenate(chosen)
-    assert found["weight_mean:chosen"] == pytest.approx(np.mean(flat))
-    assert found["weight_sd:chosen"] == pytest.approx(np.std(flat))
-    assert found["weight_q50:chosen"] == 1.0
-    assert found["weight_q95:chosen"] == pytest.approx(np.quantile(flat, 0.95))
-    assert found["weight_clamped:chosen"] == pytest.approx(2 / 9)
-    assert found["weight_clamped:rejected"] == pytest.approx(1 / 7)
+    assert found["weight_mean_chosen"] == pytest.approx(np.mean(flat))
+    assert found["weight_sd_chosen"] == pytest.approx(np.std(flat))
+    assert found["weight_q50_chosen"] == 1.0
+    assert found["weight_q95_chosen"] == pytest.approx(np.quantile(flat, 0.95))
+    assert found["weight_clamped_chosen"] == pytest.approx(2 / 9)
+    assert found["weight_clamped_rejected"] == pytest.approx(1 / 7)
     assert len(found) == 2 * (2 + 5 + 1)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import models, protocols, recipes, settings, study
+from helpers import models, protocols, settings, study
 from helpers.hh import source_rows
 from helpers.judge import PairTextJudge, Thresholds
+from helpers.methods import ADAPTERS
 from helpers.params import read_schema
 from helpers.project import PROJECT, ROOT
 
@@ -110,13 +111,12 @@ def test_a_job_answers_under_every_protocol(monkeypatch, tmp_path: Path) -> None
     (tmp_path / "out").mkdir()
     common = {"run": tmp_path, "judge_model": "", "limit": 3, "max_length": 96}
     rows = pd.DataFrame(study.answer(tmp_path / "out", method="sft", seed=0, **common))
-    counts = rows.groupby("metric").size()
+    counts = rows.groupby(["protocol", "metric", "judge"]).size()
     for protocol in protocols.protocols():
         asked = 100 if protocol.prompts else 6
-        metrics = [
-            f"study{end}:{protocol.name}" for end in ("_runon", "_empty", "_leak")
-        ]
-        assert (counts[[f"study:{protocol.name}:j", *metrics]] == asked).all()
+        metrics = [(each, "") for each in study.DEFECTS.values()]
+        own = counts[protocol.name]
+        assert (own[[("study", "j"), *metrics]] == asked).all()
     assert len(pd.read_parquet(tmp_path / "out" / "replies.parquet")) == 406
 
 
@@ -125,7 +125,7 @@ def test_the_settings_of_the_study_are_values_that_the_notebooks_take() -> None:
     path = ROOT / "notebooks" / "presets" / "opt350m_study.yaml"
     found = settings.from_yaml(path, schemas)
     sft, dpo = found["05_sft"], found["06_dpo"]
-    assert dpo["methods"] == list(recipes.ADAPTERS)
+    assert dpo["methods"] == list(ADAPTERS)
     assert (sft["epochs"], dpo["epochs"]) == (2, 1)
     assert sft["learning_rate"] == dpo["adapter_learning_rate"] == 2e-5
 
@@ -142,7 +142,9 @@ def records(scores: dict[str, list[float]], protocol: str) -> pd.DataFrame:
                 "seed": seed,
                 "subset": subset,
                 "example": f"{subset}-{at}",
-                "metric": f"study:{protocol}:j",
+                "metric": "study",
+                "protocol": protocol,
+                "judge": "j",
                 "value": value,
             }
             for method, values in scores.items()
@@ -183,5 +185,6 @@ def test_running_on_and_saying_nothing_are_counted() -> None:
     score = SimpleNamespace(name="j", score=lambda p, r: np.arange(len(r)))
     rows = study.judged(prompts, [" Yes.\n\nHuman: And?", " "], "x", [score])
     values = {(row["metric"], row["example"]): row["value"] for row in rows}
-    assert values["study_runon:x", "a"] == 1 and values["study_runon:x", "b"] == 0
-    assert values["study_empty:x", "b"] == 1 and values["study:x:j", "b"] == 1
+    assert values["study_runon", "a"] == 1 and values["study_runon", "b"] == 0
+    assert values["study_empty", "b"] == 1 and values["study", "b"] == 1
+    assert {row["protocol"] for row in rows} == {"x"}

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from helpers import sweeps
+from helpers import compare, sweeps
 from helpers.cli import app
 from helpers.params import ParameterError
 from helpers.project import ROOT, Project, RunError
+from helpers.records import tidy
 from helpers.stats import Interval
 
 STAGES = {"00_first": (), "01_last": ("00_first",)}
@@ -189,22 +190,21 @@ def test_a_run_is_no_sweep(project: Project) -> None:
 
 
 def test_a_metric_across_a_sweep(tmp_path: Path) -> None:
-    rows = [
-        {"run": f"s/0{at}", "beta": beta, "method": "a − b", "subset": "both"}
-        | {"metric": f"difference{end}", "value": at + shift}
+    parts = [
+        tidy(compare.as_records(one, "difference")).assign(run=f"s/0{at}", beta=beta)
         for at, beta in enumerate(("0.1", "0.3"))
-        for end, shift in (("", 0.0), ("_low", -1.0), ("_high", 1.0))
+        for one in [compare.one_row("sft_dpo", Interval(at, at - 1, at + 1), "sft")]
     ]
-    pd.DataFrame(rows).to_parquet(tmp_path / "records.parquet")
+    pd.concat(parts).to_parquet(tmp_path / "records.parquet")
     with pytest.raises(RunError, match="no finished sweep"):
-        sweeps.across(tmp_path, "difference", ["a − b"])
+        sweeps.across(tmp_path, "difference", [("sft_dpo", "sft")])
     (tmp_path / "sweep.json").write_text(json.dumps({"s/00": {"beta": "0.1"}}))
-    table = sweeps.across(tmp_path, "difference", ["a − b"])
+    table = sweeps.across(tmp_path, "difference", [("sft_dpo", "sft")])
     assert table["interval"].to_dict() == {
-        ("0.1", "a − b"): Interval(0.0, -1.0, 1.0),
-        ("0.3", "a − b"): Interval(1.0, 0.0, 2.0),
+        ("0.1", "sft_dpo − sft"): Interval(0.0, -1.0, 1.0),
+        ("0.3", "sft_dpo − sft"): Interval(1.0, 0.0, 2.0),
     }
-    assert sweeps.across(tmp_path, "difference", ["c − d"]).empty
+    assert sweeps.across(tmp_path, "difference", [("sft", "base")]).empty
 
 
 def test_a_grid_needs_something_that_varies() -> None:

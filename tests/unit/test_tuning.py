@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from helpers import costs, evaluation, models, recipes, trials, tuning
+from helpers import costs, evaluation, models, trials, tuning
 from helpers.cli import app
+from helpers.methods import OFFLINE, ONLINE
 from helpers.params import ParameterError, read_schema
 from helpers.project import PROJECT, ROOT, RunError
 
@@ -254,7 +255,7 @@ def test_the_defaults_are_what_the_recorded_trials_chose() -> None:
         stage, name = row.parameter.split(".")
         default = read_schema(PROJECT.notebook(stage))[name].default
         assert default == pytest.approx(row.value), f"{row.method}: {row.parameter}"
-    assert set(table["method"]) <= {"sft", "rm", *recipes.OFFLINE, *evaluation.ONLINE}
+    assert set(table["method"]) <= {"sft", "rm", *OFFLINE, *ONLINE}
 
 
 def test_of_scores_that_are_alike_the_nearest_to_sft_is_chosen() -> None:
