@@ -159,11 +159,11 @@ def win_rates(
 
 
 def rates_over_both(scores: pd.DataFrame, opponent: str) -> pd.DataFrame:
-    """Win rates over both subsets together, ties one half: name, and bounds."""
-    whole = scores.assign(example=scores["subset"] + scores["example"], subset="both")
-    rows = []
-    for name, margin in against(whole, opponent).items():
-        rate = stats.mean_interval(preference_accuracy(margin)).within(0, 1)
+    """Win rates over both subsets, ties one half: name, method, opponent and bounds."""
+    rows, subsets = [], compare.subsets_of(scores)
+    for name, margin in against(scores, opponent).items():
+        won = compare.balanced(preference_accuracy(margin), subsets)
+        rate = stats.mean_interval(won).within(0, 1)
         sides = {"name": name, "method": name, "opponent": opponent}
         rows.append({**sides, **compare.bounds(rate)})
     return pd.DataFrame(rows)

@@ -62,6 +62,37 @@ def by_seed(records: pd.DataFrame) -> np.ndarray:
     return whole[0] if len(whole) == 1 else whole
 
 
+def balanced(values: np.ndarray, subsets: Sequence[str]) -> np.ndarray:
+    """Values (..., examples) whose mean is the mean of the subsets' means, each alike.
+
+    subsets: of each example. "Both" means this everywhere: half helpful, half harmless,
+    however many examples there are of each. Deviations from a subset's mean are scaled
+    to its weight, so an interval of the result is that of a stratified sample.
+    """
+    names, place = np.unique(np.asarray(subsets), return_inverse=True)
+    means = [values[..., place == at].mean() for at in range(len(names))]
+    weights = len(place) / (len(names) * np.bincount(place))
+    return np.mean(means) + weights[place] * (values - np.array(means)[place])
+
+
+def subsets_of(records: pd.DataFrame) -> list[str]:
+    """The subset of each example, in the order of `by_seed`."""
+    examples = np.unique(records["subset"] + "/" + records["example"])
+    return [each.partition("/")[0] for each in examples]
+
+
+def whole(records: pd.DataFrame) -> np.ndarray:
+    """As `by_seed`, over both subsets where records hold both: see `balanced`."""
+    return balanced(by_seed(records), subsets_of(records))
+
+
+def parts(records: pd.DataFrame, subsets: bool) -> list[tuple[str, pd.DataFrame]]:
+    """The records of each subset, or all of them as "both"."""
+    if subsets:
+        return list(records.groupby("subset", sort=False))
+    return [("both", records)]
+
+
 def mean_table(
     records: pd.DataFrame,
     by: Sequence[str],
@@ -73,16 +104,13 @@ def mean_table(
     within: the least and the most that a value can be. Columns: `by`, subset ("both" if
     not split), estimate, low, high, interval.
     """
-    if not subsets:
-        records = records.assign(
-            subset="both", example=records["subset"] + records["example"]
-        )
-    keys = [*by, "subset"]
+    keys = [*by, *(["subset"] if subsets else [])]
     rows = []
     for key, part in records.groupby(keys, sort=False, dropna=False):
-        interval = stats.mean_interval(by_seed(part)).within(*within)
-        rows.append({**dict(zip(keys, key)), **bounds(interval)})
-    return pd.DataFrame(rows)
+        interval = stats.mean_interval(whole(part)).within(*within)
+        named_by = {"subset": "both", **dict(zip(keys, key))}
+        rows.append({**named_by, **bounds(interval)})
+    return pd.DataFrame(rows, columns=[*by, "subset", *BOUNDS])
 
 
 def accuracy_table(
@@ -110,13 +138,9 @@ def difference_table(
     (`stats.effect_size`), detectable (the difference that would have been seen with a
     power of 0.8).
     """
-    if not subsets:
-        records = records.assign(
-            subset="both", example=records["subset"] + records["example"]
-        )
     rows = []
-    for subset, part in records.groupby("subset", sort=False):
-        arrays = {name: by_seed(group) for name, group in part.groupby("name")}
+    for subset, part in parts(records, subsets):
+        arrays = {name: whole(group) for name, group in part.groupby("name")}
         family = [pair for pair in contrasts if arrays.keys() >= set(pair)]
         for first, second in family:
             pair = arrays[first], arrays[second]

@@ -45,14 +45,6 @@ def test_accuracy_counts_a_tie_as_one_half():
     assert table["low"][0] < 0.625 < table["high"][0]
 
 
-def test_both_subsets_are_one_mean_over_all_examples():
-    other = margins("a", np.full((1, 2), 5.0)).assign(subset="harmless")
-    records = pd.concat([margins("a", np.zeros((1, 6))), other])
-    table = compare.mean_table(records.assign(name="a"), ["name"], subsets=False)
-    assert table["estimate"].tolist() == [10 / 8]
-    assert table["subset"].tolist() == ["both"]
-
-
 def test_a_difference_is_paired_and_has_the_sign_of_its_name():
     noise = np.random.default_rng(0).normal(size=(3, 200))
     records = compare.named(
@@ -168,3 +160,20 @@ def test_an_estimate_that_stands_twice_is_refused():
 
 def one_estimate() -> pd.DataFrame:
     return compare.one_row("a", Interval(1, 0, 2))
+
+
+def test_both_subsets_count_alike_however_many_examples_they_have() -> None:
+    random = np.random.default_rng(0)
+    few = margins("a", random.normal(1.0, 1.0, (3, 40))).assign(subset="harmless")
+    many = margins("a", random.normal(0.0, 1.0, (3, 360)))
+    records = compare.named(pd.concat([few, many]).assign(init=""))
+    row = compare.mean_table(records, by=["name"], subsets=False).iloc[0]
+    apart = compare.mean_table(records, by=["name"])["estimate"]
+    assert row["estimate"] == pytest.approx(apart.mean())
+    assert row["estimate"] != pytest.approx(records["value"].mean(), abs=0.2)
+    # the small subset's error counts by its weight of one half, not by its size
+    alone = [
+        each.high - each.low
+        for each in compare.mean_table(records, by=["name"])["interval"]
+    ]
+    assert row["high"] - row["low"] == pytest.approx(np.hypot(*alone) / 2, rel=0.15)
