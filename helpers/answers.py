@@ -235,7 +235,7 @@ def findings(
     accuracy = accuracy.set_index("name")["interval"]
     seconds = cost.set_index("name")["seconds"]
     none = "(not run)"
-    judge = "truth" if "truth" in accuracy else "judge (base)"
+    judge = "truth" if "truth" in accuracy else "judge"
     found = {
         "pairs": int(gains["pairs"].max()),
         "codepmp_gain": gains.set_index("init")["interval"].get("codepmp", none),

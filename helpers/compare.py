@@ -198,6 +198,9 @@ ESTIMATES = {
     "difference_at_equal_kl": "the same, both at one KL from SFT",
     "win_rate": "share of replies that the judge prefers to the opponent's",
     "variant": "judged reward at the end of training minus PPO's",
+    "judge_accuracy": "share of held-out pairs that who judges replies has right",
+    "judge_over_length": "the same minus that of the length rule",
+    "judge_over_words": "the same minus that of a bag of words",
     "study_difference": "share of replies that pass, minus the opponent's",
 }
 

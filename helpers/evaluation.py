@@ -14,8 +14,15 @@ from helpers import metrics, models
 from helpers.encoding import prompt_room, reply_room
 from helpers.generate import generate
 from helpers.hh import BUILT_IN
+from helpers.hub import plain_name
 from helpers.jobs import finished_jobs
-from helpers.judge import Judge, PairTextJudge, RewardModelJudge, TrueReward
+from helpers.judge import (
+    Judge,
+    PairTextJudge,
+    RewardModelJudge,
+    TrueReward,
+    WordsJudge,
+)
 from helpers.methods import FROM_BASE, OFFLINE, ONLINE, PARTS, POLICIES, name_of
 from helpers.project import job_folder, read_manifest
 from helpers.recipes import (
@@ -125,17 +132,43 @@ def proxies(run: Path, seed: int, room: int = 0) -> dict[str, Judge]:
 
 @cache  # by every worker: once
 def judges(run: Path, further: str = "", room: int = 0) -> list[Judge]:
-    """Who scores replies: the truth where it is known, the held-out RM, one more.
+    """Who scores replies: the truth where it is known, held-out models, words, one more.
 
-    room: tokens that the held-out RM keeps free for any reply (`RewardModelJudge`).
+    room: tokens that a held-out model keeps free for any reply (`RewardModelJudge`).
     """
     found: list[Judge] = [TrueReward()] if data_source(run) == BUILT_IN else []
-    held_out = job_folder(run, "04_reward_model", method="judge", init="base", seed=0)
     length = read_manifest(run, "04_reward_model")["parameters"]["max_length"]
-    found.append(RewardModelJudge(held_out, max_length=length, room=room))
+    limits = {"max_length": length, "room": room}
+    for name, folder in held_out(run).items():
+        found.append(RewardModelJudge(folder, name=name, **limits))
+    asked = read_pairs(run, "test", "dev")
+    subset_of = dict(zip(asked["prompt"], asked["subset"]))
+    found.append(WordsJudge(read_pairs(run, "judge"), subset_of, WORDS))
     if further:
         found.append(PairTextJudge(further))
     return found
+
+
+WORDS = "words judge"  # a bag of words on the pairs of the held-out models
+
+
+def held_out(run: Path) -> dict[str, Path]:
+    """The held-out reward models by name: `judge 0` and so on, a seed and a fold each."""
+    trained = finished_jobs(run / "04_reward_model" / "jobs")
+    found = {job["seed"]: folder for job, folder in trained if job["method"] == "judge"}
+    return {f"judge {seed}": found[seed] for seed in sorted(found)}
+
+
+def panel(run: Path) -> list[str]:
+    """The judges whose scores decide between policies, by name.
+
+    The truth where it is known; else the judge that was loaded, if one was; else the
+    held-out models, which stand for all that might have been trained: a random factor.
+    """
+    if data_source(run) == BUILT_IN:
+        return ["truth"]
+    loaded = read_manifest(run, "08_evaluate")["parameters"]["judge_model"]
+    return [plain_name(loaded)] if loaded else list(held_out(run))
 
 
 def asked(run: Path, count: int) -> pd.DataFrame:

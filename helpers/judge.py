@@ -5,7 +5,7 @@ scale say which replies count as harmless and as helpful. A judge is only as goo
 independence: the one that compares policies must have trained none of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from transformers import (
 from helpers import embedded, hub, models
 from helpers.batches import length_batches
 from helpers.encoding import Prompt
+from helpers.metrics import BagOfWords
 from helpers.scoring import encode_replies, end_scores
 
 
@@ -145,6 +146,33 @@ def reward_function(
         return reward_scores(model, tokenizer, prompts, completions, **limits)
 
     return reward
+
+
+class WordsJudge:
+    """A bag of words as a judge: another kind, which shares no weights with a network.
+
+    One linear reward for each subset, learned from the pairs of the held-out models
+    (`metrics.BagOfWords`); a prompt's subset says which one reads its replies.
+    """
+
+    thresholds: Thresholds | None = None
+
+    def __init__(
+        self, pairs: pd.DataFrame, subset_of: Mapping[str, str], name: str
+    ) -> None:
+        """pairs: to learn from, with a column subset; subset_of: by prompt."""
+        self.name, self.subset_of = name, dict(subset_of)
+        groups = pairs.groupby("subset")
+        self.models = {name: BagOfWords().fit(part) for name, part in groups}
+
+    def score(self, prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
+        """Log-odds over a reply without words; (n,). KeyError for an unknown prompt."""
+        subsets = [self.subset_of[prompt] for prompt in prompts]
+        asked = pd.DataFrame({"subset": subsets, "reply": list(replies)})
+        scores = np.empty(len(asked))
+        for subset, part in asked.groupby("subset"):
+            scores[part.index] = self.models[subset].scores(part["reply"])
+        return scores
 
 
 class PairTextJudge:

@@ -51,8 +51,16 @@ def names() -> set[str]:
     chosen = [f"best_of_n ({init})" for init in CHOOSERS]
     implicit = [name_of(f"{each} implicit", "") for each in (*OFFLINE, *ONLINE)]
     implicit += [name_of(f"{each} implicit", init) for each in ONLINE for init in INITS]
-    scorers = [name_of(each, init) for each in ("rm", "judge") for init in INITS]
-    scorers += ["truth", "sft log-prob", "sft log-prob, mean", "Bayes", *RULES]
+    scorers = [name_of("rm", init) for init in INITS]
+    scorers += [
+        "truth",
+        "judge",
+        "words judge",
+        "sft log-prob",
+        "sft log-prob, mean",
+        "Bayes",
+        *RULES,
+    ]
     variants = [each.removeprefix("ppo_") for each in PARTS]
     policies = ["base", "chosen", *POLICIES, *rewarded, *chosen, *variants]
     return {*policies, *implicit, *scorers, *INITS}

@@ -76,6 +76,10 @@ class BagOfWords:
         """Log-odds that chosen is preferred to rejected; (n,)."""
         return self.model.decision_function(self._differences(pairs))
 
+    def scores(self, replies: Sequence[str]) -> np.ndarray:
+        """The linear reward of replies, 0 for one without a known word; (n,)."""
+        return self.words.transform(replies) @ self.model.coef_[0]
+
     def _differences(self, pairs: pd.DataFrame) -> csr_matrix:
         chosen, rejected = (self.words.transform(pairs[side]) for side in _SIDES)
         return chosen - rejected

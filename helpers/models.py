@@ -4,7 +4,7 @@ Every stage asks this file for its models, so the rules of safe loading stand in
 place: safetensors weights only, no remote code, a revision that is named.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -162,6 +162,17 @@ def load_scorer(source: str | Path, seed: int = 0) -> PreTrainedModel:
         model = from_pretrained(
             AutoModelForSequenceClassification, source, num_labels=1
         )
+    return model.to(device()).eval()
+
+
+def new_scorer(
+    tokenizer: PreTrainedTokenizerBase, shape: Mapping[str, int], seed: int
+) -> PreTrainedModel:
+    """A scorer of random weights, all drawn from `seed`; shape: as `build_opt` takes."""
+    config = build_opt(tokenizer, **shape, seed=seed).config
+    config.num_labels = 1
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(config)
     return model.to(device()).eval()
 
 

@@ -202,14 +202,53 @@ def preference_model(
 def reward_model(
     out: Path, *, run: Path, method: str, init: str, pairs: int, seed: int, fit: Fit
 ) -> list[dict]:
-    """A Bradley-Terry reward model on HH pairs; scores every held-out pair.
-
-    method: `rm` learns from the training pairs, `judge` from those set aside for it.
-    """
-    split = {"rm": "train", "judge": "judge"}[method]
-    data = draw(read_pairs(run, split), pairs, seed)
-    start, fit = start_folder(run, init, seed), replace(fit, seed=seed)
+    """A Bradley-Terry reward model on HH pairs; scores every held-out pair."""
+    data, start = (
+        draw(read_pairs(run, "train"), pairs, seed),
+        start_folder(run, init, seed),
+    )
     tokenizer, scorer = models.load_tokenizer(start), models.load_scorer(start, seed)
+    return fit_scorer(scorer, tokenizer, data, replace(fit, seed=seed), run, out)
+
+
+def judge(
+    out: Path, *, run: Path, method: str, pairs: int, seed: int, start: str, fit: Fit
+) -> list[dict]:
+    """A reward model that judges replies, from nothing that is compared.
+
+    It learns from a fold of the pairs that are set aside for judges, the seed-th of
+    folds of `pairs`, and starts from `start`, a folder or a hub name; if that is "",
+    from random weights in the shape of 01's small model. method: `judge`.
+    """
+    if start:
+        scorer = models.load_scorer(start, seed)
+        tokenizer = models.load_tokenizer(start)
+    else:
+        tokenizer = models.load_tokenizer(base_folder(run))
+        given = read_manifest(run, "01_base_model")["parameters"]
+        shape = {name: given[name] for name in ("hidden", "layers", "heads")}
+        shape["max_positions"] = max(given["max_length"], fit.max_length)
+        scorer = models.new_scorer(tokenizer, shape, seed)
+    return fit_scorer(
+        scorer, tokenizer, fold(run, seed, pairs), replace(fit, seed=seed), run, out
+    )
+
+
+def fold(run: Path, number: int, size: int) -> pd.DataFrame:
+    """One fold of the pairs set aside for judges; folds of a size share no pair."""
+    pairs = read_pairs(run, "judge")
+    return draw(pairs, len(pairs), seed=0).iloc[number * size : (number + 1) * size]
+
+
+def fit_scorer(
+    scorer: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: pd.DataFrame,
+    fit: Fit,
+    run: Path,
+    out: Path,
+) -> list[dict]:
+    """Train a scorer on pairs, save it, and let it score every held-out pair."""
     counts, tested = Counter(), Counter()
     dataset = token_rows.pair_dataset(data, tokenizer, fit.max_length, counts)
     rows = training.fit_reward_model(scorer, tokenizer, dataset, fit, out)

@@ -160,3 +160,46 @@ def saved_labels(factor: Interval, doubling: float, pairs: int) -> dict[str, obj
         "largest": int(pairs),
         "saved": "{:,.0f} ({:,.0f} to {:,.0f})".format(*saved),
     }
+
+
+# --- who errs alike --------------------------------------------------------------------
+
+
+def shared_errors(
+    margins: pd.DataFrame, judges: Sequence[str], models: Sequence[str]
+) -> pd.DataFrame:
+    """How the errors of judges go along with those of reward models, where truth is known.
+
+    An error is what a margin has beyond its linear regression on the true margin, pair by
+    pair. A policy that learns to please a reward model pleases a judge with the same
+    errors too. Columns: judge, model, subset, correlation (mean over their seeds), low,
+    high (over pairs of seeds). Empty where the truth has scored nothing.
+    """
+    rows = []
+    for subset, part in margins.groupby("subset", sort=False):
+        scores = {name: compare.by_seed(own) for name, own in part.groupby("name")}
+        if "truth" not in scores:
+            continue
+        errors = {
+            name: _residuals(each, scores["truth"][0]) for name, each in scores.items()
+        }
+        for judge in filter(errors.__contains__, judges):
+            for model in filter(errors.__contains__, models):
+                found = [
+                    np.corrcoef(one, other)[0, 1]
+                    for one in errors[judge]
+                    for other in errors[model]
+                ]
+                ends = {"low": min(found), "high": max(found)}
+                where = {"judge": judge, "model": model, "subset": subset}
+                rows.append({**where, "correlation": np.mean(found), **ends})
+    columns = ["judge", "model", "subset", "correlation", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _residuals(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """What each seed's scores (seeds, examples) have beyond their regression on truth."""
+    centred = truth - truth.mean()
+    apart = scores - scores.mean(axis=1, keepdims=True)
+    slopes = apart @ centred / (centred @ centred)
+    return apart - slopes[:, None] * centred

@@ -111,7 +111,7 @@ SAID = (
 
 def about_judge(table: pd.DataFrame) -> str:
     """How far the judge of replies of a run can be trusted, in a sentence."""
-    judge = {"metric": "accuracy", "method": "judge (base)"}
+    judge = {"metric": "accuracy", "method": "judge"}
     right = {
         subset: quoted(table, **judge, subset=subset)
         for subset in ("harmless", "helpful")
