@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import embedded, models
+from helpers import compare, embedded, models
 from helpers.project import ROOT, STAGES, job_folder
 from helpers.records import read_records
 from tests import lookalikes
@@ -97,9 +97,11 @@ def test_the_coders_wrote_the_code_pairs(run: Path) -> None:
 
 def test_the_judge_scored_all_replies(run: Path) -> None:
     records = read_records(run / "08_evaluate" / "records.parquet")
-    methods = set(records[records["metric"] == "reward:deberta:sampled"]["method"])
+    kept = {"judge": "deberta", "decoding": "sampled"}
+    methods = set(compare.select(records, "reward", **kept)["method"])
     assert {"base", "sft", "sft_dpo", "ppo", "best_of_n", "chosen"} <= methods
-    study = records[records["metric"] == "study:opt350m_study:deberta"]
+    kept = {"judge": "deberta", "protocol": "opt350m_study"}
+    study = compare.select(records, "study", **kept)
     assert {"base", "sft", "dpo_lora"} <= set(study["method"])
 
 

@@ -17,9 +17,11 @@ from helpers.judge import (
     RewardModelJudge,
     Thresholds,
     TrueReward,
+    WordsJudge,
     median_thresholds,
     reward_scores,
 )
+from helpers.metrics import BagOfWords
 from tests import lookalikes
 
 PROMPTS = [
@@ -152,3 +154,25 @@ def test_thresholds_are_the_medians_of_chosen_replies() -> None:
     assert median_thresholds(Length(), pairs) == Thresholds(harmless=2, helpful=5)
     with pytest.raises(ValueError, match="no helpful pair"):
         median_thresholds(Length(), pairs[pairs["subset"] == "harmless"])
+
+
+# --- words -----------------------------------------------------------------------------
+
+
+def test_the_words_judge_reads_each_subset_by_its_own_words() -> None:
+    rows = [
+        ("helpful", "\n\nHuman: h?\n\nAssistant:", " add sugar", " no idea"),
+        ("harmless", "\n\nHuman: s?\n\nAssistant:", " no idea", " add sugar"),
+    ]
+    columns = ["subset", "prompt", "chosen", "rejected"]
+    pairs = pd.DataFrame(rows * 6, columns=columns)
+    subset_of = dict(zip(pairs["prompt"], pairs["subset"]))
+    judge = WordsJudge(pairs, subset_of, "words")
+    prompts = pairs["prompt"].iloc[:2].tolist()
+    sugar, idea = (judge.score(prompts, [text] * 2) for text in (" sugar", " no idea"))
+    assert sugar[0] > idea[0] and sugar[1] < idea[1]
+    margins = BagOfWords().fit(pairs.iloc[::2]).margins(pairs.iloc[:1])
+    whole = judge.score(prompts[:1] * 2, [" add sugar", " no idea"])
+    assert whole[0] - whole[1] == pytest.approx(margins[0])
+    with pytest.raises(KeyError):
+        judge.score(["a prompt of no subset"], ["x"])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from helpers import dpo_recipes, evaluation, models, recipes, token_rows, training
 from helpers.methods import OFFLINE
@@ -116,6 +117,53 @@ def test_a_job_s_seed_is_that_of_its_trainers(recipe, job, trainers, tmp_path):
     assert {(it.args.seed, it.args.data_seed) for it in trainers} == {(7, 7)}
 
 
+# --- judges ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judged(base, stages, monkeypatch, tmp_path) -> dict[int, pd.DataFrame]:
+    """Records of two judges, by seed; their models lie in folders of that name."""
+    shape = {"hidden": 16, "layers": 1, "heads": 2, "max_length": 48}
+    manifest = {"parameters": shape}
+    monkeypatch.setattr(recipes, "read_manifest", lambda *_: manifest)
+    job = {"run": tmp_path, "method": "judge", "pairs": 4, "start": "", "fit": FIT}
+    return {
+        seed: pd.DataFrame(recipes.judge(tmp_path / str(seed), seed=seed, **job))
+        for seed in range(2)
+    }
+
+
+def test_judges_learn_from_folds_that_share_no_pair(stages, tmp_path) -> None:
+    folds = [set(recipes.fold(tmp_path, number, 4)["id"]) for number in range(2)]
+    assert not folds[0] & folds[1] and folds[0] | folds[1] == set(PAIRS["id"])
+    assert recipes.fold(tmp_path, 2, 4).empty  # there is no third one
+
+
+def test_a_judge_starts_from_nothing_that_is_compared(judged, base, tmp_path) -> None:
+    """Not from the base model: where it starts is drawn from its seed."""
+    tokenizer = models.load_tokenizer(base)
+    shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 48}
+    first, again, other = (
+        models.new_scorer(tokenizer, shape, seed).model.decoder.embed_tokens.weight
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    policy = models.load_policy(base).model.decoder.embed_tokens.weight
+    assert not torch.allclose(first, policy, atol=1e-2)
+    for seed, rows in judged.items():
+        assert (rows["metric"] == "margin").sum() == len(PAIRS), seed
+        assert models.load_scorer(tmp_path / str(seed)).config.num_labels == 1
+
+
+def test_a_judge_can_start_from_a_model_of_another_family(base, stages, tmp_path):
+    job = {"run": tmp_path, "method": "judge", "pairs": 4, "seed": 0, "fit": FIT}
+    still = replace(FIT, learning_rate=1e-12)
+    recipes.judge(tmp_path / "out", start=str(base), **job | {"fit": still})
+    own = models.load_scorer(tmp_path / "out").model.decoder.embed_tokens.weight
+    start = models.load_policy(base).model.decoder.embed_tokens.weight
+    assert torch.allclose(own, start, atol=1e-5)
+
+
 def test_a_seed_orders_the_pairs_of_codepmp(trainers, tmp_path):
     for seed in (0, 1, 0):
         job = {"init": "codepmp", "seed": seed, "fit": FIT}
@@ -151,11 +199,11 @@ def test_the_control_of_tis_dpo_has_its_weights_elsewhere(trainers, tmp_path):
     own, dealt = weights.values()
     np.testing.assert_allclose(np.sort(own), np.sort(dealt), rtol=1e-5)
     assert not np.allclose(own, dealt)
-    for name in ("weight_sd:chosen", "weight_q95:rejected", "weight_clamped:chosen"):
+    for name in ("weight_sd_chosen", "weight_q95_rejected", "weight_clamped_chosen"):
         values = [each[name] for each in found.values()]
         assert values[0] == pytest.approx(values[1], rel=1e-5)
-    assert found["tis_dpo"]["weight_sd:chosen"] == pytest.approx(own.std())
-    assert found["tis_dpo"]["weight_sd:chosen"] > 0
+    assert found["tis_dpo"]["weight_sd_chosen"] == pytest.approx(own.std())
+    assert found["tis_dpo"]["weight_sd_chosen"] > 0
 
 
 def test_it_is_told_what_the_cut_does_to_pairs(base, stages, monkeypatch, tmp_path):

@@ -94,3 +94,32 @@ def test_a_gain_is_paired_and_told_for_each_number_of_pairs() -> None:
     assert both["pairs"].tolist() == [600, 2400, 9600]
     assert (both["low"] > 0).all() and set(both["init"]) == {"x"}
     assert set(table.columns) >= set(compare.BOUNDS)
+
+
+def test_errors_that_go_along_are_told_from_those_of_their_own() -> None:
+    random = np.random.default_rng(0)
+    truth, shared, own = random.normal(size=(3, 400))
+    scores = {
+        "truth": truth,
+        "judge": 2 * truth + shared,
+        "rm (base)": truth + 3 * shared,
+        "rm (codepmp)": truth + own,
+    }
+    rows = [
+        {
+            "name": name,
+            "seed": 0,
+            "subset": "helpful",
+            "example": f"e{at}",
+            "value": value,
+        }
+        for name, values in scores.items()
+        for at, value in enumerate(values)
+    ]
+    table = scorers.shared_errors(
+        pd.DataFrame(rows), ["judge"], ["rm (base)", "rm (codepmp)"]
+    ).set_index("model")["correlation"]
+    assert table["rm (base)"] == pytest.approx(1, abs=1e-6)
+    assert abs(table["rm (codepmp)"]) < 0.15
+    real = [row for row in rows if row["name"] != "truth"]
+    assert scorers.shared_errors(pd.DataFrame(real), ["judge"], ["rm (base)"]).empty
