@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import compare, stats
+from helpers import compare, evaluation, stats
 from helpers.evaluation import compared, strengths
 from helpers.hh import BUILT_IN
 from helpers.hub import plain_name
 from helpers.methods import ONLINE, RELATIVES
 from helpers.metrics import preference_accuracy
-from helpers.project import read_manifest
+from helpers.project import ROOT, read_manifest
 from helpers.recipes import data_source
 from helpers.runs import Stage
 from helpers.stats import Interval
@@ -110,8 +110,32 @@ def setting(run: Path) -> dict[str, object]:
         "source": "synthetic (built-in)" if synthetic else "real HH-RLHF",
         "models": origin if start else "trained here from scratch",
         "seeds": int(read_manifest(run, "05_sft")["parameters"]["seeds"]),
-        "judge": "truth" if synthetic else "held-out RM",
+        "judge": judge_of(run),
+        "note": data_note(run),
     }
+
+
+def judge_of(run: Path) -> str:
+    """Who decides between policies, in words."""
+    panel = evaluation.panel(run)
+    learned = panel[0].startswith("judge ")
+    return f"{len(panel)} held-out reward models" if learned else panel[0]
+
+
+# Bai et al. (2022), as a review quotes it: of researchers with crowdworkers
+AGREEMENT = "People themselves agreed on 63 % of such pairs {cite}`bai2022`."
+
+
+def data_note(run: Path) -> str:
+    """What a page of results says of the data: where the splits are from, the ceiling."""
+    given = read_manifest(run, "00_data")["parameters"]
+    source = given["data_source"]
+    if source == BUILT_IN:
+        return "Labels are noisy by design: 00 shows the Bayes accuracy of each subset."
+    own = "The splits are those of a folder whose origin this run was not told."
+    if not (ROOT / source).is_dir():
+        own = "The splits are the published ones."
+    return f"{given['data_note'] or own} {AGREEMENT}"
 
 
 def judged(records: pd.DataFrame, judge: str, decoding: str) -> pd.DataFrame:
