@@ -1,0 +1,1 @@
+"""Does a nominal 95 % interval hold the truth in 95 % of simulated experiments?"""
