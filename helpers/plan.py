@@ -6,10 +6,11 @@ their data sheets'; what share of them trainings reach was measured (`benchmarks
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from helpers import models
+from helpers import grids, models
 from helpers.evaluation import DECODINGS
 from helpers.methods import RELATIVES, WEIGHTED
 from helpers.online_config import VARIANTS, Online, passes
@@ -176,10 +177,9 @@ def sft(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
 def dpo(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """DPO and its relatives; the reference reads every pair once."""
     given = values[stage]
-    for method in given["methods"]:
+    for method, strengths in grids.offline_strengths(given).items():
         few = method in RELATIVES
         pairs = min(given["relative_pairs" if few else "pairs"], shape.train)
-        strengths = {given["beta"], *(given["betas"] if method == "sft_dpo" else [])}
         jobs = given["seeds"] * len(strengths)
         tokens = jobs * pairs * shape.pair
         # weights of tokens come of two other policies, or are all 1
@@ -194,13 +194,9 @@ def online(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
         yield episodes(stage, method, jobs * values[stage]["seeds"], values, shape)
 
 
-def online_jobs(given: Parameters) -> dict[str, int]:
+def online_jobs(given: Parameters) -> Counter[str]:
     """Trainings of a seed, by method."""
-    strengths = {given["kl_coef"], *given["kl_coefs"]}
-    jobs = {method: 1 for method in given["methods"]}
-    if "ppo" in jobs:
-        jobs["ppo"] = len(given["inits"]) + len(strengths) - 1
-    return jobs | {f"ppo_{name}": 1 for name in given["variants"]}
+    return Counter(method for method, _, _ in grids.online_kinds(given))
 
 
 def episodes(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import dpo_recipes, evaluation, models, online, recipes
+from helpers import dpo_recipes, evaluation, grids, models, online, recipes
 from helpers.encoding import prompt_room, reply_room
 from helpers.evaluation import STAGE_OF
 from helpers.generate import generate
@@ -39,7 +39,6 @@ OWN_RATES = {
     "grpo": "grpo_learning_rate",
     "dpo_iter": "dpo_learning_rate",
 }
-STRENGTHS = {"ipo": "tau", "dpo_norm": "norm_beta"}  # of 06; the others have beta
 ALONG = {"ppo": "critic_learning_rate"}  # multiplied by the same factor
 STAGES = {"sft": "05_sft", "rm": "04_reward_model"}
 STAGES |= {method: STAGE_OF[method] for method in (*OFFLINE, *ONLINE)}
@@ -126,7 +125,7 @@ def train(
         return recipes.reward_model(out, **job, fit=fit)
     few = method in RELATIVES
     job["pairs"] = given["relative_pairs" if few else "pairs"]
-    job["strength"] = given[STRENGTHS.get(method, "beta")]
+    job["strength"] = given[grids.strength_name(method)]
     rate = given["contrast_learning_rate"]
     contrast = replace(fit, learning_rate=rate, token_budget=0)
     fits = dict.fromkeys(OFFLINE, fit) | {"contrast": contrast}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from helpers import compare
-from helpers.methods import POLICIES
+from helpers.methods import ONLINE, POLICIES, WEIGHTED
 from helpers.project import ROOT, STAGES, read_manifest
 from helpers.records import COLUMNS, read_records
 from tests.book.conftest import NAME, prefbook
@@ -81,7 +81,8 @@ def test_frontiers_have_more_than_one_strength(run):
     records = read_records(run / "08_evaluate" / "records.parquet")
     strengths = records[records["metric"] == "kl"].groupby("method")["strength"]
     counts = strengths.nunique()
-    assert all(counts[each] > 1 for each in ("sft_dpo", "ppo", "best_of_n")), counts
+    compared = {"sft_dpo", *WEIGHTED, *ONLINE, "best_of_n"}
+    assert all(counts[each] > 1 for each in compared), counts
 
 
 def test_a_second_run_runs_nothing(run):
