@@ -210,7 +210,8 @@ def as_records(table: pd.DataFrame, metric: str, **common: object) -> list[dict]
 
     A table without subsets is of both; without a column method, `name` is the method.
     common: further columns, such as judge. Raises KeyError for a metric that
-    `ESTIMATES` does not have.
+    `ESTIMATES` does not have. A row without an interval, as of curves that do not
+    overlap, is no record.
     """
     if metric not in ESTIMATES:
         raise KeyError(f"no estimate {metric!r}; known: {', '.join(ESTIMATES)}")
@@ -230,6 +231,7 @@ def as_records(table: pd.DataFrame, metric: str, **common: object) -> list[dict]
             "n": row["interval"].n,
         }
         for row in table.to_dict("records")
+        if isinstance(row["interval"], stats.Interval)
     ]
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import best_of_n, compare, evaluation, frontier
+from helpers import best_of_n, compare, equal_kl, evaluation, frontier, stats
+from helpers.equal_kl import Curve
 from helpers.records import tidy
 
 
@@ -122,21 +123,195 @@ def test_points_are_gains_over_sft_in_the_order_of_kl() -> None:
     assert "sft" not in set(found["name"])
 
 
-def test_equal_kl_is_read_off_both_curves() -> None:
-    table = frontier.equal_kl_table(
-        RECORDS, "judge", [("ppo (base)", "sft_dpo"), ("grpo (base)", "sft_dpo")]
-    )
+# --- at equal distance ---------------------------------------------------------------
+
+
+def compared_at_equal_kl(*policies: list[dict]) -> pd.DataFrame:
+    """The row for `ppo (base)` minus `sft_dpo`, beside one for a method not run."""
+    start = policy("sft", "", None, 0.0, 0.0)
+    records = pd.DataFrame(sum(policies, start))
+    pairs = [("ppo (base)", "sft_dpo"), ("grpo (base)", "sft_dpo")]
+    table = frontier.equal_kl_table(records, "judge", pairs)
     assert table["name"].tolist() == ["ppo (base) − sft_dpo"]  # grpo was not run
-    assert table["kl"][0] == 2.0  # as far as SFT+DPO goes
-    assert table["estimate"][0] == pytest.approx(3.0 / 2 - 1.0)  # half of PPO's way
+    return table.iloc[0]
 
 
-def test_between_two_strengths_gains_are_interpolated_for_each_seed() -> None:
-    kl = np.array([[3.0, 2.0], [1.0, 1.0]])  # (strengths, seeds), in any order
+DPO = [*policy("sft_dpo", "", 0.3, 4.0, 0.5), *policy("sft_dpo", "", 0.1, 16.0, 1.5)]
+
+
+def test_equal_kl_is_read_off_between_measured_strengths() -> None:
+    row = compared_at_equal_kl(
+        DPO, policy("ppo", "base", 0.1, 1.0, 1.0), policy("ppo", "base", 0.0, 9.0, 2.0)
+    )
+    # both are measured from 4 to 9 nats: the middle of 2 and 3 is 2.5, in sqrt(KL)
+    assert row["kl"] == pytest.approx(6.25)
+    assert row["estimate"] == pytest.approx((1 + 1.5 / 2) - (0.5 + 0.5 / 2))
+    assert row["why"] == "" and row["low"] <= row["estimate"] <= row["high"]
+    assert row["p"] <= 0.05
+
+
+def test_curves_that_do_not_overlap_give_no_number() -> None:
+    row = compared_at_equal_kl(
+        DPO, policy("ppo", "base", 0.1, 1.0, 1.0), policy("ppo", "base", 0.0, 3.5, 2.0)
+    )
+    assert row["interval"] is None
+    numbers = row[["kl", "estimate", "low", "high", "p"]].astype(float)
+    assert numbers.isna().all()
+    assert row["why"] == (
+        "curves do not overlap: ppo (base) 1 to 3.5, sft_dpo 4 to 16 nats"
+    )
+
+
+def test_one_strength_is_no_curve() -> None:
+    row = compared_at_equal_kl(DPO, policy("ppo", "base", 0.1, 9.0, 2.0))
+    assert row["interval"] is None
+    assert row["why"] == "fewer than two strengths of ppo (base)"
+
+
+def test_what_is_without_a_number_is_no_record_of_one() -> None:
+    table = compared_at_equal_kl(DPO, policy("ppo", "base", 0.1, 9.0, 2.0)).to_frame().T
+    assert compare.as_records(table, "difference_at_equal_kl") == []
+
+
+def test_curves_overlap_where_those_of_every_seed_do() -> None:
+    means = np.array([[1.0, 4.0], [9.0, 16.0]])  # (strengths, seeds)
+    first = np.repeat(means[:, :, None], 5, axis=2)
+    assert equal_kl.reach(first) == (4.0, 9.0)
+    assert equal_kl.common_kl(first) == pytest.approx(6.25)
+    beyond = np.repeat(np.array([[1.0, 10.0], [9.0, 16.0]])[:, :, None], 5, axis=2)
+    assert equal_kl.common_kl(beyond) is None  # its own seeds have no KL in common
+    assert equal_kl.common_kl(first, beyond) is None
+    both = [Curve(each, each, (0, 1)) for each in (beyond, first)]
+    nowhere = frontier.why_not(*both, ["a", "b"])
+    assert nowhere == "curves do not overlap: a none in all seeds, b 4 to 9 nats"
+
+
+def test_gains_are_linear_in_the_root_of_kl_for_each_seed() -> None:
+    kl = np.array([[9.0, 4.0], [1.0, 1.0]])[:, :, None]  # strengths in any order
     gained = np.array([[[5.0], [4.0]], [[1.0], [2.0]]])
-    at = frontier.interpolate(kl, gained, 1.5)
+    at = equal_kl.interpolate(kl, gained, 2.25)
     np.testing.assert_allclose(at, [[1 + 4 * 0.25], [2 + 2 * 0.5]])
-    np.testing.assert_allclose(frontier.interpolate(kl, gained, 0.5), [[0.5], [1.0]])
+    np.testing.assert_allclose(equal_kl.interpolate(kl, gained, 1.0), [[1.0], [2.0]])
+
+
+@pytest.mark.parametrize("target", [0.5, 4.5])
+def test_nothing_is_read_off_beyond_what_was_measured(target: float) -> None:
+    kl = np.array([[9.0, 4.0], [1.0, 1.0]])[:, :, None]
+    with pytest.raises(ValueError, match="measured from 1 to 4 only"):
+        equal_kl.interpolate(kl, kl, target)
+
+
+def test_several_judges_are_read_off_at_the_same_kl() -> None:
+    kl = np.array([[9.0, 4.0], [1.0, 1.0]])[:, :, None]
+    gained = np.array([[[5.0], [4.0]], [[1.0], [2.0]]])
+    both = np.stack(
+        [gained, 2 * gained], axis=1
+    )  # (strengths, judges, seeds, examples)
+    one = equal_kl.interpolate(kl, gained, 2.25)
+    found = equal_kl.interpolate(kl, both, 2.25)
+    np.testing.assert_allclose(found, [one, 2 * one])
+    kl, both = np.vstack([kl, kl + 20]), np.vstack([both, 3 * both])
+    alone = [equal_kl.bend(kl, each, 2.25) for each in both.swapaxes(0, 1)]
+    assert equal_kl.bend(kl, both, 2.25) == pytest.approx(np.mean(alone))
+    curve = Curve(kl, both, (3, 7))
+    np.testing.assert_array_equal(curve.of([7]).gained, both[:, :, 1:])
+
+
+def test_subsets_weigh_alike_in_kl_and_gain() -> None:
+    frame = pd.DataFrame(policy("sft_dpo", "", 0.1, 4.0, 1.0))
+    few = frame[frame["example"] == "e0"].assign(subset="harmless")
+    few.loc[few["metric"] == "kl", "value"] = 2.0
+    whole = frontier.arrays(pd.concat([frame, few]), "kl")["sft_dpo", "", 0.1]
+    assert whole.array.mean() == pytest.approx(3.0)
+
+
+def test_an_unknown_method_is_no_method_that_was_not_run() -> None:
+    with pytest.raises(KeyError, match="no model is called 'pppo'"):
+        frontier.equal_kl_table(RECORDS, "judge", [("pppo", "sft_dpo")])
+
+
+def test_strengths_at_one_kl_are_averaged() -> None:
+    kl, gained = np.full((2, 1, 3), 4.0), np.array([[[1.0] * 3], [[2.0] * 3]])
+    np.testing.assert_allclose(equal_kl.interpolate(kl, gained, 4.0), [[1.5] * 3])
+
+
+def test_each_value_is_what_its_example_does_to_the_gain() -> None:
+    """The values are the jackknife's pseudo-values: KL and gain vary together."""
+    random, n = np.random.default_rng(0), 400
+    kl = random.gamma(2.0, size=(2, 1, n)) * np.array([0.5, 4.0])[:, None, None]
+    gained = 0.5 * kl + random.normal(size=kl.shape)
+    found = equal_kl.interpolate(kl, gained, 3.0)[0]
+    whole = found.mean()
+    rest = [
+        equal_kl.interpolate(
+            np.delete(kl, place, 2), np.delete(gained, place, 2), 3.0
+        ).mean()
+        for place in range(n)
+    ]
+    pseudo = n * whole - (n - 1) * np.array(rest)
+    assert np.corrcoef(found, pseudo)[0, 1] > 0.999
+    assert found.std() == pytest.approx(pseudo.std(), rel=0.01)
+    # without the error of the KLs the values would say less
+    exact = np.broadcast_to(kl.mean(2, keepdims=True), kl.shape)
+    assert equal_kl.interpolate(exact, gained, 3.0).mean() == pytest.approx(whole)
+
+
+def test_the_error_of_the_kl_is_in_the_interval() -> None:
+    """Gains that are known exactly, at KLs that are not."""
+    random = np.random.default_rng(0)
+    kl = np.array([1.0, 9.0])[:, None, None] * random.gamma(1.0, size=(2, 1, 100))
+    gained = np.broadcast_to(np.array([1.0, 9.0])[:, None, None], kl.shape)
+    found = stats.mean_interval(equal_kl.interpolate(kl, gained, 4.0))
+    assert found.high - found.low > 0.5
+    exact = np.broadcast_to(kl.mean(2, keepdims=True), kl.shape)
+    sure = stats.mean_interval(equal_kl.interpolate(exact, gained, 4.0))
+    assert sure.high - sure.low == pytest.approx(0, abs=1e-9)
+
+
+def test_a_bent_curve_reaches_into_the_interval() -> None:
+    """Of a x - b x^2, read off halfway, straight lines miss b times the square of half."""
+    x = np.array([1.0, 3.0, 4.0])
+    kl = np.broadcast_to((x**2)[:, None, None], (3, 2, 30))
+    gained = np.broadcast_to((2 * x - 0.3 * x**2)[:, None, None], kl.shape)
+    straight = equal_kl.interpolate(kl, gained, 4.0).mean()
+    missed = 0.3 * 1.0**2
+    assert straight == pytest.approx(2 * 2 - 0.3 * 4 - missed)
+    assert equal_kl.bend(kl, gained, 4.0) == pytest.approx(missed)
+    assert equal_kl.bend(kl[:2], gained[:2], 4.0) == 0.0  # two strengths show no bend
+    lines = Curve(kl, gained - gained, (0, 1))
+    difference, shift = equal_kl.difference_at(Curve(kl, gained, (0, 1)), lines, 4.0)
+    found = equal_kl.bent_interval(difference, shift)
+    assert found.low <= straight and found.high >= straight + missed - 1e-9
+
+
+def test_no_p_is_small_where_the_bend_changes_the_sign() -> None:
+    difference = np.random.default_rng(0).normal(0.5, 0.1, size=(3, 100))
+    assert equal_kl.bent_p_value(difference, 0.1) <= 0.05
+    assert equal_kl.bent_p_value(difference, -0.6) == 1.0
+    weaker = equal_kl.bent_p_value(difference, -0.49)
+    assert weaker > equal_kl.bent_p_value(difference, 0.0)
+    for shift in (0.1, -0.45, -0.6):
+        found = equal_kl.bent_interval(difference, shift)
+        outside = not found.low <= 0 <= found.high
+        assert outside == (equal_kl.bent_p_value(difference, shift) < 0.05)
+
+
+def test_only_seeds_of_both_methods_are_compared() -> None:
+    ppo = [*policy("ppo", "base", 0.1, 1.0, 1.0), *policy("ppo", "base", 0.0, 9.0, 2.0)]
+    first = [row for row in ppo if row["seed"] == 0]
+    row = compared_at_equal_kl(DPO, first)
+    assert row["interval"].seeds == 1
+    assert row["estimate"] == pytest.approx(1.0)
+    later = [row | {"seed": row["seed"] + 5} for row in DPO if row["seed"] == 0]
+    assert compared_at_equal_kl(DPO, ppo)["interval"].seeds == 2
+    frame = pd.DataFrame(policy("sft", "", None, 0.0, 0.0))
+    start = pd.concat([frame, frame.assign(seed=frame["seed"] + 5)])
+    records = pd.concat([start, pd.DataFrame([*ppo, *later])])
+    table = frontier.equal_kl_table(records, "judge", [("ppo (base)", "sft_dpo")])
+    assert table["why"].tolist() == ["no seed of both ppo (base) and sft_dpo"]
+
+
+# --- which policies are compared ------------------------------------------------------
 
 
 def test_policies_are_compared_at_one_strength() -> None:
