@@ -1,11 +1,14 @@
 """What the figures share: colours that mean the same model everywhere, legends, bars."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 
 ORDER = [  # of colours: what is shown together lies far apart
     "base",
@@ -37,6 +40,21 @@ PALETTE = dict(zip(ORDER, COLOURS, strict=True))
 def bars(rows: pd.DataFrame) -> list[pd.Series]:
     """How far intervals reach below and above their estimates, as error bars."""
     return [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
+
+
+def dots(
+    axis: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    right: float = 0,
+    below: float = 0,
+    colour: object = "0.45",
+) -> None:
+    """Small dots for single seeds, so many points to the right and below of (x, y)."""
+    shifted = offset_copy(axis.transData, axis.figure, right, -below, units="points")
+    look = {"marker": "o", "ms": 3, "mew": 0, "ls": "", "alpha": 0.7, "zorder": 1}
+    axis.plot(x, y, color=colour, transform=shifted, clip_on=False, **look)
 
 
 def legend_below(figure: Figure, axis: Axes, title: str) -> Figure:

@@ -11,19 +11,22 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from helpers import policy_figures
 from helpers.drawing import (
-    COLOURS,
-    KL_LABEL,
     MARKERS,
     PALETTE,
-    ROOTS,
     bars,
     colours,
+    dots,
     label_pairs,
     legend_below,
     tidy,
 )
 from helpers.files import whole
+
+reward_against = policy_figures.reward_against
+frontier = policy_figures.frontier
+overoptimisation = policy_figures.overoptimisation
 
 
 def style() -> None:
@@ -110,8 +113,16 @@ def sample_efficiency(accuracy: pd.DataFrame, lines: pd.DataFrame) -> Figure:
     return legend_below(tidy(figure), axes[0][0], "reward model starts from")
 
 
-def forest(rows: pd.DataFrame, label: str, zero: float | None = None) -> Figure:
-    """Estimates with their intervals, one line per `name`, one panel per `subset`."""
+def forest(
+    rows: pd.DataFrame,
+    label: str,
+    zero: float | None = None,
+    points: pd.DataFrame | None = None,
+) -> Figure:
+    """Estimates with their intervals, one line per `name`, one panel per `subset`.
+
+    points: each seed's own estimate, as dots below the interval, of `seed_points`.
+    """
     subsets = list(dict.fromkeys(rows["subset"]))
     names = list(dict.fromkeys(rows["name"]))[::-1]
     figure, axes = plt.subplots(
@@ -127,7 +138,11 @@ def forest(rows: pd.DataFrame, label: str, zero: float | None = None) -> Figure:
         axis.errorbar(
             part["estimate"], range(len(names)), xerr=error, fmt="o", capsize=3
         )
+        if points is not None:
+            own = points[(points["subset"] == subset) & points["name"].isin(names)]
+            dots(axis, own["estimate"], own["name"].map(names.index), below=5)
         axis.set(title=subset, xlabel=label, yticks=range(len(names)))
+        axis.set_ylim(-0.6, len(names) - 0.4)
         axis.set_yticklabels(names)
         if zero is not None:
             axis.axvline(zero, color="black", lw=1)
@@ -157,75 +172,6 @@ def gains(table: pd.DataFrame) -> Figure:
         label_pairs(axis, table["pairs"])
     axes[0][0].set_ylabel("accuracy minus base start")
     return legend_below(tidy(figure), axes[0][0], "reward model starts from")
-
-
-def reward_against(rows: pd.DataFrame, x: str, xlabel: str, ylabel: str) -> Figure:
-    """Reward of each policy against what it cost: KL, seconds or FLOPs.
-
-    rows: columns name, estimate, low, high, and `x`.
-    """
-    figure, axis = plt.subplots(figsize=(6.4, 4))
-    for place, row in enumerate(rows.to_dict("records")):
-        error = [[row["estimate"] - row["low"]], [row["high"] - row["estimate"]]]
-        look = {"color": PALETTE.get(row["name"], "black"), "label": row["name"]}
-        marker = MARKERS[place % len(MARKERS)]
-        axis.errorbar(
-            row[x], row["estimate"], yerr=error, fmt=marker, capsize=3, ms=8, **look
-        )
-    axis.margins(x=0.08)
-    axis.set(xlabel=xlabel, ylabel=ylabel)
-    return legend_below(tidy(figure), axis, "policy")
-
-
-def frontier(rows: pd.DataFrame, ylabel: str) -> Figure:
-    """Gain against KL, one curve per method through its strengths, from SFT on.
-
-    rows: columns name, strength, kl, estimate, low, high.
-    """
-    figure, axis = plt.subplots(figsize=(6.8, 4.4))
-    palette = colours(rows["name"])
-    for place, (name, part) in enumerate(rows.groupby("name", sort=False)):
-        part = part.sort_values("kl")
-        error = bars(part)
-        look = {"color": palette[name], "marker": MARKERS[place % len(MARKERS)]}
-        axis.errorbar(
-            part["kl"], part["estimate"], yerr=error, capsize=3, ls="", **look
-        )
-        axis.plot([0, *part["kl"]], [0, *part["estimate"]], lw=1, label=name, **look)
-        for row in part.itertuples():
-            place_at = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
-            axis.annotate(f"{row.strength:g}", (row.kl, row.estimate), **place_at)
-    axis.axhline(0, color="black", lw=1)
-    axis.set_xscale("function", functions=ROOTS)
-    axis.set(xlabel=KL_LABEL, ylabel=ylabel, xlim=(0, None))
-    return legend_below(tidy(figure), axis, "method, with its strength at each point")
-
-
-def overoptimisation(rows: pd.DataFrame, judge: str) -> Figure:
-    """Gain by the proxy and gain by the judge against KL, one panel per method.
-
-    rows: as for `frontier`, and proxy, proxy_low, proxy_high; methods with one strength
-    draw no curve and are left out.
-    """
-    counts = rows["name"].value_counts()
-    names = [name for name in rows["name"].unique() if counts[name] > 1]
-    figure, axes = plt.subplots(
-        1, len(names), figsize=(3.2 * len(names), 3.6), sharey=True, squeeze=False
-    )
-    sides = {"proxy": ("proxy", "proxy_low", "proxy_high", "--")}
-    sides[judge] = ("estimate", "low", "high", "-")
-    for axis, name in zip(axes[0], names):
-        part = rows[rows["name"] == name].sort_values("kl")
-        for (label, (mid, low, high, line)), colour in zip(sides.items(), COLOURS):
-            kl = [0, *part["kl"]]
-            axis.plot(kl, [0, *part[mid]], line, marker="o", color=colour, label=label)
-            axis.fill_between(
-                kl, [0, *part[low]], [0, *part[high]], color=colour, alpha=0.15
-            )
-        axis.set_xscale("function", functions=ROOTS)
-        axis.set(title=name, xlabel=KL_LABEL, xlim=(0, None))
-    axes[0][0].set_ylabel("gain over SFT")
-    return legend_below(tidy(figure), axes[0][0], "scored by")
 
 
 def reliability(curves: pd.DataFrame) -> Figure:

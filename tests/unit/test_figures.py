@@ -1,0 +1,102 @@
+"""Seeds beside intervals: what is drawn, and where."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import compare, figures
+from helpers.per_seed import seed_points
+
+
+def rewards(name: str, values: np.ndarray, first: int = 0) -> pd.DataFrame:
+    """Records of a policy from values (seeds, examples), of two subsets."""
+    rows = [
+        {
+            "name": name,
+            "subset": subset,
+            "seed": first + seed,
+            "example": f"e{example}",
+            "value": value + (subset == "harmless"),
+        }
+        for subset in ("helpful", "harmless")
+        for (seed, example), value in np.ndenumerate(values)
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=0)
+
+
+RANDOM = np.random.default_rng(0)
+RECORDS = pd.concat(
+    [rewards("a", RANDOM.normal(size=(3, 8))), rewards("b", RANDOM.normal(size=(3, 8)))]
+)
+LAST = (RECORDS["subset"] == "harmless") & (RECORDS["example"] == "e7")
+RECORDS = RECORDS[~LAST]  # one less: subsets of unlike sizes
+
+
+def test_the_points_of_a_model_average_to_its_estimate() -> None:
+    points = seed_points(RECORDS)
+    means = points.groupby(["name", "subset"])["estimate"].agg(["mean", "size"])
+    assert (means["size"] == 3).all()
+    table = compare.mean_table(RECORDS, by=["name"]).set_index(["name", "subset"])
+    np.testing.assert_allclose(means["mean"], table["estimate"].loc[means.index])
+
+
+@pytest.mark.parametrize("subsets", [True, False])
+def test_the_points_of_a_contrast_are_its_paired_differences(subsets: bool) -> None:
+    contrasts = [("a", "b"), ("a", "absent")]
+    points = seed_points(RECORDS, contrasts, subsets)
+    assert set(points["name"]) == {"a − b"}
+    table = compare.difference_table(RECORDS, contrasts, subsets)
+    means = points.groupby("subset")["estimate"].mean()
+    assert len(points) == 3 * len(table)
+    np.testing.assert_allclose(means.loc[table["subset"]], table["estimate"])
+
+
+def test_a_contrast_has_points_for_seeds_of_both_models() -> None:
+    later = rewards("c", np.zeros((3, 8)), first=2)
+    points = seed_points(pd.concat([RECORDS, later]), [("a", "c")])
+    assert set(points["seed"]) == {2}
+    assert seed_points(RECORDS, [("a", "absent")]).empty
+
+
+def drawn(axis) -> list[tuple[float, float]]:
+    """The dots of single seeds on an axis, in its data's units."""
+    lines = [line for line in axis.lines if line.get_markersize() == 3]
+    return sorted(tuple(pair) for line in lines for pair in line.get_xydata())
+
+
+def test_each_seed_is_a_dot_beside_its_interval() -> None:
+    table = compare.mean_table(RECORDS, by=["name"])
+    assert table["name"].iloc[0] == "a"  # so it is the uppermost
+    points = seed_points(RECORDS)
+    figure = figures.forest(table, "reward", points=points)
+    for axis, subset in zip(figure.axes, dict.fromkeys(table["subset"]), strict=True):
+        assert axis.get_title() == subset
+        own = points[points["subset"] == subset]
+        places = own["name"].map(["b", "a"].index)
+        assert drawn(axis) == sorted(zip(own["estimate"], places))
+    assert not any(map(drawn, figures.forest(table, "reward").axes))
+
+
+def test_dots_lie_below_the_interval_not_on_it() -> None:
+    table = compare.mean_table(RECORDS, by=["name"], subsets=False)
+    points = seed_points(RECORDS, subsets=False)
+    axis = figures.forest(table, "reward", points=points).axes[0]
+    (line,) = [each for each in axis.lines if each.get_markersize() == 3]
+    shown = line.get_transform().transform(line.get_xydata())
+    exact = axis.transData.transform(line.get_xydata())
+    assert (shown[:, 1] < exact[:, 1] - 2).all()
+    assert (shown[:, 1] > axis.bbox.y0).all()  # the lowest too
+    np.testing.assert_allclose(shown[:, 0], exact[:, 0])
+
+
+def test_policies_have_dots_against_their_cost_and_on_the_frontier() -> None:
+    table = compare.mean_table(RECORDS, by=["name"], subsets=False)
+    table = table.assign(kl=[1.0, 4.0], strength=0.1)
+    points = seed_points(RECORDS, subsets=False)
+    against = figures.reward_against(table, "kl", "KL", "reward", points).axes[0]
+    assert drawn(against) == sorted(
+        zip(points["name"].map(table.set_index("name")["kl"]), points["estimate"])
+    )
+    moved = points.assign(kl=[0.9, 1.0, 1.1, 3.8, 4.0, 4.2])
+    curves = figures.frontier(table, "gain", moved).axes[0]
+    assert drawn(curves) == sorted(zip(moved["kl"], moved["estimate"]))
