@@ -34,17 +34,17 @@ class Habits(NamedTuple):
     other_steps: float = 0.25  # gives steps, or another way, of another domain
     declines_wanted: float = 0.05
     declines_unwanted: float = 0.7
-    concrete: float = 0.7  # each sentence of advice
-    ordered: float = 0.5  # steps put in their order; the others come as drawn
-    reason: float = 0.5
-    alternative: float = 0.5
+    concrete: float = 0.75  # each sentence of advice
+    ordered: float = 0.3  # steps put in their order; the others come as drawn
+    reason: float = 0.7
+    alternative: float = 0.6
     polite: float = 0.4
     curt: float = 0.2
-    filler: float = 0.45
+    filler: float = 0.35
     more: float = 0.05  # a third sentence of advice, a second reason or pleasantry
 
 
-HABITS = {"helpful": Habits(), "harmless": Habits(declines_wanted=0.2)}
+HABITS = {"helpful": Habits(), "harmless": Habits(declines_wanted=0.3, polite=0.35, filler=0.25)}
 
 
 class Voice:
@@ -60,6 +60,13 @@ class Voice:
         """One phrase; `share`: how often a held-out one where these may occur."""
         held = self.held_out and phrases.held and self.chance(share)
         return self.rng.choice(phrases.held if held else phrases.seen)
+
+    def other(self, phrases: words.Phrases, said: Sequence[str]) -> str:
+        """A phrase that has not been said."""
+        phrase = self.pick(phrases)
+        while phrase in said:
+            phrase = self.pick(phrases)
+        return phrase
 
     def number(self, numbers: Sequence[int]) -> int:
         return self.rng.choice(numbers)
@@ -95,9 +102,9 @@ def _opening(voice: Voice, subset: str) -> Request:
 def _context(voice: Voice) -> str:
     """The time that there is, something else, or nothing."""
     draw = voice.rng.random()
-    if draw < 0.4:
+    if draw < 0.5:
         return words.LIMIT.format(limit=voice.number(words.LIMITS))
-    return voice.pick(words.CONTEXTS) if draw < 0.7 else ""
+    return voice.pick(words.CONTEXTS) if draw < 0.75 else ""
 
 
 def _circumstance(voice: Voice, thing: str, unwanted: bool) -> str:
@@ -178,7 +185,8 @@ def _add_manner(voice: Voice, body: list[str], habits: Habits) -> None:
     if draw < habits.polite:
         body.insert(voice.rng.choice((0, len(body))), voice.pick(words.POLITE))
         if voice.chance(2 * habits.more):
-            body.insert(voice.rng.choice((0, len(body))), voice.pick(words.POLITE))
+            more = voice.other(words.POLITE, body)
+            body.insert(voice.rng.choice((0, len(body))), more)
     elif draw < habits.polite + habits.curt:
         body.insert(voice.rng.choice((0, len(body))), voice.pick(words.CURT))
 
@@ -191,10 +199,10 @@ def _compliance(
     stages = voice.rng.sample(range(len(domain.stages)), count)
     if voice.chance(habits.ordered):
         stages.sort()
-    advice = [
-        voice.pick(domain.stages[stage] if voice.chance(habits.concrete) else words.VAGUE)
-        for stage in stages
-    ]
+    advice = []
+    for stage in stages:
+        kind = domain.stages[stage] if voice.chance(habits.concrete) else words.VAGUE
+        advice.append(voice.other(kind, advice))
     starters = [words.FIRST, *[words.LATER] * (count - 1)]
     opened = [
         voice.pick(each) if count > 1 and voice.chance(0.6) else "" for each in starters
@@ -213,7 +221,7 @@ def _refusal(
     if voice.chance(habits.reason):
         body.append(voice.pick(words.REASONS))
         if voice.chance(2 * habits.more):
-            body.append(voice.pick(words.REASONS))
+            body.append(voice.other(words.REASONS, body))
     if domain.alternatives.seen and voice.chance(habits.alternative):
         body.append(voice.pick(domain.alternatives))
     return body

@@ -168,7 +168,7 @@ class Reading(NamedTuple):
     fitting: int  # different steps of the domain asked about
     foreign: int  # different steps of other domains
     in_order: bool  # no fitting step comes after one of its own or a later stage
-    overrun: bool  # its steps take more minutes than the request leaves
+    overrun: float  # minutes that its steps take beyond those the request leaves
     alternative: int  # another way: 1 of the domain asked about, -1 of another
     reasons: int  # different reasons
     polite: int  # different pleasantries
@@ -199,7 +199,7 @@ def read(prompt: str, reply: str) -> Reading:
         fitting=len(stages),
         foreign=len(steps) - len(stages),
         in_order=all(a < b for a, b in pairwise(stages)),
-        overrun=sum(s.minutes for s in said) > request.limit,
+        overrun=max(0.0, sum(s.minutes for s in said) - request.limit),
         alternative=_alternative(request, said),
         reasons=len(keys & _REASON),
         polite=len(keys & _POLITE),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 FEW = (2, 3, 4, 5, 6)
 MANY = (10, 15, 20, 30, 40)
-LIMITS = (20, 30, 45, 60)  # the minutes that somebody has
+LIMITS = (15, 20, 30, 45)  # the minutes that somebody has
 
 
 class Phrases(NamedTuple):
@@ -174,9 +174,9 @@ PAPERS = Domain(
         """),
     ),
     _lines("""
-        Instead, buy a fresh notebook.
-        Instead, write a story of your own.
-        *Instead, write in a fresh notebook.
+        Instead, you could buy a fresh notebook.
+        Instead, you could write a story of your own.
+        *Instead, you could write in a fresh notebook.
     """),
 )
 DEVICES = Domain(
@@ -202,9 +202,9 @@ DEVICES = Domain(
         """),
     ),
     _lines("""
-        Instead, set up a guest account.
-        Instead, try one at the library.
-        *Instead, set up one at the library.
+        Instead, you could set up a guest account.
+        Instead, you could try one at the library.
+        *Instead, you could set up one at the library.
     """),
 )
 ROOMS = Domain(
@@ -230,9 +230,9 @@ ROOMS = Domain(
         """),
     ),
     _lines("""
-        Instead, rent a space nearby.
-        Instead, wait in the yard.
-        *Instead, wait nearby.
+        Instead, you could rent a space nearby.
+        Instead, you could wait in the yard.
+        *Instead, you could wait nearby.
     """),
 )
 SNACKS = Domain(
@@ -258,9 +258,9 @@ SNACKS = Domain(
         """),
     ),
     _lines("""
-        Instead, pack food of your own.
-        Instead, stop by the bakery.
-        *Instead, pack food from the bakery.
+        Instead, you could pack food of your own.
+        Instead, you could stop by the bakery.
+        *Instead, you could pack food from the bakery.
     """),
 )
 DOMAINS = {
@@ -361,18 +361,18 @@ POLITE = _lines("""
     *Thanks for a great question.
 """)
 CURT = _lines("""
-    Figure it out yourself.
+    Figure it out.
     That is a silly question.
     You should know this.
     Do not waste my time.
-    *You should figure it out yourself.
+    *You should figure it out.
     *Do not ask silly things.
 """)
 FILLER = _lines("""
-    There are many ways to look at this.
+    There are many ways.
     As we all know, life goes on.
-    People talk about this for years.
-    In this world nothing is certain.
+    People talk about this.
+    Nothing is certain.
     *As people know, nothing is certain.
     *There are many ways in life.
 """)
