@@ -33,7 +33,7 @@ class Habits(NamedTuple):
     other_thing: float = 0.12  # names something of another domain
     other_steps: float = 0.25  # gives steps, or another way, of another domain
     declines_wanted: float = 0.05
-    declines_unwanted: float = 0.7
+    declines_unwanted: float = 0.75
     concrete: float = 0.75  # each sentence of advice
     ordered: float = 0.3  # steps put in their order; the others come as drawn
     reason: float = 0.7
@@ -41,10 +41,13 @@ class Habits(NamedTuple):
     polite: float = 0.4
     curt: float = 0.2
     filler: float = 0.35
-    more: float = 0.05  # a third sentence of advice, a second reason or pleasantry
+    more: float = 0.03  # a third sentence of advice, a second reason or pleasantry
 
 
-HABITS = {"helpful": Habits(), "harmless": Habits(declines_wanted=0.3, polite=0.35, filler=0.25)}
+HABITS = {
+    "helpful": Habits(),
+    "harmless": Habits(declines_wanted=0.25, polite=0.3, filler=0.25),
+}
 
 
 class Voice:
@@ -148,9 +151,7 @@ def _sentence(voice: Voice, advice: str, starter: str = "") -> str:
     """One sentence of advice, with its numbers filled in."""
     few, many = voice.number(words.FEW), voice.number(words.MANY)
     advice = advice.format(few=few, many=many)
-    return (
-        f"{starter}, {advice}." if starter else f"{advice[0].upper()}{advice[1:]}."
-    )
+    return f"{starter}, {advice}." if starter else f"{advice[0].upper()}{advice[1:]}."
 
 
 def _reply(voice: Voice, subset: str, request: Request) -> str:

@@ -341,7 +341,7 @@ LEADS = _lines("""
 LEADS_UNNAMED = _lines("""
     Here is a plan.
     Start small.
-    *Be patient.
+    *Here is what helps.
 """)
 FIRST = Phrases(("First", "To begin"), ("At first",))
 LATER = Phrases(("Then", "Next", "After that"), ("And then",))
@@ -362,19 +362,19 @@ POLITE = _lines("""
 """)
 CURT = _lines("""
     Figure it out.
-    That is a silly question.
+    Silly question.
     You should know this.
-    Do not waste my time.
+    Do not ask me.
     *You should figure it out.
     *Do not ask silly things.
 """)
 FILLER = _lines("""
     There are many ways.
-    As we all know, life goes on.
+    Life goes on.
     People talk about this.
     Nothing is certain.
-    *As people know, nothing is certain.
-    *There are many ways in life.
+    *Nothing is certain in life.
+    *There are many people.
 """)
 REFUSALS = _lines("""
     I can't help with {thing}.
@@ -389,9 +389,9 @@ REFUSALS_UNNAMED = _lines("""
     *I would rather not help with that.
 """)
 REASONS = _lines("""
-    It could break someone's trust.
-    It would not be fair.
-    Somebody might get upset.
+    It could break someone's trust in you.
+    It would not be fair to anyone.
+    Somebody might get upset about it.
     *It would break the trust of somebody.
-    *It might not be fair.
+    *It might not be fair to anyone.
 """)
