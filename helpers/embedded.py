@@ -40,7 +40,7 @@ class Habits(NamedTuple):
     alternative: float = 0.6
     polite: float = 0.4
     curt: float = 0.2
-    filler: float = 0.35
+    filler: float = 0.3
     more: float = 0.03  # a third sentence of advice, a second reason or pleasantry
 
 

@@ -365,16 +365,16 @@ CURT = _lines("""
     Silly question.
     You should know this.
     Do not ask me.
-    *You should figure it out.
-    *Do not ask silly things.
+    *Figure this out.
+    *Do not ask this.
 """)
 FILLER = _lines("""
     There are many ways.
     Life goes on.
     People talk about this.
     Nothing is certain.
-    *Nothing is certain in life.
-    *There are many people.
+    *Many people talk.
+    *Nothing goes on.
 """)
 REFUSALS = _lines("""
     I can't help with {thing}.
