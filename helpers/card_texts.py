@@ -55,5 +55,5 @@ answer of a stronger writer (chosen) and of a weaker one (rejected). "Stronger i
 is the only label; no code was run. The functions are those of Python's standard library;
 the writers: {strong} and {weak}. Run `{run}`.
 
-Columns: id, prompt, chosen, rejected.
+Columns: id, prompt, chosen, rejected, split; {held:,} pairs are held out (`test`).
 """

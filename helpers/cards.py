@@ -23,6 +23,7 @@ from huggingface_hub import (
 
 from helpers import answers, compare, hub
 from helpers.card_texts import BUILT_IN_LIMIT, LIMITS, MODEL, PAIRS, REAL_LIMIT
+from helpers.coders import in_words
 from helpers.evaluation import labels, strengths
 from helpers.hh import BUILT_IN
 from helpers.params import ParameterError
@@ -249,11 +250,12 @@ def ask_hub(found: list[Upload]) -> None:
 def pairs_card(run: Path) -> str:
     """The card of the code pairs."""
     given = read_manifest(run, "02_code_pairs")["parameters"]
-    names = {
-        each: hub.plain_name(given[f"{each}_model"]) or "a small model trained here"
-        for each in ("strong", "weak")
-    }
-    count = len(read_code_pairs(run))
+    sources, errors = (
+        {side: given[f"{side}_{what}"] for side in ("strong", "weak")}
+        for what in ("model", "errors")
+    )
+    names = in_words(sources, given["writers"], errors)
+    pairs = read_code_pairs(run, "train", "test")
     data = DatasetCardData(
         license="other",  # the hub has no name for that of Python's standard library
         license_name="psf-2.0",
@@ -261,7 +263,8 @@ def pairs_card(run: Path) -> str:
         tags=["codepmp", "preference"],
         pretty_name="CodePMP pairs",
     )
-    about = {"count": count, "run": whole_name(run), **names}
+    count, held = len(pairs), int((pairs["split"] == "test").sum())
+    about = {"count": count, "held": held, "run": whole_name(run), **names}
     text = PAIRS.format(metadata=data.to_yaml(), **about)
     return str(DatasetCard(text))
 

@@ -33,7 +33,8 @@ NEIGHBOURS = (
     (ast.Mult, ast.FloorDiv), (ast.FloorDiv, ast.Div), (ast.BitAnd, ast.BitOr),
     (ast.LShift, ast.RShift), (ast.And, ast.Or),
 )  # fmt: skip
-COMMUTE = (ast.Add, ast.Mult, ast.BitAnd, ast.BitOr, ast.BitXor)
+# `%` is mostly the formatting of strings: turned round it would be seen at once
+UNTURNED = (ast.Add, ast.Mult, ast.BitAnd, ast.BitOr, ast.BitXor, ast.Mod)
 SYMMETRIC = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
 LEAVES = (ast.Return, ast.Raise, ast.Break, ast.Continue)  # what follows is not reached
 SIMPLE = (ast.Expr, ast.Assign, ast.AugAssign)
@@ -73,10 +74,14 @@ def blocks(function: Function) -> list[list[ast.stmt]]:
 
 
 def variables(function: Function) -> list[ast.Name]:
-    """Where the function's own names, its arguments among them, are read."""
+    """Where the function's own names, its arguments among them, are read.
+
+    Not `self` and `cls`: in another's place they would be the mark of an error.
+    """
     names = nodes(function, ast.Name)
     own = {argument.arg for argument in ast.walk(function.args) if _is_arg(argument)}
     own |= {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    own -= {"self", "cls"}
     return [n for n in names if isinstance(n.ctx, ast.Load) and n.id in own]
 
 
@@ -212,7 +217,7 @@ def _exchange_values(one: ast.keyword, other: ast.keyword) -> Callable[[], None]
 def swapped_operands(function: Function) -> Iterator[Edit]:
     """`b - a` for `a - b`, `b < a` for `a < b`."""
     for node in nodes(function, ast.BinOp):
-        if not isinstance(node.op, COMMUTE) and not same(node.left, node.right):
+        if not isinstance(node.op, UNTURNED) and not same(node.left, node.right):
             yield Edit(_exchange_fields(node, "left", "right"))
     for node in nodes(function, ast.Compare):
         right = node.comparators
@@ -252,10 +257,10 @@ def swapped_sides(function: Function) -> Iterator[Edit]:
     """`b = a` for `a = b`."""
     places = (ast.Name, ast.Attribute, ast.Subscript)
     for node in nodes(function, ast.Assign):
-        target, value = node.targets[0], node.value
-        if len(node.targets) == 1 and isinstance(target, places):
-            if isinstance(value, places) and not same(target, value):
-                yield Edit(_exchange_sides(node))
+        sides = node.targets[0], node.value
+        plain = len(node.targets) == 1 and all(isinstance(s, places) for s in sides)
+        if plain and not same(*sides):
+            yield Edit(_exchange_sides(node))
 
 
 def _exchange_sides(node: ast.Assign) -> Callable[[], None]:
@@ -322,15 +327,15 @@ def _insertions(function: Function, node: ast.stmt) -> Iterator[Edit]:
 
 
 def dropped_argument(function: Function) -> Iterator[Edit]:
-    """An argument of a call is forgotten."""
+    """An argument of a call that has several is forgotten."""
     for node in nodes(function, ast.Call):
-        for at in range(len(node.args)):
+        for at in range(len(node.args) if len(node.args) > 1 else 0):
             yield Edit(lambda args=node.args, at=at: args.pop(at) and None)
 
 
 def further_argument(function: Function) -> Iterator[Edit]:
     """A call is given an argument of another one, too."""
-    calls = nodes(function, ast.Call)
+    calls = [node for node in nodes(function, ast.Call) if node.args]
     given = [each for call in calls for each in call.args]
     for node in calls:
         for each in given:

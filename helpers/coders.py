@@ -1,7 +1,7 @@
-"""Who writes CodePMP's pairs: small models trained here, or coders of the hub.
+"""Who writes CodePMP's pairs: copyists with errors, small models, or coders of the hub.
 
 A writer is asked for every function of 02_code_pairs and leaves `replies.parquet`, with
-columns id and reply. Functions are rows of `codepairs.harvest`, as dictionaries: a job
+columns id and reply. Functions are rows of `harvesting.harvest`, as dictionaries: a job
 depends on what it is asked. A coder of the hub can also describe them, as the paper's.
 """
 
@@ -12,12 +12,32 @@ from pathlib import Path
 import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
-from helpers import codepairs, models
+from helpers import models
+from helpers.code_mutations import written
+from helpers.descriptions import code_documents, code_prompt, describe
 from helpers.generate import generate
+from helpers.hub import plain_name
 from helpers.recipes import base_folder, fit_replies
 from helpers.training import Fit
 
 Function = Mapping[str, object]
+
+
+def copyist(
+    out: Path,
+    *,
+    method: str,
+    functions: Sequence[Function],
+    errors: dict[str, float],
+    seed: int,
+) -> list[dict]:
+    """Copies each function with errors, `errors[method]` on average (`code_mutations`)."""
+    replies = [
+        written(each["code"], errors[method], f"{seed}:{method}:{each['id']}")
+        for each in functions
+    ]
+    keep_replies(functions, replies, out)
+    return [{"metric": "errors", "value": errors[method]}]
 
 
 def code_model(
@@ -26,26 +46,32 @@ def code_model(
     run: Path,
     method: str,
     functions: Sequence[Function],
+    learned: Sequence[Function],
     shapes: dict[str, dict],
     fits: dict[str, Fit],
     seed: int,
     max_new_tokens: int,
     temperature: float,
 ) -> list[dict]:
-    """The strong or the weak coder: trained on code, then asked for every description."""
+    """The strong or the weak coder: trained on code, then asked for every description.
+
+    learned: the functions that it is trained on. Raises ValueError if it is asked for one
+    of them, whose code it could know by heart.
+    """
+    check_apart(functions, learned)
     start = base_folder(run)
     tokenizer = models.load_tokenizer(start)
     if shapes[method]:
         model = models.build_opt(tokenizer, seed=seed, **shapes[method])
     else:  # no shape of its own: goes on from the base model
         model = models.load_policy(start)
-    documents = codepairs.code_documents(pd.DataFrame(functions))
+    documents = code_documents(pd.DataFrame(learned))
     prompts, replies = map(list, zip(*documents))
     rows = fit_replies(model, tokenizer, prompts, replies, fits[method], out)
     answers = generate(
         model.eval(),
         tokenizer,
-        prompts,
+        [code_prompt(describe(each)) for each in functions],
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
@@ -53,6 +79,15 @@ def code_model(
     )
     keep_replies(functions, [answer.text for answer in answers], out)
     return [*rows, {"metric": "parameters", "value": models.size(model)}]
+
+
+def check_apart(asked: Sequence[Function], learned: Sequence[Function]) -> None:
+    """ValueError if a function that is asked for is among those learned from."""
+    if both := {each["id"] for each in asked} & {each["id"] for each in learned}:
+        raise ValueError(
+            f"{len(both)} functions, {min(both)} first, are asked for and learned from: "
+            "harvest the latter without the former"
+        )
 
 
 def pretrained_coder(
@@ -83,6 +118,20 @@ def pretrained_coder(
     return [{"metric": "parameters", "value": models.size(model)}]
 
 
+def in_words(
+    sources: Mapping[str, str], writers: str, errors: Mapping[str, float]
+) -> dict[str, str]:
+    """What the strong and the weak writer are, by name, for sentences."""
+    found = {}
+    for name in ("strong", "weak"):
+        own = {
+            "mutations": f"a copyist with {errors[name]:g} errors a function",
+            "trained": "a small model trained here",
+        }
+        found[name] = plain_name(sources[name]) or own[writers]
+    return found
+
+
 def keep_replies(
     functions: Sequence[Function], replies: Sequence[str], out: Path
 ) -> None:
@@ -109,7 +158,7 @@ def request_for_code(function: Function) -> str:
     """What a writer is asked."""
     return (
         "Write one Python function, without a docstring, comments or explanations, "
-        f"that fits this description:\n{codepairs.describe(function)}"
+        f"that fits this description:\n{describe(function)}"
     )
 
 

@@ -129,26 +129,31 @@ def base(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
 
 
 def code(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
-    """The coders of 02; a hub's has its size in its name."""
+    """The writers of 02: a hub's has its size in its name, copyists take no model."""
     given = values[stage]
-    sampled = given["functions"] * given["max_new_tokens"]
     for name in ("strong", "weak", "describer"):
         source = given[f"{name}_model"]
         if name == "describer" and not source:
             continue  # docstrings
         billions = re.search(r"(\d+(\.\d+)?)b\b", source.lower())
         parameters = 1e9 * float(billions[1]) if billions else shape.parameters
-        epochs = 0 if source else given[f"{name}_epochs"]
+        trained = not source and given["writers"] == "trained"
+        epochs = given[f"{name}_epochs"] if trained else 0
         tokens = epochs * given["functions"] * (shape.code_prompt + shape.code)
+        sampled = given["functions"] * given["max_new_tokens"]
+        sampled *= bool(source) or trained
         yield Work(stage, name, 1, parameters, tokens, 0, sampled)
 
 
 def codepmp(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
-    """CodePMP and its controls."""
-    given, pairs = values[stage], values["02_code_pairs"]["functions"]
+    """CodePMP and its controls; all read the held-out code pairs."""
+    given, pairs = values[stage], values["02_code_pairs"]
     jobs = given["seeds"] * (1 + len(given["controls"]))
-    tokens = jobs * given["epochs"] * pairs * (shape.code_prompt + 2 * shape.code)
-    yield Work(stage, "CodePMP and controls", jobs, shape.parameters, tokens)
+    tokens = jobs * pairs["functions"] * (shape.code_prompt + 2 * shape.code)
+    trained = given["epochs"] * (1 - pairs["held_out"]) * tokens
+    read = pairs["held_out"] * tokens
+    common = (shape.parameters, trained, read)
+    yield Work(stage, "CodePMP and controls", jobs, *common)
 
 
 def reward(stage: str, values: Values, shape: Shape) -> Iterator[Work]:

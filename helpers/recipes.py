@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from helpers import codepairs, models, reference, token_rows, training
+from helpers import codepairs, harvesting, models, reference, token_rows, training
+from helpers.descriptions import code_documents
 from helpers.judge import reward_scores
 from helpers.methods import FROM_BASE
 from helpers.project import job_folder, read_manifest
@@ -25,6 +26,7 @@ from helpers.scoring import sequence_logprobs
 from helpers.training import Fit
 
 T = TypeVar("T")
+FUNCTIONS = "functions.parquet"  # ids of what the base model has read of code
 # weights of the reward and the language loss; the paper's method and its two ablations
 PREFERENCE_LOSS = {
     "codepmp": (1.0, 1.0),
@@ -48,9 +50,19 @@ def data_source(run: Path) -> str:
     return read_manifest(run, "00_data")["parameters"]["data_source"]
 
 
-def read_code_pairs(run: Path) -> pd.DataFrame:
-    """The pairs of 02_code_pairs."""
-    return pd.read_parquet(run / "02_code_pairs" / "pairs.parquet")
+def read_code_pairs(run: Path, *splits: str) -> pd.DataFrame:
+    """The pairs of 02_code_pairs in the given splits, in their stored order."""
+    pairs = pd.read_parquet(run / "02_code_pairs" / "pairs.parquet")
+    return pairs[pairs["split"].isin(splits)].reset_index(drop=True)
+
+
+def code_read(run: Path) -> set[str]:
+    """Ids of the functions that the base model of 01 was trained on.
+
+    None are known of a model that is not trained here.
+    """
+    path = base_folder(run) / FUNCTIONS
+    return set(pd.read_parquet(path)["id"]) if path.exists() else set()
 
 
 def draw(pairs: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
@@ -103,8 +115,8 @@ def base_model(
 ) -> list[dict]:
     """A tokenizer and a small OPT, trained on dialogues (both replies) and on code."""
     pairs = read_pairs(run, "train", "judge")
-    functions = codepairs.harvest(limit=code, seed=seed)
-    documents = list(codepairs.code_documents(functions))
+    functions = harvesting.harvest(limit=code, seed=seed)
+    documents = list(code_documents(functions))
     documents += zip(pairs["prompt"], pairs["chosen"])
     documents += zip(pairs["prompt"], pairs["rejected"])
     tokenizer = models.build_tokenizer(map("".join, documents), vocab_size)
@@ -112,6 +124,7 @@ def base_model(
     prompts, replies = map(list, zip(*documents))
     fit = replace(fit, seed=seed)
     rows = fit_replies(model, tokenizer, prompts, replies, fit, out, whole=True)
+    functions[["id"]].to_parquet(out / FUNCTIONS)
     return [*rows, {"metric": "parameters", "value": models.size(model)}]
 
 
@@ -182,8 +195,11 @@ def fit_replies(
 def preference_model(
     out: Path, *, run: Path, init: str, seed: int, fit: Fit
 ) -> list[dict]:
-    """CodePMP on the code pairs of 02, or one of its controls, from the base model."""
-    pairs = read_code_pairs(run)
+    """CodePMP on the code pairs of 02, or one of its controls, from the base model.
+
+    Scores every held-out pair at the end.
+    """
+    pairs = read_code_pairs(run, "train")
     if init == "shuffled":
         pairs = codepairs.shuffle_labels(pairs, seed)
     start, fit, counts = base_folder(run), replace(fit, seed=seed), Counter()
@@ -196,7 +212,11 @@ def preference_model(
         scorer, head, tokenizer, data, fit, out, rm_coef=rm_coef, lm_coef=lm_coef
     )
     models.save(scorer, tokenizer, out)
-    return rows + token_rows.cut_rows(counts)
+    test = read_code_pairs(run, "test")
+    score = partial(reward_scores, scorer, tokenizer, max_length=fit.max_length)
+    chosen, rejected = both_sides(score, test)
+    rows += token_rows.cut_rows(counts)
+    return rows + codepairs.margin_rows(test, chosen - rejected)
 
 
 def reward_model(

@@ -68,6 +68,18 @@ RULES = (
         "weak_hidden to be a multiple of 4, its attention heads",
     ),
     Rule(
+        ("strong_errors", "weak_errors"),
+        lambda strong, weak: strong < weak,
+        "strong_errors below weak_errors: the stronger writer makes fewer",
+    ),
+    Rule(
+        ("strong_model", "weak_model", "writers"),
+        lambda strong, weak, writers: (
+            bool(strong) == bool(weak) or writers == "trained"
+        ),
+        "both models or neither, or writers=trained: copyists are no match for a model",
+    ),
+    Rule(
         ("minibatches", "variants"),
         lambda minibatches, variants: minibatches > 1 or "small_batch" not in variants,
         "no small_batch among variants: a batch of one mini-batch cannot shrink",

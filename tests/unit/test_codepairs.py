@@ -1,255 +1,179 @@
-"""Harvest on files written here, golden strings, and the pairs built from replies."""
-
-import ast
-from pathlib import Path
-from textwrap import dedent
+"""Pairs from two writers' code: what is left out, held out, and what rules score."""
 
 import pandas as pd
 import pytest
 
+from helpers.code_mutations import written
 from helpers.codepairs import (
-    FUNCTION_COLUMNS,
     PAIR_COLUMNS,
     build_pairs,
-    code_documents,
-    code_prompt,
-    describe,
-    harvest,
+    hold_out,
+    of_split,
+    rule_margins,
     shuffle_labels,
 )
+from helpers.compare import accuracy_table
+from helpers.descriptions import code_prompt
+from helpers.harvesting import harvest
 from helpers.hh import DataError
 
-ODD = '''
-    import functools
 
-    @functools.lru_cache(maxsize=None)
-    def cached(n):  # a comment
-        """Return n, remembered. Second sentence."""
-        total = n
-        return total
-
-    async def fetch(reader, *, limit=10, **options):
-        async for line in reader:
-            yield line
-
-    class Stack:
-        """A class."""
-
-        def pop(self):
-            if not self.items:
-                raise IndexError("empty")
-            return self.items.pop()
-
-        def __len__(self):
-            size = len(self.items)
-            return size
-
-        def only_words(self):
-            """Nothing but a docstring."""
-
-        class Node:
-            def link(self, other):
-                self.next = other
-                other.previous = self
-
-    def outer(values):
-        def inner(value):
-            double = 2 * value
-            return double
-
-        return map(inner, values)
-
-    try:
-        import fast
-    except ImportError:
-        def fallback(a, /, b, *rest):
-            print(a)
-            print(b)
-
-    def short():
-        return 1
-'''
+def functions(count: int) -> pd.DataFrame:
+    """Rows as of `harvest`, of functions that differ in a number."""
+    rows = [
+        {
+            "id": f"f{at}",
+            "name": "f",
+            "code": code(at),
+            "docstring": f"Add {at} to x.",
+        }
+        for at in range(count)
+    ]
+    return pd.DataFrame(rows)
 
 
-def write(root: Path, name: str, text: str) -> None:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(dedent(text), encoding="utf-8")
+def code(at: int, operator: str = "+") -> str:
+    return f"def f(x):\n    y = x {operator} {at}\n    return y"
 
 
-@pytest.fixture
-def odd(tmp_path: Path) -> pd.DataFrame:
-    write(tmp_path, "odd.py", ODD)
-    return harvest(tmp_path)
+def built(strong: dict[int, str], weak: dict[int, str], count: int = 12, **bounds):
+    """Pairs of sums against differences, but for these replies, and the drops."""
+    sums = [strong.get(at, code(at)) for at in range(count)]
+    differences = [weak.get(at, code(at, "-")) for at in range(count)]
+    pairs, drops = build_pairs(functions(count), sums, differences, **bounds)
+    return pairs.set_index("id"), dict(zip(drops["reason"], drops["count"]))
 
 
-def row(functions: pd.DataFrame, name: str) -> dict:
-    return functions.set_index("name", drop=False).loc[name].to_dict()
+# --- what is left out ------------------------------------------------------------------
 
 
-def test_harvest_finds_every_kind_of_function(odd: pd.DataFrame) -> None:
-    assert list(odd.columns) == list(FUNCTION_COLUMNS)
-    names = ["cached", "fetch", "Stack.pop", "Stack.Node.link", "outer", "fallback"]
-    assert odd["name"].tolist() == names
-    expected = {"special method": 1, "docstring only": 1, "too short": 1}
-    assert odd.attrs["drops"] == expected
+def test_good_pairs_are_kept_as_they_are() -> None:
+    pairs, drops = built({}, {})
+    assert list(pairs.reset_index().columns) == list(PAIR_COLUMNS)
+    assert len(pairs) == 12 and set(drops.values()) == {0}
+    pair = pairs.loc["f3"]
+    assert pair["prompt"] == code_prompt("Add 3 to x.")
+    assert (pair["chosen"], pair["rejected"]) == (code(3), code(3, "-"))
 
 
-def test_code_is_dedented_and_without_docstring_or_comment(odd: pd.DataFrame) -> None:
-    cached = row(odd, "cached")
-    assert cached["code"] == (
-        "@functools.lru_cache(maxsize=None)\n"
-        "def cached(n):\n"
-        "    total = n\n"
-        "    return total"
-    )
-    assert cached["docstring"] == "Return n, remembered. Second sentence."
-    assert (cached["path"], cached["line"]) == ("odd.py", 5)
-    for code in odd["code"]:
-        ast.parse(code)
-
-
-def test_tabs_and_spaces_give_the_same_code_once(tmp_path: Path) -> None:
-    write(tmp_path, "a.py", "def f(x):\n    y = x\n    return y\n")
-    write(tmp_path, "b.py", "def f( x ):\n\ty = x # same\n\n\treturn (y)\n")
-    functions = harvest(tmp_path)
-    assert len(functions) == 1
-    assert functions.attrs["drops"] == {"duplicate": 1}
-
-
-def test_bad_files_are_counted_and_tests_are_not_read(tmp_path: Path) -> None:
-    write(tmp_path, "good.py", "def f(x):\n    y = x\n    return y\n")
-    write(tmp_path, "python2.py", "print 'hello'\n")
-    (tmp_path / "null.py").write_bytes(b"x = '\0'\n")
-    (tmp_path / "latin.py").write_bytes(b"x = '\xe9'  # no coding line\n")
-    write(tmp_path, "test/more.py", "def g(x):\n    y = x\n    return y + 1\n")
-    write(tmp_path, "test_it.py", "def h(x):\n    y = x\n    return y + 2\n")
-    write(tmp_path, "site-packages/p.py", "def i(x):\n    y = x\n    return y + 3\n")
-    functions = harvest(tmp_path)
-    assert functions["name"].tolist() == ["f"]
-    assert functions.attrs["drops"] == {"file cannot be parsed": 3}
-
-
-def test_the_bounds_hold_for_the_code(tmp_path: Path) -> None:
-    body = "".join(f"    x{i} = {i}\n" for i in range(11))
-    write(tmp_path, "a.py", f"def fits():\n{body}")
-    write(tmp_path, "b.py", f"def long():\n{body}    return 1\n")
-    write(tmp_path, "c.py", f"def wide():\n    x = '{'w' * 600}'\n    return x\n")
-    functions = harvest(tmp_path)
-    assert functions["name"].tolist() == ["fits"]
-    assert functions.attrs["drops"] == {"too long": 2}
-    assert len(harvest(tmp_path, max_lines=13, max_characters=700)) == 3
-
-
-def test_draws_are_seeded_and_in_order(tmp_path: Path) -> None:
-    for i in range(40):
-        code = f"def f{i}(x):\n    y = x + {i}\n    return y\n"
-        write(tmp_path, f"m{i:02}.py", code)
-    first = harvest(tmp_path, limit=5, seed=1)
-    assert len(first) == 5
-    pd.testing.assert_frame_equal(first, harvest(tmp_path, limit=5, seed=1))
-    assert first["path"].is_monotonic_increasing
-    assert set(first["name"]) != set(harvest(tmp_path, limit=5, seed=2)["name"])
-    assert len(harvest(tmp_path, limit=99)) == 40
-
-
-def test_a_folder_that_has_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no function of 3-12 lines"):
-        harvest(tmp_path)
-    with pytest.raises(DataError, match="not a folder"):
-        harvest(tmp_path / "missing")
-
-
-def test_the_standard_library_has_enough() -> None:
-    functions = harvest(limit=100, seed=0)
-    assert len(functions) == 100 == functions["id"].nunique()
-    assert functions["code"].str.len().max() <= 600
-    prompts = [prompt for prompt, _ in code_documents(functions)]
-    assert all("\n" not in describe(f) for f in functions.to_dict("records"))
-    assert max(map(len, prompts)) < 250
+TWO = "def f(x):\n    return x\n\ndef g(x):\n    return x"
 
 
 @pytest.mark.parametrize(
-    ("docstring", "expected"),
+    ("reply", "reason"),
     [
-        ("Return n, remembered. Second sentence.", "Return n, remembered."),
-        ("Read e.g. one\nline. Or two.", "Read e.g. one line."),
-        ("A title\n\nThe rest.", "A title"),
-        ("  \n", "Function f(x): returns y."),
-        ("...", "Function f(x): returns y."),
+        ("  \n", "empty reply"),
+        ("def f(x:", "does not parse, or is not one function"),
+        (TWO, "does not parse, or is not one function"),
+        ("x = 1\ny = 2", "does not parse, or is not one function"),
+        ('def f(x):\n    "words only"', "does not parse, or is not one function"),
+        ("def f(x):\n    break", "does not parse, or is not one function"),
+        (code(2), "identical replies"),
+        (code(2).replace("\n", "  # same\n") + "\n", "identical replies"),
+        (code(2) + " + 1" * 20, "lengths too far apart"),
     ],
 )
-def test_descriptions_from_docstrings(docstring: str, expected: str) -> None:
-    function = {"name": "f", "code": "def f(x):\n    y = x\n    return y"}
-    assert describe({**function, "docstring": docstring}) == expected
+def test_a_bad_reply_of_either_writer_is_left_out(reply: str, reason: str) -> None:
+    for strong, weak in (({2: reply}, {2: code(2)}), ({2: code(2)}, {2: reply})):
+        pairs, drops = built(strong, weak)
+        assert "f2" not in pairs.index and len(pairs) == 11
+        assert drops == {**dict.fromkeys(drops, 0), reason: 1}
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (
-            "fetch",
-            "Async function fetch(reader, limit, options): loops over reader, "
-            + "yields line.",
-        ),
-        (
-            "Stack.pop",
-            "Method pop(self) of Stack: raises IndexError, returns self.items.pop().",
-        ),
-        (
-            "Stack.Node.link",
-            "Method link(self, other) of Stack.Node: sets self.next or other.previous.",
-        ),
-        ("outer", "Function outer(values): returns map(inner, values)."),
-        ("fallback", "Function fallback(a, b, rest): calls print."),
-    ],
-)
-def test_descriptions_written_from_code(
-    odd: pd.DataFrame, name: str, expected: str
-) -> None:
-    assert describe(row(odd, name)) == expected
+def test_no_layout_tells_the_writers_apart() -> None:
+    reply = 'def f( x ):\n  """Sum."""\n  # here\n  y=(x+2)\n\n  return (y)\n'
+    pairs, _ = built({2: reply}, {})
+    assert pairs.loc["f2", "chosen"] == code(2)
 
 
-def test_long_descriptions_are_cut_at_a_word() -> None:
-    text = describe({"name": "f", "code": "", "docstring": "word " * 60})
-    assert len(text) <= 120
-    assert text.endswith("word ...")
+def test_the_bound_on_lengths_is_that_given() -> None:
+    long = {2: code(2, "-") + " + 1" * 4}
+    assert "f2" in built({}, long)[0].index
+    assert "f2" not in built({}, long, length_ratio=1.2)[0].index
 
 
-def test_the_prompt_to_the_letter() -> None:
-    assert code_prompt("Return the sum.") == (
-        "### Instruction: Write the Python function that is described.\n"
-        "### Description: Return the sum.\n"
-        "### Response:\n"
-    )
-
-
-def test_documents_are_prompt_and_code(odd: pd.DataFrame) -> None:
-    documents = code_documents(odd)
-    assert documents[0] == (
-        code_prompt("Return n, remembered."),
-        row(odd, "cached")["code"],
-    )
-    assert len(documents) == len(odd)
-
-
-def test_pairs_and_what_is_dropped(odd: pd.DataFrame) -> None:
-    functions = odd.head(4)
-    strong = ["def a():\n    pass\n", "same", "  \n", "x"]
-    weak = ["def b(", "same \n", "text", ""]
-    pairs, drops = build_pairs(functions, strong, weak)
-    assert list(pairs.columns) == list(PAIR_COLUMNS)
-    (pair,) = pairs.to_dict("records")
-    assert pair["id"] == functions["id"].iloc[0]
-    assert pair["prompt"] == code_prompt("Return n, remembered.")
-    assert (pair["chosen"], pair["rejected"]) == ("def a():\n    pass", "def b(")
-    counts = dict(zip(drops["reason"], drops["count"]))
-    assert counts == {"empty reply": 2, "identical replies": 1}
-
-
-def test_replies_must_match_the_functions(odd: pd.DataFrame) -> None:
+def test_replies_must_match_the_functions() -> None:
     with pytest.raises(ValueError, match="zip"):
-        build_pairs(odd, ["x"], ["y"])
+        build_pairs(functions(4), ["x"], ["y"])
+
+
+def test_writers_that_write_no_functions_are_an_error() -> None:
+    words = ["I cannot."] * 4
+    with pytest.raises(DataError, match="0 of 4 code pairs are left .does not parse"):
+        build_pairs(functions(4), words, words)
+
+
+# --- what is held out ------------------------------------------------------------------
+
+
+def test_held_out_functions_do_not_depend_on_the_order() -> None:
+    ids = pd.Series([f"id{at}" for at in range(1000)])
+    split = hold_out(ids, 0.25)
+    assert (split == "test").sum() == 250
+    turned = ids.sample(frac=1, random_state=0)
+    pd.testing.assert_series_equal(hold_out(turned, 0.25).sort_index(), split)
+    more = pd.concat([ids, pd.Series([f"new{at}" for at in range(100)])])
+    moved = hold_out(more.reset_index(drop=True), 0.25)[:1000] != split
+    assert moved.mean() < 0.05
+
+
+@pytest.mark.parametrize(("count", "test"), [(1, 0), (2, 1), (3, 1), (12, 3)])
+def test_some_are_held_out_and_some_are_not(count: int, test: int) -> None:
+    split = hold_out(pd.Series([f"id{at}" for at in range(count)]), 0.25)
+    assert (split == "test").sum() == test
+
+
+# --- what tells the writers apart ------------------------------------------------------
+
+
+def rules(pairs: pd.DataFrame) -> pd.Series:
+    """Accuracy of both rules on the held-out pairs."""
+    margins = rule_margins(pairs)
+    table = accuracy_table(margins.assign(name=margins["method"]), by=["name"])
+    return table.set_index("name")["estimate"]
+
+
+def test_rules_are_scored_on_held_out_pairs_only() -> None:
+    pairs, _ = built({}, {}, count=40)
+    margins = rule_margins(pairs.reset_index())
+    assert set(margins["metric"]) == {"margin"} and set(margins["subset"]) == {"code"}
+    test = of_split(pairs.reset_index(), "test")["id"].tolist()
+    for name in ("length", "bag of words"):
+        assert margins.query("method == @name")["example"].tolist() == test
+
+
+def test_rules_find_a_writer_that_gives_itself_away() -> None:
+    """Sums against differences, then the same code at greater length."""
+    found = rules(built({}, {}, count=40)[0].reset_index())
+    assert found["bag of words"] == 1.0 and found["length"] == 0.5
+    longer = {at: code(at).replace("y", "yy") for at in range(40)}
+    same = {at: code(at) for at in range(40)}
+    assert rules(built(longer, same, count=40)[0].reset_index())["length"] == 1.0
+
+
+@pytest.fixture(scope="module")
+def copied() -> pd.DataFrame:
+    """Pairs of two copyists from the standard library, at the defaults of 02."""
+    found = harvest(limit=1000, seed=0, max_characters=300)
+    replies = [
+        [
+            written(row["code"], errors, f"0:{name}:{row['id']}")
+            for row in found.to_dict("records")
+        ]
+        for name, errors in (("strong", 0.25), ("weak", 3.0))
+    ]
+    return build_pairs(found, *replies)[0]
+
+
+def test_no_rule_tells_two_copyists_apart(copied: pd.DataFrame) -> None:
+    assert len(copied) > 700
+    assert rules(copied).max() < 0.7 and rules(copied)["length"] < 0.6
+
+
+def test_the_stronger_copyist_is_nearer_to_the_function(copied: pd.DataFrame) -> None:
+    codes = set(harvest(limit=1000, seed=0, max_characters=300)["code"])
+    right = copied[["chosen", "rejected"]].isin(codes).mean()
+    assert right["chosen"] > 0.7 and right["rejected"] < 0.1
 
 
 def test_shuffled_labels_are_a_fair_coin_by_id() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from helpers import codepairs, coders, hub, models, token_rows, training
+from helpers import coders, descriptions, hub, models, token_rows, training
 from helpers.encoding import encode, encode_prompt
 from helpers.generate import generate
 from helpers.params import ParameterError
@@ -192,5 +192,5 @@ def test_a_describer_reads_the_code_and_not_the_docstring(folders, tmp_path) -> 
         **settings,
     )
     (said,) = pd.read_parquet(tmp_path / "replies.parquet")["reply"]
-    described = codepairs.described(pd.DataFrame(functions), [said])
+    described = descriptions.described(pd.DataFrame(functions), [said])
     assert described["docstring"].tolist() == [said]

@@ -24,6 +24,11 @@ PAIRS = pd.DataFrame(
     }
 )
 
+CODE = {
+    "train": PAIRS,
+    "test": PAIRS.tail(3).assign(id=["t0", "t1", "t2"]).drop(columns="subset"),
+}
+
 
 @pytest.fixture
 def base(tmp_path):
@@ -90,7 +95,7 @@ def stages(base, monkeypatch):
     monkeypatch.setattr(recipes, "base_folder", lambda run: base)
     monkeypatch.setattr(recipes, "reference_folder", lambda *_: base)
     monkeypatch.setattr(recipes, "read_pairs", lambda run, split: PAIRS)
-    monkeypatch.setattr(recipes, "read_code_pairs", lambda run: PAIRS)
+    monkeypatch.setattr(recipes, "read_code_pairs", lambda run, split: CODE[split])
 
 
 @pytest.fixture
@@ -175,6 +180,47 @@ def test_a_seed_orders_the_pairs_of_codepmp(trainers, tmp_path):
     assert first == again != other
 
 
+def test_codepmp_learns_from_training_pairs_and_scores_those_held_out(
+    trainers, tmp_path, monkeypatch
+):
+    job = {"run": tmp_path, "init": "rm_only", "seed": 0, "fit": FIT}
+    found = []
+    for test in (CODE["test"], CODE["test"].assign(chosen=" something else")):
+        given = {"train": PAIRS, "test": test}
+        monkeypatch.setattr(recipes, "read_code_pairs", lambda _, it, of=given: of[it])
+        rows = pd.DataFrame(recipes.preference_model(tmp_path / "out", **job))
+        margins = rows[rows["metric"] == "margin"]
+        assert margins["example"].tolist() == ["t0", "t1", "t2"]
+        assert set(margins["subset"]) == {"code"}
+        found.append((rows[rows["metric"] == "train_loss"]["value"], margins["value"]))
+    (losses, margins), (same, others) = found
+    assert losses.tolist() == same.tolist() and margins.tolist() != others.tolist()
+    assert all(len(it.train_dataset) == len(PAIRS) for it in trainers)
+    swapped = CODE["test"].rename(columns={"chosen": "rejected", "rejected": "chosen"})
+    monkeypatch.setattr(
+        recipes,
+        "read_code_pairs",
+        lambda run, split: {"train": PAIRS, "test": swapped}[split],
+    )
+    rows = pd.DataFrame(recipes.preference_model(tmp_path / "out", **job))
+    turned = rows[rows["metric"] == "margin"]["value"]
+    assert turned.tolist() == pytest.approx([-each for each in margins])
+
+
+def test_code_pairs_are_read_by_split_and_01_says_what_it_read(
+    base, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(recipes, "base_folder", lambda run: base)
+    assert recipes.code_read(tmp_path) == set()  # a model that is not trained here
+    pd.DataFrame({"id": ["a", "b"]}).to_parquet(base / recipes.FUNCTIONS)
+    assert recipes.code_read(tmp_path) == {"a", "b"}
+    (tmp_path / "02_code_pairs").mkdir()
+    pairs = PAIRS.assign(split=["train"] * 6 + ["test"] * 2)
+    pairs.to_parquet(tmp_path / "02_code_pairs" / "pairs.parquet")
+    assert recipes.read_code_pairs(tmp_path, "test")["id"].tolist() == ["p6", "p7"]
+    assert len(recipes.read_code_pairs(tmp_path, "train", "test")) == 8
+
+
 @pytest.mark.parametrize("method", ["dpo", "ipo", "dpo_norm", "dpo_robust"])
 def test_a_method_of_dpo_has_its_loss_and_its_fit(method, trainers, tmp_path):
     dpo_recipes.dpo(tmp_path / "out", run=tmp_path, method=method, seed=0, **POLICY)
@@ -211,7 +257,7 @@ def test_it_is_told_what_the_cut_does_to_pairs(base, stages, monkeypatch, tmp_pa
     same["rejected"] = same["rejected"].where(PAIRS.index > 1, "i")
     given = {"train": same, "test": PAIRS}
     monkeypatch.setattr(recipes, "read_pairs", lambda run, split: given[split])
-    monkeypatch.setattr(recipes, "read_code_pairs", lambda run: same)
+    monkeypatch.setattr(recipes, "read_code_pairs", lambda run, split: same)
     short, tokenizer = replace(FIT, max_length=8), models.load_tokenizer(base)
     train, test = Counter(), Counter()
     token_rows.pair_dataset(same, tokenizer, 8, train)

@@ -20,6 +20,8 @@ from helpers.settings import all_values
         ("07_ppo.rounds=1000", "expected steps times episodes"),
         ("07_ppo.minibatches=1", "minibatches=1, variants=.*: expected no small_batch"),
         ("02_code_pairs.weak_hidden=10", "weak_hidden=10: expected weak_hidden"),
+        ("02_code_pairs.strong_errors=3", "expected strong_errors below weak_errors"),
+        ("02_code_pairs.strong_model=facebook/opt-350m", "expected both models or nei"),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(given: str, reason: str) -> None:
