@@ -33,11 +33,11 @@ ROWS = [
     for at in range(32)
 ]
 CODE = {
-    "prompt": [f"# {word}\n" for word in WORDS[:7]],
-    "chosen": [f"x = {at}\n" for at in range(7)],
-    "rejected": [f"y = {at} {at}\n" for at in range(7)],
-    "id": [f"f{at}" for at in range(7)],
-    "split": ["train"] * 7,
+    "id": [f"f{at}" for at in range(8)],
+    "prompt": [f"# {word}\n" for word in WORDS],
+    "chosen": [f"x = {at}\n" for at in range(8)],
+    "rejected": [f"y = {at} {at}\n" for at in range(8)],
+    "split": ["train"] * 7 + ["test"],
 }
 # a key's bias moves all scores of a query alike: Adam follows the rounding of a zero
 ROUNDING = "k_proj.bias"
