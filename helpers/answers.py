@@ -63,24 +63,53 @@ EQUAL_KL = [
 FRONTIER = ("sft_dpo", "ppo", "best_of_n", "rloo", "grpo", "dpo_iter")
 
 ANSWER = """\
-On {source} data, with models {models} and {seeds} seeds:
+On {source} data, with models {models} and {seeds} seeds. Judge of replies: {judge}. {note}
 
-- **CodePMP.** A reward model that read code pairs first differs from one that did not by
-  {codepmp_gain} in accuracy on held-out pairs, with all {pairs} pairs: {codepmp_verdict}.
-  Inside PPO it changes the reward of replies by {ppo_codepmp_gain}:
-  {ppo_codepmp_verdict}.
-- **DPO and PPO.** Over SFT, SFT+DPO gains {dpo_over_sft} and PPO {ppo_over_sft} in judged
-  reward. PPO minus SFT+DPO is {ppo_over_dpo}: {ppo_dpo_verdict}. At equal KL from SFT,
-  {equal_kl} nats a reply, it is {ppo_dpo_equal}: {ppo_dpo_equal_verdict}.
+- **CodePMP.** A reward model that read code pairs first differs from one that did not, in
+  accuracy on held-out pairs, with all {pairs} pairs, by {codepmp_gain}.
+  Verdict: {codepmp_verdict}. Inside PPO it changes the judged reward by
+  {ppo_codepmp_gain}. Verdict: {ppo_codepmp_verdict}. The held-out code pairs that it
+  learned to tell apart are told by CodePMP in {code_codepmp}, by length in {code_length},
+  by a bag of words in {code_words} of the cases.
+- **DPO and PPO.** Over SFT, SFT+DPO gains {dpo_over_sft}. Verdict: {dpo_verdict}.
+  PPO gains {ppo_over_sft}. Verdict: {ppo_verdict}. PPO minus SFT+DPO is {ppo_over_dpo}.
+  Verdict: {ppo_dpo_verdict}. At equal KL it is {ppo_dpo_equal}.
+  Verdict: {ppo_dpo_equal_verdict}.
 - **Without training a policy.** The best of {best_of} replies by the reward model gains
-  {best_over_sft} over SFT; with CodePMP's reward model instead, {best_codepmp_gain} more:
-  {best_codepmp_verdict}.
-- **The judge of replies** is right on {judge_accuracy} of held-out pairs itself.
+  {best_over_sft} over SFT. Verdict: {best_verdict}. With CodePMP's reward model instead it
+  gains {best_codepmp_gain} more. Verdict: {best_codepmp_verdict}.
+- **The judge of replies** is right on {judge_accuracy} held-out pairs itself.
 - **As judges of pairs.** The reward model is right on {rm_accuracy}, DPO's implicit reward
   on {dpo_accuracy}, a bag of words on {words_accuracy}.
-- **Cost.** Training time beyond the base model: SFT+DPO {dpo_seconds} s, PPO {ppo_seconds}
-  s, PPO with CodePMP {ppo_codepmp_seconds} s.
+- **Cost.** Processor time beyond the base model: SFT+DPO {dpo_seconds} s, PPO
+  {ppo_seconds} s, PPO with CodePMP {ppo_codepmp_seconds} s.
 """
+
+# name in `ANSWER` -> which table, method, opponent; replies need a judge that may decide
+NUMBERS = {
+    "codepmp_gain": ("gain", "codepmp", "base"),
+    "ppo_codepmp_gain": ("difference", "ppo (codepmp)", "ppo (base)"),
+    "dpo_over_sft": ("difference", "sft_dpo", "sft"),
+    "ppo_over_sft": ("difference", "ppo (base)", "sft"),
+    "ppo_over_dpo": ("difference", "ppo (base)", "sft_dpo"),
+    "ppo_dpo_equal": ("equal", "ppo (base)", "sft_dpo"),
+    "best_over_sft": ("difference", "best_of_n (base)", "sft"),
+    "best_codepmp_gain": ("difference", "best_of_n (codepmp)", "best_of_n (base)"),
+    "rm_accuracy": ("accuracy", "rm (base)", ""),
+    "dpo_accuracy": ("accuracy", "sft_dpo implicit", ""),
+    "words_accuracy": ("accuracy", "bag of words", ""),
+}
+# name in `ANSWER` -> the claim that decides it
+VERDICTS = {
+    "codepmp_verdict": "codepmp_reward_model",
+    "ppo_codepmp_verdict": "codepmp_in_ppo",
+    "dpo_verdict": "dpo_over_sft",
+    "ppo_verdict": "ppo_over_sft",
+    "ppo_dpo_verdict": "ppo_over_dpo",
+    "ppo_dpo_equal_verdict": "ppo_over_dpo_equal_kl",
+    "best_verdict": "best_of_n_over_sft",
+    "best_codepmp_verdict": "codepmp_best_of_n",
+}
 
 COSTS = ("seconds", "train_flops", "peak_memory_mib")  # of a job, as records
 # what a method needs beyond the base model: (stage, method, init of its jobs)
@@ -138,8 +167,8 @@ def data_note(run: Path) -> str:
     return f"{given['data_note'] or own} {AGREEMENT}"
 
 
-def judged(records: pd.DataFrame, judge: str, decoding: str) -> pd.DataFrame:
-    """Per-reply rewards of every policy from one judge, named for comparison."""
+def judged(records: pd.DataFrame, judge: object, decoding: str) -> pd.DataFrame:
+    """Per-reply rewards of every policy from a judge or a panel, named for comparison."""
     kept = {"judge": judge, "decoding": decoding}
     return compare.named(compare.select(records, "reward", **kept))
 
@@ -239,65 +268,55 @@ def job_costs(
 
 
 def findings(
-    gains: pd.DataFrame,
-    differences: pd.DataFrame,
-    margins: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
+    decisions: Mapping[str, Decision],
+    refused: Mapping[str, str],
     cost: pd.DataFrame,
-    equal: pd.DataFrame,
 ) -> dict[str, object]:
-    """The values of `ANSWER`, over both subsets; a method that was not run says so.
+    """The values of `ANSWER`: numbers on each subset, verdicts by the ledger's rule.
 
-    gains, margins, cost and equal are what `pretraining_gains`, `scorer_margins`,
-    `cost_table` and `frontier.equal_kl_table` gave; differences are those of `CONTRASTS`
-    over both subsets.
+    tables: by the names in `NUMBERS`; `gain` of all pairs. decisions: of `claims.decide`.
+    refused: why the judge decides nothing, by subset. A method that was not run says so.
     """
-    rewards = differences.set_index("name")["interval"]
-    gains = gains[
-        (gains["subset"] == "both") & (gains["pairs"] == gains["pairs"].max())
-    ]
-    accuracy = compare.accuracy_table(margins, by=["name"], subsets=False)
-    accuracy = accuracy.set_index("name")["interval"]
-    seconds = cost.set_index("name")["seconds"]
-    none = "(not run)"
-    judge = "truth" if "truth" in accuracy else "judge"
-    found = {
-        "pairs": int(gains["pairs"].max()),
-        "codepmp_gain": gains.set_index("init")["interval"].get("codepmp", none),
-        "ppo_codepmp_gain": rewards.get("ppo (codepmp) − ppo (base)", none),
-        "dpo_over_sft": rewards.get("sft_dpo − sft", none),
-        "ppo_over_sft": rewards.get("ppo (base) − sft", none),
-        "ppo_over_dpo": rewards.get("ppo (base) − sft_dpo", none),
-        "rm_accuracy": accuracy.get("rm (base)", none),
-        "dpo_accuracy": accuracy.get("sft_dpo implicit", none),
-        "words_accuracy": accuracy.get("bag of words", none),
-        "judge_accuracy": accuracy.get(judge, none),
-        "best_of": int(cost["replies per answer"].max()),
-        "best_over_sft": rewards.get("best_of_n (base) − sft", none),
-        "best_codepmp_gain": rewards.get(
-            "best_of_n (codepmp) − best_of_n (base)", none
-        ),
+    found = {}
+    for name, (table, *sides) in NUMBERS.items():
+        on_replies = table in ("difference", "equal")
+        found[name] = apart(tables[table], *sides, refused if on_replies else {})
+    found |= {
+        name: by_subset(decisions, claim) for name, claim in VERDICTS.items()
     }
-    equal = equal.set_index("name")
-    found["equal_kl"] = equal["kl"].get("ppo (base) − sft_dpo", none)
-    found["ppo_dpo_equal"] = equal["interval"].get("ppo (base) − sft_dpo", none)
-    for name, key in (("dpo", "sft_dpo"), ("ppo", "ppo (base)")):
-        found[f"{name}_seconds"] = round_seconds(seconds.get(key, none))
-    found["ppo_codepmp_seconds"] = round_seconds(seconds.get("ppo (codepmp)", none))
-    words = ("it helps", "it hurts")
-    found["codepmp_verdict"] = in_words(found["codepmp_gain"], *words)
-    found["ppo_codepmp_verdict"] = in_words(found["ppo_codepmp_gain"], *words)
-    found["best_codepmp_verdict"] = in_words(found["best_codepmp_gain"], *words)
-    better = ("PPO is better", "SFT+DPO is better")
-    found["ppo_dpo_verdict"] = in_words(found["ppo_over_dpo"], *better)
-    found["ppo_dpo_equal_verdict"] = in_words(found["ppo_dpo_equal"], *better)
-    return found
+    seconds = cost.set_index("name")["seconds"]
+    for name, key in (
+        ("dpo", "sft_dpo"),
+        ("ppo", "ppo (base)"),
+        ("ppo_codepmp", "ppo (codepmp)"),
+    ):
+        found[f"{name}_seconds"] = round_seconds(seconds.get(key, NOT_RUN))
+    return found | {"best_of": int(cost["replies per answer"].max())}
 
 
-def in_words(found: object, positive: str, negative: str) -> str:
-    """The verdict of an interval; what is not an interval has none."""
-    if isinstance(found, Interval):
-        return compare.verdict(found, positive, negative)
-    return str(found)
+NOT_RUN = "(not run)"
+
+
+def apart(
+    table: pd.DataFrame, method: str, opponent: str, refused: Mapping[str, str]
+) -> str:
+    """An estimate on helpful and on harmless examples, in words; never one for both.
+
+    Where the judge decides nothing there is no number; where there is none, the reason.
+    """
+    own = table[table["subset"].isin(SUBSETS) & (table["method"] == method)]
+    own = own[own["opponent"] == opponent].set_index("subset")
+    said = []
+    for subset in own.index:
+        interval = own.loc[subset, "interval"]
+        if refused.get(subset):
+            said.append(f"no number on {subset}, where the judge fails its gate")
+        elif interval is None:
+            said.append(f"no number on {subset}: {own.loc[subset, 'why']}")
+        else:
+            said.append(f"{number(interval)} on {subset}")
+    return " and ".join(said) or NOT_RUN
 
 
 def round_seconds(seconds: object) -> object:

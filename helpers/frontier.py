@@ -206,3 +206,16 @@ def difference_at_equal_kl(first: Curve, second: Curve, names: Sequence[str]) ->
     interval = bent_interval(difference, shift)
     p = bent_p_value(difference, shift)
     return {"kl": target, **compare.bounds(interval), "p": p, "why": ""}
+
+
+def equal_kl_by_subset(
+    records: pd.DataFrame, judge: object, contrasts: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    """`equal_kl_table` of each subset and of both, with a column subset."""
+    parts = [("both", records), *compare.parts(records, subsets=True)]
+    tables = [
+        equal_kl_table(part, judge, contrasts).assign(subset=subset)
+        for subset, part in parts
+        if subset
+    ]
+    return pd.concat(tables, ignore_index=True)

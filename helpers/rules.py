@@ -18,6 +18,7 @@ SOURCES = (  # parameters that name a model of the hub
     "weak_model",
     "describer_model",
     "judge_model",
+    "judge_start",
 )
 
 
