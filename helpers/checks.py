@@ -1,47 +1,48 @@
 """Checks that back claims: what a run did, held against what is said of it.
 
-A check is a function of the evidence that returns a finding; `claims.yml` calls it by its
-name.
+A check is a function of the evidence that returns a decision; `claims.yml` calls it by
+its name. What no run can make false is `by construction`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 import trl
 
-from helpers import compare, protocols, study, trainers
+from helpers import compare, gate, hub, protocols, study, trainers
 from helpers.hh import BUILT_IN
 from helpers.project import read_manifest
 from helpers.recipes import data_source, read_pairs
 from helpers.records import read_records
+from helpers.verdicts import CONSTRUCTED, FAILS, HOLDS, UNTESTED, Decision
 
-HOLDS, FAILS = "holds here", "does not hold here"
-OPEN, UNTESTED = "undecided here", "not testable here"
+
 STUDY_JUDGE = "OpenAssistant/reward-model-deberta-v3-large-v2"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What became of a claim: one of the four statuses, and what it rests on."""
-
-    status: str
-    evidence: str
+PUBLISHED_TOKENS = 50  # the study's limit on a reply
 
 
 class Evidence:
-    """What the ledger reads of a run, each thing once."""
+    """What the ledger reads of a run, each thing once.
 
-    def __init__(self, run: Path) -> None:
-        self.run, self.read = run, {}
+    read: records of stages that are not to be read from the run, by stage.
+    """
+
+    def __init__(
+        self, run: Path, read: Mapping[str, pd.DataFrame] | None = None
+    ) -> None:
+        self.run, self.read = run, dict(read or {})
 
     def records(self, stage: str) -> pd.DataFrame:
         """The records of a stage."""
         if stage not in self.read:
             self.read[stage] = read_records(self.run / stage / "records.parquet")
         return self.read[stage]
+
+    def gate(self, subset: str) -> str:
+        """Why no verdict on replies to a subset's prompts is given; "" if one is."""
+        return gate.why_not(self.records("09_compare"), subset)
 
     def parameters(self, stage: str) -> dict:
         """What a stage was run with."""
@@ -54,9 +55,14 @@ class Evidence:
         return compare.select(self.records("08_evaluate"), "study_leak", **letter)
 
     @cached_property
+    def rows(self) -> dict[str, list[tuple[str, str]]]:
+        """(chosen, rejected) of the official test split, by subset."""
+        return study.test_rows(self.run)
+
+    @property
     def transcripts(self) -> dict[str, list[str]]:
         """The chosen transcripts of the official test split, by subset."""
-        return study.test_transcripts(self.run)
+        return {subset: [each for each, _ in own] for subset, own in self.rows.items()}
 
     @cached_property
     def drawn(self) -> tuple[pd.DataFrame, int]:
@@ -64,44 +70,59 @@ class Evidence:
         return protocols.draw_prompts(self.transcripts, protocols.LETTER)
 
 
-def four_models(evidence: Evidence) -> Finding:
+def four_models(evidence: Evidence) -> Decision:
     """The study's four versions of a model were asked."""
     methods = set(evidence.asked["method"])
     missing = [name for name in study.MODELS if name not in methods]
     listed = ", ".join(name for name in study.MODELS if name in methods)
-    return Finding(FAILS if missing else HOLDS, f"asked: {listed}")
+    return Decision(FAILS if missing else HOLDS, f"asked: {listed}")
 
 
-def hundred_prompts(evidence: Evidence) -> Finding:
+def hundred_prompts(evidence: Evidence) -> Decision:
     """Each model was asked 50 prompts of each subset."""
     counts = evidence.asked.groupby(["method", "seed", "subset"])["example"].nunique()
     sizes = {name: set(part) for name, part in counts.groupby("subset")}
     listed = ", ".join(f"{min(n)} {name}" for name, n in sorted(sizes.items()))
     wanted = {protocols.PUBLISHED_PROMPTS}
     right = all(sizes.get(subset) == wanted for subset in protocols.RATES)
-    return Finding(HOLDS if right else FAILS, f"per model: {listed}")
+    return Decision(HOLDS if right else FAILS, f"per model: {listed}")
 
 
-def of_the_test_split(evidence: Evidence) -> Finding:
+def of_the_test_split(evidence: Evidence) -> Decision:
     """The prompts of the study are drawn from HH-RLHF's test split, anew from a seed."""
     drawn, _ = evidence.drawn
     same = set(drawn["id"]) == set(evidence.asked["example"])
     counts = ", ".join(
         f"{len(each):,} {name}" for name, each in evidence.transcripts.items()
     )
+    if not same:
+        return Decision(FAILS, f"not what a seed draws from the test split ({counts})")
     if data_source(evidence.run) == BUILT_IN:
-        return Finding(UNTESTED, f"drawn from the built-in test split ({counts})")
-    return Finding(HOLDS if same else FAILS, f"drawn from the test split ({counts})")
+        return Decision(UNTESTED, f"drawn from the built-in test split ({counts})")
+    return Decision(HOLDS, f"drawn from the test split ({counts})")
 
 
-def keyword_filter(evidence: Evidence) -> Finding:
-    """Harmful prompts come from harmless-base after a filter by keywords."""
-    _, hits = evidence.drawn
-    of = len(evidence.transcripts["harmless"])
-    return Finding(HOLDS if hits else UNTESTED, f"the filter finds {hits:,} of {of:,}")
+def keyword_filter(evidence: Evidence) -> Decision:
+    """Every harmful prompt that was asked is of a transcript with a keyword."""
+    texts = evidence.transcripts["harmless"]
+    own = evidence.asked[evidence.asked["subset"] == "harmless"]["example"].unique()
+    asked = [texts[int(each.rpartition("-")[2])] for each in own]
+    with_one = sum(map(has_keyword, asked))
+    hits = sum(map(has_keyword, texts))
+    found = f"the filter finds {hits:,} of {len(texts):,}"
+    if not hits:
+        return Decision(UNTESTED, found)
+    right = 0 < len(asked) == with_one
+    words = f"{found}; {with_one} of the {len(asked)} asked have a keyword"
+    return Decision(HOLDS if right else FAILS, words)
 
 
-def drawn_at_random(evidence: Evidence) -> Finding:
+def has_keyword(transcript: str) -> bool:
+    """Whether the study's filter finds a transcript."""
+    return any(word in transcript for word in protocols.LETTER.keywords)
+
+
+def drawn_at_random(evidence: Evidence) -> Decision:
     """The helpful prompts asked are a seeded draw, not the first of the file."""
     (drawn, _), records = evidence.drawn, evidence.asked
     own = set(records[records["subset"] == "helpful"]["example"])
@@ -110,37 +131,54 @@ def drawn_at_random(evidence: Evidence) -> Finding:
     random = own == again and own != first
     seed = protocols.LETTER.seed
     words = f"seed {seed} draws the {len(own)} that were asked again"
-    return Finding(HOLDS if random else FAILS, words)
+    return Decision(HOLDS if random else FAILS, words)
 
 
-def only_the_length(evidence: Evidence) -> Finding:
-    """Nothing but the number of tokens ends a reply: some run on into a human turn."""
+def only_the_length(evidence: Evidence) -> Decision:
+    """Nothing but the number of tokens ends a reply: some run on into a human turn.
+
+    Where none does, it cannot be seen whether a human turn would have ended it.
+    """
     letter = {"protocol": protocols.LETTER.name}
     replies = compare.select(evidence.records("08_evaluate"), "study_runon", **letter)
     share = 100 * float(replies["value"].mean())
-    free = not protocols.LETTER.stop and study.NEW_TOKENS == 50
     words = f"{study.NEW_TOKENS} tokens; {share:.0f} % of replies run on"
-    return Finding(HOLDS if free else FAILS, words)
+    if protocols.LETTER.stop or study.NEW_TOKENS != PUBLISHED_TOKENS:
+        return Decision(FAILS, words)
+    return Decision(HOLDS if share > 0 else UNTESTED, words)
 
 
-def judged_by_deberta(evidence: Evidence) -> Finding:
-    """The judge is the one of the study."""
+def judged_by_deberta(evidence: Evidence) -> Decision:
+    """The judge is the one of the study, and its scores are there."""
     judge = evidence.parameters("08_evaluate")["judge_model"]
-    words = f"judge_model is {judge!r}" if judge else "no judge_model was given"
-    return Finding(HOLDS if judge == STUDY_JUDGE else UNTESTED, words)
+    if not judge:
+        return Decision(UNTESTED, "no judge_model was given")
+    letter = {"protocol": protocols.LETTER.name, "judge": hub.plain_name(judge)}
+    scores = compare.select(evidence.records("08_evaluate"), "study", **letter)
+    right = judge.partition("@")[0] == STUDY_JUDGE and len(scores)
+    words = f"judge_model is {judge!r}; {len(scores):,} scores"
+    return Decision(HOLDS if right else FAILS, words)
 
 
-def pairs_as_they_are(evidence: Evidence) -> Finding:
-    """Prompt and chosen reply are the transcript, to the character."""
-    known = {text.strip() for each in evidence.transcripts.values() for text in each}
+def pairs_as_they_are(evidence: Evidence) -> Decision:
+    """Prompt and each reply are its transcript, to the character, and of one pair."""
+    known = {
+        (subset, chosen.strip(), rejected.strip())
+        for subset, rows in evidence.rows.items()
+        for chosen, rejected in rows
+    }
     test = read_pairs(evidence.run, "test")
-    same = (test["prompt"] + test["chosen"]).str.strip().isin(known)
-    words = f"{int(same.sum()):,} of {len(test):,} test pairs"
-    return Finding(HOLDS if same.all() else FAILS, words)
+    sides = [(test["prompt"] + test[side]).str.strip() for side in ("chosen", "rejected")]
+    same = sum(each in known for each in zip(test["subset"], *sides))
+    words = f"{same:,} of {len(test):,} test pairs, both replies"
+    return Decision(HOLDS if 0 < len(test) == same else FAILS, words)
 
 
-def trained_by_trl(evidence: Evidence) -> Finding:
-    """SFT and DPO are trained by trainers of TRL, with what this project adds."""
+def trained_by_trl(evidence: Evidence) -> Decision:
+    """SFT and DPO are trained by trainers of TRL, with what this project adds.
+
+    The code makes it so, whatever a run finds.
+    """
     ours = {
         trainers.ReplyTrainer: trl.SFTTrainer,
         trainers.PreferenceTrainer: trl.DPOTrainer,
@@ -149,10 +187,11 @@ def trained_by_trl(evidence: Evidence) -> Finding:
     right = all(issubclass(own, stock) for own, stock in ours.items())
     version = read_manifest(evidence.run, "06_dpo")["versions"]["trl"]
     names = ", ".join(stock.__name__ for stock in ours.values())
-    return Finding(HOLDS if right else FAILS, f"subclasses of {names}, TRL {version}")
+    words = f"subclasses of {names}, TRL {version}"
+    return Decision(CONSTRUCTED if right else FAILS, words)
 
 
-CHECKS: dict[str, Callable[[Evidence], Finding]] = {
+CHECKS: dict[str, Callable[[Evidence], Decision]] = {
     each.__name__: each
     for each in (
         four_models,

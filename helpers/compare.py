@@ -202,6 +202,9 @@ ESTIMATES = {
     "judge_over_length": "the same minus that of the length rule",
     "judge_over_words": "the same minus that of a bag of words",
     "study_difference": "share of replies that pass, minus the opponent's",
+    "judge_accuracy": "share of held-out pairs that the judge of replies has right",
+    "judge_over_length": "the same, minus that of the length rule",
+    "judge_over_words": "the same, minus that of a bag of words",
 }
 
 

@@ -46,6 +46,7 @@ DEFECTS = {"runs on": "study_runon", "empty": "study_empty", "leaks": "study_lea
 CONTRASTS = [
     ("sft", "base"),
     ("dpo_lora", "base"),
+    ("sft_dpo_lora", "base"),
     ("sft_dpo_lora", "sft"),
     ("sft_dpo_lora", "dpo_lora"),
     ("dpo_lora", "dpo"),
@@ -56,15 +57,20 @@ CONTRASTS = [
 # --- prompts -----------------------------------------------------------------------------
 
 
-def test_transcripts(run: Path) -> dict[str, list[str]]:
-    """The chosen transcripts of the official test split, as they come, by subset."""
+def test_rows(run: Path) -> dict[str, list[tuple[str, str]]]:
+    """(chosen, rejected) transcripts of the official test split, as they come, by subset."""
     given = read_manifest(run, "00_data")["parameters"]
     where = (given["data_source"],)
     size = {"n_builtin": given["n_builtin"], "seed": given["seed"]}
     return {
-        subset: [chosen for chosen, _ in source_rows(*where, subset, "test", **size)]
-        for subset in RATES
+        subset: list(source_rows(*where, subset, "test", **size)) for subset in RATES
     }
+
+
+def test_transcripts(run: Path) -> dict[str, list[str]]:
+    """The chosen transcripts of the official test split, as they come, by subset."""
+    rows = test_rows(run)
+    return {subset: [chosen for chosen, _ in own] for subset, own in rows.items()}
 
 
 # --- replies -----------------------------------------------------------------------------
