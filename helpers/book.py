@@ -16,9 +16,9 @@ import nbformat
 import pandas as pd
 import yaml
 
-from helpers.claims import ClaimError
 from helpers.claims_page import claims_page
 from helpers.costs import costs_page
+from helpers.ledger import ClaimError
 from helpers.params import declares, plain, read_schema
 from helpers.project import ROOT, STAGES, read_manifest
 from helpers.recorded import real_page

@@ -168,7 +168,9 @@ def pairs_as_they_are(evidence: Evidence) -> Decision:
         for chosen, rejected in rows
     }
     test = read_pairs(evidence.run, "test")
-    sides = [(test["prompt"] + test[side]).str.strip() for side in ("chosen", "rejected")]
+    sides = [
+        (test["prompt"] + test[side]).str.strip() for side in ("chosen", "rejected")
+    ]
     same = sum(each in known for each in zip(test["subset"], *sides))
     words = f"{same:,} of {len(test):,} test pairs, both replies"
     return Decision(HOLDS if 0 < len(test) == same else FAILS, words)

@@ -1,32 +1,26 @@
-"""The ledger of claims: what is asked or said, how this project tests it, what came out.
+"""The claims, decided: what is asked or said, how this project tests it, what came out.
 
-`book/claims.yml` lists the claims. Each names one thing that backs its status: records
-of the comparison, one of `checks`, a test, or the reason why nothing here can
-test it. Claims on records are decided family by family, by the rule of `verdicts`; a
-claim that nothing backs fails the build.
+`ledger` reads them. Each claim names one thing that backs its status: records of the
+comparison, one of `checks`, a test, or the reason why nothing here can test it. Claims
+on records are decided family by family, by the rule of `verdicts`; a claim that nothing
+backs fails the build.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isnan, nan
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from helpers import compare, verdicts
 from helpers.checks import CHECKS, Evidence
-from helpers.methods import check_names, names
+from helpers.ledger import ClaimError, read_ledger
 from helpers.named_tests import NoTestError, from_test
 from helpers.project import ROOT
 from helpers.report import cell
 from helpers.verdicts import OPEN, SEEDS, UNTESTED, Case, Decision, Part
 
-BACKINGS = ("records", "check", "test", "untestable")  # a claim has one of these
-NEEDED = {"claim", "source", "how"}
-RECORDED = {"id", "family", "least"}  # what a claim on records has besides
-FIELDS = {*NEEDED, *RECORDED, *BACKINGS, "on", "words"}
-RECORD = {"stage", "metric", "method", "opponent", "subset", "judge", "above", "below"}
 JUDGED = {  # estimates on replies: of no use where their judge is not
     "difference",
     "difference_at_equal_kl",
@@ -37,130 +31,13 @@ JUDGED = {  # estimates on replies: of no use where their judge is not
 NULL = {"label_factor": 1.0}  # what the p of a record is of, elsewhere 0
 
 
-class ClaimError(ValueError):
-    """A claim that cannot be judged: says which, and what was expected."""
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """The claims by section, their families, and the smallest effects of interest.
-
-    families: what holds each together; least: value and why, by name.
-    """
-
-    families: dict[str, str]
-    least: dict[str, dict]
-    sections: dict[str, list[dict]]
-
-    def recorded(self) -> list[dict]:
-        """The claims that records decide."""
-        every = (claim for claims in self.sections.values() for claim in claims)
-        return [claim for claim in every if "records" in claim]
-
-
-# --- the ledger ------------------------------------------------------------------------
-
-
-def read_ledger(path: Path) -> Ledger:
-    """The ledger of a file, each claim with `on` as one of every subset.
-
-    Raises ClaimError, naming the claim, for one that lacks a field or its backing, has
-    an unknown one, or an id that another has.
-    """
-    given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    families, least = given.get("families", {}), given.get("least", {})
-    sections = {
-        title: [each for claim in claims for each in spread(claim)]
-        for title, claims in given["sections"].items()
-    }
-    ledger = Ledger(families, least, sections)
-    for claim in (each for claims in sections.values() for each in claims):
-        if wrong := fault(claim, ledger):
-            where = f"{path.name}: {str(claim.get('claim', claim))[:60]!r}"
-            raise ClaimError(f"{where}: {wrong}")
-    ids = [claim["id"] for claim in ledger.recorded()]
-    if twice := sorted({each for each in ids if ids.count(each) > 1}):
-        raise ClaimError(f"{path.name}: several claims have the id {twice[0]!r}")
-    return ledger
-
-
-def read_claims(path: Path) -> dict[str, list[dict]]:
-    """The claims by section, as `read_ledger`."""
-    return read_ledger(path).sections
-
-
-def spread(claim: dict) -> list[dict]:
-    """A claim with `on` as claims of one subset each; another as it is."""
-    if "on" not in claim or "records" not in claim:
-        return [claim]
-    common = {key: value for key, value in claim.items() if key != "on"}
-    return [
-        common
-        | {
-            "claim": str(claim.get("claim")).replace("{subset}", subset),
-            "id": f"{claim.get('id')}_{subset}",
-            "records": [{"subset": subset, **each} for each in claim["records"]],
-        }
-        for subset in claim["on"]
-    ]
-
-
-def fault(claim: dict, ledger: Ledger) -> str:
-    """What is wrong with a claim, in words; "" if nothing is."""
-    backed = [name for name in BACKINGS if name in claim]
-    if len(backed) != 1:
-        return f"got {backed}, expected one of {', '.join(BACKINGS)}"
-    if unknown := claim.keys() - FIELDS:
-        return f"no field is called {sorted(unknown)}"
-    needed = NEEDED | (RECORDED if backed == ["records"] else set())
-    if missing := needed - claim.keys():
-        return f"lacks {sorted(missing)}"
-    if backed != ["records"]:
-        return ""
-    for key, known in (("family", ledger.families), ("least", ledger.least)):
-        if claim[key] not in known:
-            return f"no {key} {claim[key]!r}; known: {', '.join(known)}"
-    if unknown := claim.get("words", {}).keys() - verdicts.KEYS.keys():
-        return f"no verdict is called {sorted(unknown)}: {', '.join(verdicts.KEYS)}"
-    return next(filter(None, map(record_fault, claim["records"])), "")
-
-
-def record_fault(record: dict) -> str:
-    """What is wrong with a record that a claim asks for, in words; "" if nothing is."""
-    if unknown := record.keys() - RECORD:
-        return f"a record has no field {sorted(unknown)}"
-    if missing := {"stage", "metric", "method"} - record.keys():
-        return f"a record lacks {sorted(missing)}"
-    if ("above" in record) == ("below" in record):
-        return "expected one of `above` and `below`"
-    try:
-        check_names(list(compare.ESTIMATES), "estimate", record["metric"])
-        sides = [record["method"], record.get("opponent", "")]
-        check_names(sorted(names()), "model", *filter(None, sides))
-    except KeyError as error:
-        return str(error.args[0])
-    return ""
-
-
-def contrasts(metric: str, root: Path = ROOT) -> list[tuple[str, str]]:
-    """The contrasts of a metric that the ledger asks for: what a stage has to compute."""
-    ledger = read_ledger(root / "book" / "claims.yml")
-    asked = [
-        (record["method"], record.get("opponent", ""))
-        for claim in ledger.recorded()
-        for record in claim["records"]
-        if record["metric"] == metric
-    ]
-    return list(dict.fromkeys(asked))
-
-
 # --- claims on records -----------------------------------------------------------------
 
 
 def decide(evidence: Evidence, root: Path = ROOT) -> dict[str, Decision]:
     """The decisions on all claims that records back, by id.
 
-    A claim with `on` has one for each subset, ID_SUBSET; `by_subset` says them together.
+    A claim with `subsets` has one for each subset, ID_SUBSET; `by_subset` says them together.
     """
     ledger = read_ledger(root / "book" / "claims.yml")
     cases: dict[str, dict[str, Case]] = {name: {} for name in ledger.families}
@@ -264,7 +141,7 @@ def told(record: dict, row: dict) -> str:
 
 
 def by_subset(decisions: Mapping[str, Decision], name: str) -> str:
-    """The verdicts of a claim with `on`, in words, as one phrase.
+    """The verdicts of a claim with `subsets`, in words, as one phrase.
 
     Said once where they are the same, else by subset. Raises KeyError for an unknown id.
     """

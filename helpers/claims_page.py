@@ -10,7 +10,7 @@ import pandas as pd
 
 from helpers import answers, claims
 from helpers.checks import Evidence
-from helpers.claims import ClaimError, Ledger
+from helpers.ledger import ClaimError, Ledger, read_ledger
 from helpers.verdicts import CONSTRUCTED, RULE, Decision
 
 PAGE = """\
@@ -38,7 +38,7 @@ def claims_page(run: Path, root: Path) -> str:
 
     Raises ClaimError, naming the claim, if the ledger or a backing is wrong.
     """
-    ledger, evidence = claims.read_ledger(root / "book" / "claims.yml"), Evidence(run)
+    ledger, evidence = read_ledger(root / "book" / "claims.yml"), Evidence(run)
     found = decisions(ledger, evidence, root)
     parts = []
     for title, own in ledger.sections.items():

@@ -79,7 +79,9 @@ def counted(report: Path) -> dict[str, int]:
     for case in cases:
         kinds = {child.tag for child in case}
         failed = kinds & {"failure", "error"}
-        total["failed" if failed else "skipped" if "skipped" in kinds else "passed"] += 1
+        total[
+            "failed" if failed else "skipped" if "skipped" in kinds else "passed"
+        ] += 1
     return total
 
 
