@@ -18,7 +18,6 @@ from helpers.recipes import data_source, read_pairs
 from helpers.records import read_records
 from helpers.verdicts import CONSTRUCTED, FAILS, HOLDS, UNTESTED, Decision
 
-
 STUDY_JUDGE = "OpenAssistant/reward-model-deberta-v3-large-v2"
 PUBLISHED_TOKENS = 50  # the study's limit on a reply
 

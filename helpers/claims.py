@@ -44,7 +44,10 @@ def decide(evidence: Evidence, root: Path = ROOT) -> dict[str, Decision]:
     told = {}
     for claim in ledger.recorded():
         least = ledger.least[claim["least"]]["value"]
-        case, told[claim["id"]] = case_of(claim, least, evidence)
+        try:
+            case, told[claim["id"]] = case_of(claim, least, evidence)
+        except ClaimError as error:
+            raise ClaimError(f"{claim['id']}: {error}") from None
         cases[claim["family"]][claim["id"]] = case
     decisions = {}
     for family in cases.values():
@@ -97,10 +100,10 @@ def why_left_out(
     for record, row in zip(records, rows):
         if row is None:
             return UNTESTED, f"{name_of(record)} was not run"
-    for record in records:
-        if record["metric"] in JUDGED:
-            if why := evidence.gate(record.get("subset", "both")):
-                return OPEN, why
+    judged = [each for each in records if each["metric"] in JUDGED]
+    for subset in dict.fromkeys(each.get("subset", "both") for each in judged):
+        if why := evidence.gate(subset):
+            return OPEN, why
     for record, row in zip(records, rows):
         if pd.isna(row["low"]):
             return OPEN, no_number(record)

@@ -202,9 +202,6 @@ ESTIMATES = {
     "judge_over_length": "the same minus that of the length rule",
     "judge_over_words": "the same minus that of a bag of words",
     "study_difference": "share of replies that pass, minus the opponent's",
-    "judge_accuracy": "share of held-out pairs that the judge of replies has right",
-    "judge_over_length": "the same, minus that of the length rule",
-    "judge_over_words": "the same, minus that of a bag of words",
 }
 
 
@@ -275,7 +272,9 @@ def called(method: str, opponent: str) -> dict[str, str]:
 
 def interval_of(row: Mapping) -> stats.Interval:
     """The interval that a record holds."""
-    counts = {name: int(row[name]) for name in ("seeds", "n")}
+    counts = {
+        name: 0 if pd.isna(row[name]) else int(row[name]) for name in ("seeds", "n")
+    }
     ends = row["value"], row["low"], row["high"]
     return stats.Interval(*ends, error=row["error"], **counts)
 

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -62,11 +63,10 @@ def run_test(test: str, root: Path, report: Path) -> dict[str, int]:
     command += [f"--junitxml={report.resolve()}", test]
     paths = filter(None, [str(root), os.environ.get("PYTHONPATH")])
     settings = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    where = {"cwd": root, "env": settings, "timeout": SECONDS}
     try:
-        options = {"cwd": root, "env": settings, "timeout": SECONDS, "check": False}
-        subprocess.run(command, capture_output=True, **options)
-        return counted(report)
-    except subprocess.TimeoutExpired:
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, capture_output=True, check=False, **where)
         return counted(report)
     finally:
         report.unlink(missing_ok=True)

@@ -5,15 +5,19 @@ reported (cited), synthetic, or real pairs with small models.
 """
 
 import json
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
-from helpers import answers, compare
+from helpers import answers, claims, compare
+from helpers.checks import Evidence
+from helpers.project import STAGES
 from helpers.records import read_records, tidy
 from helpers.report import cell, number
 from helpers.stats import Interval
+from helpers.verdicts import UNTESTED, Decision
 
 COMPARED = ("09_compare", "08_evaluate")  # the stages whose intervals are
 KEPT = ("stage", "metric", "method", "opponent", "subset", "judge", "value", "low")
@@ -75,37 +79,14 @@ def recorded_numbers(root: Path) -> list[tuple[str, dict, pd.DataFrame]]:
     return found
 
 
-# what the front page says of a recorded run: words, metric, contrast, if above, if below
+# what the front page says of a recorded run: words, claim of the ledger
 SAID = (
-    (
-        "CodePMP changes the reward model's accuracy by",
-        "gain",
-        ("codepmp", "base"),
-        "it helps",
-        "it hurts",
-    ),
-    (
-        "SFT+DPO minus SFT is, in judged reward,",
-        "difference",
-        ("sft_dpo", "sft"),
-        "DPO helps",
-        "DPO hurts",
-    ),
-    ("PPO minus SFT is", "difference", ("ppo (base)", "sft"), "PPO helps", "PPO hurts"),
-    (
-        "PPO minus SFT+DPO is",
-        "difference",
-        ("ppo (base)", "sft_dpo"),
-        "PPO is better",
-        "SFT+DPO is better",
-    ),
-    (
-        "the reward model with CodePMP instead changes PPO by",
-        "difference",
-        ("ppo (codepmp)", "ppo (base)"),
-        "it helps",
-        "it hurts",
-    ),
+    ("CodePMP for the reward model", "codepmp_reward_model"),
+    ("SFT+DPO after SFT", "dpo_over_sft"),
+    ("PPO after SFT", "ppo_over_sft"),
+    ("PPO or SFT+DPO, as trained", "ppo_over_dpo"),
+    ("PPO or SFT+DPO, at equal KL", "ppo_over_dpo_equal_kl"),
+    ("CodePMP inside PPO", "codepmp_in_ppo"),
 )
 
 
@@ -130,7 +111,8 @@ def about_judge(table: pd.DataFrame) -> str:
 def recorded_answer(root: Path) -> str:
     """The answer of each recorded run in one paragraph, for the front page.
 
-    None where the run is superseded: then it is said why.
+    Decided from its recorded numbers by the rule of `verdicts`, as this run's are. None
+    where the run is superseded: then it is said why.
     """
     parts = []
     for name, about, table in recorded_numbers(root):
@@ -141,15 +123,37 @@ def recorded_answer(root: Path) -> str:
                 "stand on [On real pairs](real); no verdict is drawn from them.\n"
             )
             continue
-        said = []
-        for words, metric, contrast, *verdicts in SAID:
-            wanted = dict(zip(("method", "opponent"), contrast))
-            found = quoted(table, metric=metric, **wanted)
-            if found is not None:
-                verdict = compare.verdict(found, *verdicts)
-                said.append(f"{words} {number(found)}: {verdict}")
+        said = " ".join(filter(None, verdicts_of(table, root)))
         parts.append(
-            f"**Recorded run `{name}`** ({kind}): {'; '.join(said)}. {about_judge(table)}"
+            f"**Recorded run `{name}`** ({kind}). {said} {about_judge(table)}"
             "More in [On real pairs](real).\n"
         )
     return "\n".join(parts) or "No run on real pairs is recorded in this copy.\n"
+
+
+def verdicts_of(table: pd.DataFrame, root: Path) -> list[str]:
+    """A sentence for each of `SAID`; "" for what the run did not measure.
+
+    table: the numbers of a recorded run. Raises KeyError for a claim that the ledger
+    does not have.
+    """
+    read = {stage: table[table["stage"] == stage] for stage in STAGES}
+    decisions, said = claims.decide(Evidence(root, read), root), []
+    for words, name in SAID:
+        found = {
+            subset: decisions[f"{name}_{subset}"] for subset in ("helpful", "harmless")
+        }
+        told = [
+            f"on {subset} pairs {in_brief(each)}"
+            for subset, each in found.items()
+            if each.status != UNTESTED
+        ]
+        said.append(f"{words}: {'; '.join(told)}." if told else "")
+    return said
+
+
+def in_brief(decision: Decision) -> str:
+    """A verdict in words, with what it rests on where something was tested."""
+    if isnan(decision.p):
+        return decision.words
+    return f"{decision.words} ({decision.evidence})"

@@ -37,14 +37,17 @@ def run(tmp_path):
         (folder / "09_compare" / kind).mkdir()
         (folder / "09_compare" / kind / name).write_text(text)
     for stage in ("08_evaluate", "09_compare"):
-        gain = compare.one_row("codepmp", Interval(0.01, -0.02, 0.04), "base")
-        rows = compare.as_records(gain, "gain")
+        known = {"seeds": 3, "n": 200} if stage == "09_compare" else {}
+        gain = Interval(0.01, -0.02, 0.04, error=0.015, **known)
+        table = compare.one_row("codepmp", gain, "base")
+        rows = compare.as_records(table, "gain")
+        rows += [{**rows[0], "subset": "helpful"}]
         rows.append({"metric": "reward", "example": "p1", "value": 7.125, "seed": 0})
         frame = tidy(rows).assign(stage=stage)
         write_records(frame, folder / stage / "records.parquet")
     (tmp_path / "book" / "recorded").mkdir(parents=True)
-    reported = (ROOT / "book" / "reported.yml").read_bytes()
-    (tmp_path / "book" / "reported.yml").write_bytes(reported)
+    for name in ("reported.yml", "claims.yml"):
+        (tmp_path / "book" / name).write_bytes((ROOT / "book" / name).read_bytes())
     pairs = [{"subset": "helpful", "split": "train", "prompt": "secret words"}] * 1200
     pd.DataFrame(pairs).to_parquet(folder / "00_data" / "pairs.parquet")
     return folder
@@ -92,8 +95,9 @@ def test_numbers_of_three_kinds_stand_in_columns_of_their_own(run, tmp_path) -> 
     assert "`mine`: real HH-RLHF, models trained here from scratch, 3 seeds" in header
     answer = side_by_side.recorded_answer(tmp_path)
     assert "**Recorded run `mine`** (real HH-RLHF" in answer
-    assert "accuracy by 0.010 (95% interval -0.020 to 0.040): no difference" in answer
-    assert "PPO minus" not in answer  # the run did not measure it
+    assert "on helpful pairs not decided: p is 1.00 in its family of 6" in answer
+    assert "(codepmp − base, helpful: 0.010 [-0.020, 0.040])" in answer
+    assert "harmless" not in answer and "PPO" not in answer  # it did not measure them
     row = next(line for line in table.splitlines() if "What CodePMP adds" in line)
     assert row.count("0.010 [-0.020, 0.040]") == 2 and "none on HH-RLHF" in row
     row = next(line for line in table.splitlines() if "PPO minus SFT+DPO" in line)
@@ -111,6 +115,41 @@ def test_a_superseded_run_keeps_its_numbers_and_gives_no_verdict(run, tmp_path) 
     assert "no difference" not in answer and "0.010" not in answer
     page = recorded.real_page(run, tmp_path)
     assert f":::{{warning}}\n{why}" in page and "made before a fix" in page
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        (3, "on helpful pairs it helps (codepmp − base, helpful: 0.050"),
+        (2, "on helpful pairs not decided: 2 of the 3 seeds that it takes"),
+        (None, "on helpful pairs not decided: recorded without the number of its"),
+    ],
+)
+def test_a_recorded_run_is_decided_by_the_rule_of_this_one(
+    run, tmp_path, seeds, said
+) -> None:
+    out = tmp_path / "book" / "recorded" / "runs" / "mine"
+    recorded.record_run(run, out)
+    table = pd.read_csv(out / "numbers.csv")
+    sure = {"value": 0.05, "low": 0.04, "high": 0.06, "error": 0.005, "p": 0.001}
+    changed = table.assign(**sure, seeds=seeds)
+    changed.to_csv(out / "numbers.csv", index=False)
+    assert said in side_by_side.recorded_answer(tmp_path)
+
+
+def test_a_recorded_run_says_nothing_of_replies_without_a_tested_judge(
+    run, tmp_path
+) -> None:
+    out = tmp_path / "book" / "recorded" / "runs" / "mine"
+    recorded.record_run(run, out)
+    table = pd.read_csv(out / "numbers.csv")
+    better = {"metric": "difference", "method": "ppo (base)", "opponent": "sft"}
+    better |= {"value": 1.0, "low": 0.9, "high": 1.1, "p": 0.001, "subset": "helpful"}
+    row = table[table["stage"] == "09_compare"].head(1).assign(**better)
+    pd.concat([table, row]).to_csv(out / "numbers.csv", index=False)
+    answer = side_by_side.recorded_answer(tmp_path)
+    assert "PPO after SFT: on helpful pairs not decided: no judge was tested" in answer
+    assert "PPO helps" not in answer and "1.000 [" not in answer
 
 
 def test_every_reported_number_has_its_source() -> None:
