@@ -31,7 +31,10 @@ def accuracies(run: Path) -> pd.DataFrame:
 
 
 def against_words(run: Path) -> str:
-    """Reward models with all pairs minus the bag of words, and why, on harmless pairs."""
+    """Reward models with all pairs minus the bag of words, on harmless pairs.
+
+    Where no interval lies above zero for both, what each number of pairs gave is told.
+    """
     rewards = read_records(run / "04_reward_model" / "records.parquet")
     rules = read_records(run / "00_data" / "records.parquet")
     rewards, words = (
@@ -53,12 +56,11 @@ def against_words(run: Path) -> str:
     curve = compare.accuracy_table(rewards.query("init == 'base'"), by=["pairs"])
     curve = curve[curve["subset"] == "harmless"].sort_values("pairs")
     steps = ", ".join(
-        f"{row.estimate:.3f} with {row.pairs:,}" for row in curve.itertuples()
+        f"{report.cell(row.interval)} with {row.pairs:,}" for row in curve.itertuples()
     )
     return (
-        f"{said} So it is not shown to have learned more than words. More pairs of this "
-        f"kind hardly help: accuracy is {steps} pairs. The model is small and has read "
-        "nothing but these dialogues and some code."
+        f"{said} So it is not shown to have learned more than words. Accuracy of the base "
+        f"start by number of pairs: {steps}."
     )
 
 

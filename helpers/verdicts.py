@@ -27,8 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, isnan, nan
 
-from scipy import stats as distributions
-from scipy.special import stdtridf
+from scipy.special import ndtr, ndtri, stdtr, stdtridf, stdtrit
 
 from helpers.stats import Interval, holm
 
@@ -99,8 +98,7 @@ def one_sided(interval: Interval, value: float, sign: int) -> float:
         return 1.0
     error, freedom = spread(half, interval.error, interval.level)
     gap = sign * (estimate - value) / error
-    tails = distributions.norm if freedom == inf else distributions.t(freedom)
-    return float(tails.sf(gap))
+    return float(ndtr(-gap) if freedom == inf else stdtr(freedom, -gap))
 
 
 def spread(half: float, error: float, level: float) -> tuple[float, float]:
@@ -111,7 +109,7 @@ def spread(half: float, error: float, level: float) -> tuple[float, float]:
     keeps its error; an unknown one (nan) is that of a normal interval.
     """
     upper = (1 + level) / 2
-    normal, widest = distributions.norm.ppf(upper), distributions.t.ppf(upper, 1)
+    normal, widest = ndtri(upper), stdtrit(1, upper)
     if isnan(error) or error <= 0:
         return half / normal, inf
     if half / error <= normal * (1 + 1e-6):
@@ -190,6 +188,8 @@ def in_words(decision: Decision, words: Mapping[str, str]) -> str:
     own = {KEYS[key]: text for key, text in words.items()}
     if decision.status in own:
         return own[decision.status]
-    plain = decision.status.removesuffix(" here")
-    reasoned = decision.status in (OPEN, UNTESTED)
-    return f"{plain}: {decision.why}" if reasoned else plain
+    if decision.status == OPEN:
+        return f"not decided: {decision.why}"
+    if decision.status == UNTESTED:
+        return f"{UNTESTED}: {decision.why}"
+    return decision.status.removesuffix(" here")
