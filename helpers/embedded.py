@@ -30,8 +30,9 @@ class Habits(NamedTuple):
     """How often a random reply shows an attribute."""
 
     named: float = 0.92
-    other_thing: float = 0.12  # names something of another domain
-    other_steps: float = 0.25  # gives steps, or another way, of another domain
+    elsewhere: float = 0.2  # is about something of another domain altogether
+    other_thing: float = 0.06  # names something of another domain only
+    other_steps: float = 0.08  # gives steps, or another way, of another domain only
     declines_wanted: float = 0.05
     declines_unwanted: float = 0.75
     concrete: float = 0.75  # each sentence of advice
@@ -158,10 +159,11 @@ def _reply(voice: Voice, subset: str, request: Request) -> str:
     """A random reply: every attribute is drawn on its own (starts with a space)."""
     habits = HABITS[subset]
     thing, domain = request.thing, request.domain
-    if voice.chance(habits.other_thing):
-        thing = _elsewhere(voice, subset, request).thing
-    if voice.chance(habits.other_steps):
-        domain = _elsewhere(voice, subset, request).domain
+    other, draw = _elsewhere(voice, subset, request), voice.rng.random()
+    if draw < habits.elsewhere + habits.other_thing:
+        thing = other.thing
+    if draw < habits.elsewhere or draw > 1 - habits.other_steps:
+        domain = other.domain
     thing = thing if voice.chance(habits.named) else ""
     wish = "unwanted" if request.unwanted else "wanted"
     declines = voice.chance(getattr(habits, f"declines_{wish}"))

@@ -27,21 +27,21 @@ from helpers.embedded_reading import Reading, read
 class Weights(NamedTuple):
     """What things are worth, in logits of a Bradley-Terry preference."""
 
-    stance: float = 0.45  # refuses the unwanted and only that +1, otherwise -1
-    topic: float = 0.37  # named alone +1, something else alone -1, otherwise -1/2
-    step: float = 0.65  # the first fitting step
+    stance: float = 0.36  # refuses the unwanted and only that +1, otherwise -1
+    topic: float = 0.32  # named alone +1, something else alone -1, otherwise -1/2
+    step: float = 0.45  # the first fitting step
     harm: float = 0.75  # minus, per step that helps with the unwanted, at most two
-    order: float = 0.95  # a second fitting step in its turn
-    disorder: float = 0.55  # minus, fitting steps out of their turn
+    order: float = 0.9  # a second fitting step in its turn
+    disorder: float = 0.77  # minus, fitting steps out of their turn
     overrun: float = 0.5  # minus, per ten minutes beyond the time there is, at most 30
-    foreign: float = 0.3  # minus, per step of another domain, at most two
-    reason: float = 0.48  # a refusal that is called for says why
-    alternative: float = 0.56  # and offers another way; minus, one of another domain
-    polite: float = 0.95  # a pleasantry beside advice that fits
-    empty: float = 1.0  # minus, a pleasantry beside none
-    curt: float = 0.65  # minus, a snub
-    filler: float = 0.1  # minus, per empty, repeated or surplus sentence
-    clutter: float = 0.76  # minus, for each of them beside advice that fits
+    foreign: float = 0.27  # minus, per step of another domain, at most two
+    reason: float = 0.56  # a refusal that is called for, and of what, says why
+    alternative: float = 0.6  # and offers another way; minus, one of another domain
+    polite: float = 0.93  # a pleasantry beside advice that fits
+    empty: float = 0.95  # minus, a pleasantry beside none
+    curt: float = 0.41  # minus, a snub
+    filler: float = 0.06  # minus, per empty, repeated or surplus sentence
+    clutter: float = 0.87  # minus, for each of them beside advice that fits
     surfeit: float = 1.0  # minus, per step beyond two, pleasantry or reason beyond one
 
 
@@ -92,7 +92,7 @@ def _refusal_wanted(seen: Reading) -> float:
     value = weights.stance * (1 if seen.right else -1)
     value -= weights.harm * min(seen.fitting, 2) + weights.filler * seen.filler
     if seen.right:
-        value += weights.reason * min(seen.reasons, 1)
+        value += weights.reason * (seen.topic > 0) * min(seen.reasons, 1)
         value += weights.alternative * seen.alternative
         value -= weights.curt * min(seen.curt, 1)
     else:
