@@ -33,7 +33,7 @@ def dpo(
     """
     start = recipes.reference_folder(run, method, seed)
     fits = {name: replace(each, seed=seed) for name, each in fits.items()}
-    fit, counts, before = fits[method], Counter(), []
+    fit, counts = fits[method], Counter()
     data = recipes.draw(recipes.read_pairs(run, "train"), pairs, seed)
     policy, tokenizer = models.load_policy(start), models.load_tokenizer(start)
     dataset = token_rows.pair_dataset(data, tokenizer, fit.max_length, counts)
@@ -44,7 +44,7 @@ def dpo(
     if method in WEIGHTED:
         by_sft = partial(training.fit_chosen, fit=fits["contrast"], **common)
         teach = by_sft if method == "tis_dpo_s" else by_dpo
-        dataset, before = weighted(method, dataset, start, teach, seed)
+        dataset = weighted(method, dataset, start, teach, seed)
     log = by_dpo(
         policy,
         data=dataset,
@@ -53,7 +53,7 @@ def dpo(
         adapters=method in ADAPTERS,
     )
     models.save(policy, tokenizer, out)
-    rows = together(log, before) + token_rows.cut_rows(counts)
+    rows = log + token_rows.cut_rows(counts)
     return rows + (reference.weight_rows(dataset) if method in WEIGHTED else [])
 
 
@@ -63,39 +63,31 @@ def weighted(
     start: Path,
     teach: Callable[..., list[dict]],
     seed: int,
-) -> tuple[Dataset, list[dict]]:
-    """Pairs with the weights of one of `WEIGHTED`, and the log of their making.
+) -> Dataset:
+    """Pairs with the weights of one of `WEIGHTED`.
 
     `teach` trains each of the two policies that are compared; equal weights need none.
     """
     if method == "tis_equal":
-        return reference.equal_weights(pairs), []
-    better, worse, rows = contrastive_pair(start, pairs, teach)
+        return reference.equal_weights(pairs)
+    better, worse = contrastive_pair(start, pairs, teach)
     pairs = reference.contrastive_weights(better, worse, pairs)
     if method == "tis_random":
         pairs = reference.permuted_weights(pairs, seed)
-    return pairs, rows
+    return pairs
 
 
 def contrastive_pair(
     start: Path, pairs: Dataset, teach: Callable[..., list[dict]]
-) -> tuple[PreTrainedModel, PreTrainedModel, list[dict]]:
-    """TIS-DPO's two policies from one start, and the log of both trainings.
+) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """TIS-DPO's two policies from one start.
 
     One is taught the pairs, the other the pairs with their replies swapped.
     """
-    found, rows = [], []
+    found = []
     for data in (pairs, token_rows.swapped(pairs)):
         model = models.load_policy(start)
-        rows += teach(model, data=data)
+        teach(model, data=data)
         found.append(model.eval())
-    return *found, rows
-
-
-def together(log: list[dict], others: list[dict]) -> list[dict]:
-    """The log of a training, with the FLOPs of those that went before it added."""
-    before = sum(row["value"] for row in others if row["metric"] == "train_flops")
-    return [
-        {**row, "value": row["value"] + before * (row["metric"] == "train_flops")}
-        for row in log
-    ]
+    better, worse = found
+    return better, worse

@@ -8,6 +8,7 @@ precision, must see all of its work.
 """
 
 import functools
+from dataclasses import dataclass
 from types import MethodType
 
 import torch
@@ -18,6 +19,11 @@ from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 from trl.trainer.utils import FusedCausalLMOutput
 
 from helpers.pairs import last_tokens
+
+
+@dataclass
+class LabelledOutput(FusedCausalLMOutput):
+    """TRL's output, of a head that is a module: `flops` counts it by itself."""
 
 
 def score_labelled_positions(model: PreTrainedModel) -> None:
@@ -68,7 +74,7 @@ def score_last_tokens(scorer: PreTrainedModel) -> None:
 
 def labelled_output(
     head: nn.Module, hidden: Tensor, labels: Tensor, items: Tensor | int | None
-) -> FusedCausalLMOutput:
+) -> LabelledOutput:
     """Log-probability and statistics of each labelled token from its hidden state."""
     targets = labels[:, 1:]
     mask = targets != -100
@@ -83,7 +89,7 @@ def labelled_output(
     def spread(values: Tensor) -> Tensor:
         return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
-    return FusedCausalLMOutput(
+    return LabelledOutput(
         loss=-chosen.sum() / (mask.sum().clamp(min=1) if items is None else items),
         log_probs=spread(chosen),
         entropy=spread(entropy),

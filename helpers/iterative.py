@@ -13,6 +13,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from helpers.flops import aside
 from helpers.generate import Reply, generate, uniform_draws
 from helpers.launched import gathered, share
 from helpers.metrics import sequence_kl
@@ -64,8 +65,7 @@ def fit_iterative(
             completion_ids=[reply.ids for reply in replies],
         )
         pairs = best_and_worst(encoded, np.array(scores), copies)
-        trained = settings.epochs * sum(pairs["length"])
-        log.append(health(policy, start, replies, encoded) | {"trained": trained})
+        log.append(health(policy, start, replies, encoded))
         if len(pairs):
             beta = settings.kl_coef
             given = {"reference": start, "adapters": settings.adapters}
@@ -118,6 +118,7 @@ def best_and_worst(
     return Dataset.from_dict(dict(zip(PAIR_IDS, columns, strict=True)))
 
 
+@aside()
 def health(
     policy: PreTrainedModel,
     reference: PreTrainedModel,

@@ -5,6 +5,7 @@ that is renamed when the job is done, so what a broken run finished is there whe
 resumes.
 """
 
+import gc
 import hashlib
 import json
 import os
@@ -22,10 +23,11 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from helpers.files import write_json
+from helpers.flops import metered
 from helpers.launched import ALONE, Processes, launch
 from helpers.progress import Line, Progress, quiet
-from helpers.provenance import watched_memory
-from helpers.records import COLUMNS, read_records, tidy, write_records
+from helpers.provenance import idle_memory_mib, watched_memory
+from helpers.records import ABOVE_IDLE, COLUMNS, read_records, tidy, write_records
 
 JobFunction = Callable[..., list[dict]]
 
@@ -69,24 +71,19 @@ def run_job(
 ) -> None:
     """Run one job and leave its folder, with `records.parquet` and `job.json`.
 
-    The record columns among the job's arguments are filled into its rows; two more rows
-    say how many seconds it took and how much memory, of this process alone. What was
-    there under another key is replaced. Raises JobError, from the cause, when it fails.
+    The record columns among the job's arguments are filled into its rows; further rows
+    say what it cost (`measured`). What was there under another key is replaced. Raises
+    JobError, from the cause, when it fails.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".job-", dir=folder.parent))
     started = time.monotonic()
     try:
-        with watched_memory() as peak:
-            if processes.count > 1:
-                rows = launch(function, aside, {**job, **shared}, processes)
-            else:
-                rows = function(aside, **job, **shared)
+        rows = measured(function, aside, {**job, **shared}, processes)
         seconds = time.monotonic() - started
         common = {name: value for name, value in job.items() if name in COLUMNS}
         common["stage"] = stage
-        costs = {"seconds": seconds, "peak_memory_mib": peak[0]}
-        rows = [*rows, *({"metric": m, "value": v} for m, v in costs.items())]
+        rows = [*rows, {"metric": "seconds", "value": seconds}]
         write_records(tidy(rows, **common), aside / "records.parquet")
         about = {"job": job, "key": key, "seconds": round(seconds, 2)}
         write_json(about, aside / "job.json")
@@ -97,6 +94,28 @@ def run_job(
         shutil.rmtree(aside, ignore_errors=True)
         what = f"{type(error).__name__}: {error}"
         raise JobError(f"{stage}: job {slug(job)} failed: {what}") from error
+
+
+def measured(
+    function: JobFunction, out: Path, arguments: dict, processes: Processes
+) -> list[dict]:
+    """The rows of a job, and what it cost by itself, however many run beside it.
+
+    `train_flops`, `optimiser_steps` and `cpu_seconds` as `flops` counts them, over all its
+    processes; `peak_memory_mib` of this process, and `memory_above_idle_mib`, less what
+    the libraries hold, where the job works in this process.
+    """
+    if processes.count > 1:  # they count themselves
+        with watched_memory() as peak:
+            rows = launch(function, out, arguments, processes)
+        return [*rows, {"metric": "peak_memory_mib", "value": peak[0]}]
+    gc.collect()  # what an earlier job left in cycles is not this one's
+    idle = idle_memory_mib()
+    with watched_memory() as peak, metered() as spent:
+        rows = function(out, **arguments)
+    held = {"peak_memory_mib": peak[0], ABOVE_IDLE: max(0.0, peak[0] - idle)}
+    memory = [{"metric": name, "value": value} for name, value in held.items()]
+    return [*rows, *spent.rows(), *memory]
 
 
 # --- the grid -------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 from helpers.files import write_json
+from helpers.flops import Spent, metered
 from helpers.progress import quiet
 
 CLI = "accelerate.commands.launch"
@@ -49,7 +50,8 @@ def launch(
     arguments: Mapping[str, object],
     processes: Processes,
 ) -> list[dict]:
-    """`function(out, **arguments)` on several processes; the rows of the first.
+    """`function(out, **arguments)` on several processes; the rows of the first, and
+    what all of them spent (`flops.Spent.rows`).
 
     Raises LaunchError with what the first process that failed said.
     """
@@ -91,12 +93,12 @@ def main(call: str) -> None:
     state = PartialState(cpu=not (chosen or torch.accelerator.is_available()))
     if state.device.type == "cpu":
         torch.set_num_threads(1)  # as jobs that run side by side
-    if not state.is_main_process:
-        with tempfile.TemporaryDirectory() as aside:
-            function(Path(aside), **arguments)
-    else:
-        out = Path(call).parent
-        write_json(function(out, **arguments), out / ".rows.json")
+    out = Path(call).parent
+    with tempfile.TemporaryDirectory() as aside, metered() as spent:
+        rows = function(out if state.is_main_process else Path(aside), **arguments)
+    costs = spent_by_all(spent).rows()
+    if state.is_main_process:
+        write_json([*rows, *costs], out / ".rows.json")
     state.wait_for_everyone()
     state.destroy_process_group()
 
@@ -128,6 +130,13 @@ def gathered(places: Iterable[int], items: Iterable[object]) -> list:
 
         placed = gather_object(placed)
     return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
+
+
+def spent_by_all(spent: Spent) -> Spent:
+    """The FLOPs and seconds of all processes together; they share their steps."""
+    everyone = gathered(share(processes()), [(spent.flops, spent.cpu_seconds)])
+    flops, seconds = map(sum, zip(*everyone, strict=True))
+    return Spent(flops, spent.steps, seconds)
 
 
 # --- a call as JSON --------------------------------------------------------------------

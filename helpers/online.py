@@ -247,15 +247,7 @@ def train(
     else:
         log = fit_grouped(method, policy, tokenizer, payment, prompts, settings, out)
     models.save(policy, tokenizer, out)
-    rows = as_rows(log, payment.seen_by_all(), settings.rollouts * settings.episodes)
-    read = sum(entry["tokens"] for entry in log)
-    trained = sum(
-        entry.get("trained", passes(method, settings.epochs) * entry["tokens"])
-        for entry in log
-    )
-    own_critic = method in VARIANTS and not settings.adapters
-    cost = flops(policy, read, trained, with_critic=own_critic)
-    return [*rows, {"metric": "train_flops", "value": cost}]
+    return as_rows(log, payment.seen_by_all(), settings.rollouts * settings.episodes)
 
 
 def as_rows(log: list[dict], seen: list[dict], episodes: int) -> list[dict]:
@@ -271,17 +263,3 @@ def as_rows(log: list[dict], seen: list[dict], episodes: int) -> list[dict]:
         for name, value in {**entry, **scores}.items()
         if name not in passed
     ]
-
-
-def flops(
-    policy: PreTrainedModel, read: float, trained: float, with_critic: bool
-) -> float:
-    """FLOPs of online training on prompt and reply tokens, models of like size.
-
-    2 per parameter and token read: sampling, reward, policy, reference, and the critic;
-    6 per parameter and token trained on, in every pass, for the policy and the critic.
-    """
-    weights = policy.num_parameters(exclude_embeddings=True)
-    return float(
-        weights * (2 * (4 + with_critic) * read + 6 * (1 + with_critic) * trained)
-    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.endings import Ending
+from helpers.flops import aside
 from helpers.judge import Judge
 from helpers.launched import gathered, processes, share
 
@@ -100,7 +101,8 @@ class Payment:
     ) -> list[float]:
         """One score for each reply."""
         scores = np.asarray(self.reward.score(prompts, completions))
-        judged = np.asarray(self.judge.score(prompts, completions))
+        with aside():
+            judged = np.asarray(self.judge.score(prompts, completions))
         self.seen.append({"reward": scores.mean(), "judged": judged.mean()})
         if completion_ids is not None:
             ended = np.array([self.ending.reached(ids) for ids in completion_ids])

@@ -1,5 +1,6 @@
 """Where results come from: commit, versions, machine, and what it cost in memory."""
 
+import gc
 import platform
 import resource
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -81,6 +83,19 @@ def peak_memory_mib() -> float:
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     largest = max(resource.getrusage(each).ru_maxrss for each in who)
     return round(largest / (1024**2 if sys.platform == "darwin" else 1024), 1)
+
+
+@cache
+def idle_memory_mib() -> float:
+    """What this process held when it was first asked, before any model: the libraries.
+
+    On a GPU, where only what is allocated there is watched, that is nothing.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return 0.0
+    gc.collect()
+    return psutil.Process().memory_info().rss / 1024**2
 
 
 @contextmanager

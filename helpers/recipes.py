@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers import codepairs, harvesting, models, reference, token_rows, training
 from helpers.descriptions import code_documents
+from helpers.flops import aside
 from helpers.judge import reward_scores
 from helpers.methods import FROM_BASE
 from helpers.project import job_folder, read_manifest
@@ -152,6 +153,7 @@ def sft(
     return [*before, *rows, *held_out(model, tokenizer, test, fit.max_length, last)]
 
 
+@aside()
 def held_out(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -214,7 +216,8 @@ def preference_model(
     models.save(scorer, tokenizer, out)
     test = read_code_pairs(run, "test")
     score = partial(reward_scores, scorer, tokenizer, max_length=fit.max_length)
-    chosen, rejected = both_sides(score, test)
+    with aside():
+        chosen, rejected = both_sides(score, test)
     rows += token_rows.cut_rows(counts)
     return rows + codepairs.margin_rows(test, chosen - rejected)
 
@@ -275,7 +278,8 @@ def fit_scorer(
     models.save(scorer, tokenizer, out)
     test = read_pairs(run, "test")
     score = partial(reward_scores, scorer, tokenizer, max_length=fit.max_length)
-    chosen, rejected = both_sides(score, test)
+    with aside():
+        chosen, rejected = both_sides(score, test)
     rows += token_rows.cut_rows(counts)
     token_rows.pair_dataset(test, tokenizer, fit.max_length, tested)
     cut = {"metric": f"test_{token_rows.CUT}", "value": float(tested[token_rows.CUT])}

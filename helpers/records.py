@@ -36,6 +36,11 @@ COLUMNS: dict[str, str] = {
     "n": "Int64",  # and over how many examples
 }
 
+PROCESSOR = "cpu_seconds"  # user and system, all threads, of a job but its examinations
+ABOVE_IDLE = "memory_above_idle_mib"  # a job's peak less what the libraries hold
+# metrics that tell of the machine: they differ from run to run, and nothing else does
+MEASURED = ("seconds", PROCESSOR, "peak_memory_mib", ABOVE_IDLE)
+
 
 def tidy(rows: Iterable[Mapping] | pd.DataFrame, **common: object) -> pd.DataFrame:
     """Records from rows: exactly the columns and dtypes of `COLUMNS`, in order.

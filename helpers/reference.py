@@ -15,6 +15,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 from trl.trainer.utils import hash_module
 
+from helpers import flops
 from helpers.files import whole
 from helpers.losses import TIS_RANGE, tis_weights
 from helpers.scoring import token_scores
@@ -46,15 +47,22 @@ def cached_scores(
     """As `pair_scores`; read from `folder` if they are there, else put there.
 
     The file is named by the model's weights and the pairs' token ids, so what has changed
-    is not found. None keeps nothing.
+    is not found. None keeps nothing. What the scores took is booked again where they are
+    read: a method needs them, whoever came first.
     """
     if folder is None:
         return pair_scores(model, pairs)
     path = folder / f"scores-{scores_key(model, pairs)}.parquet"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with whole(path) as aside:
-            pair_scores(model, pairs).to_parquet(aside)
+    found = pd.read_parquet(path) if path.exists() else pd.DataFrame()
+    if "spent" in found.attrs:
+        flops.book(**found.attrs["spent"])
+        return found
+    folder.mkdir(parents=True, exist_ok=True)
+    with flops.metered() as spent:
+        found = pair_scores(model, pairs)
+    found.attrs["spent"] = flops.as_values(spent)
+    with whole(path) as aside:
+        found.to_parquet(aside)
     return pd.read_parquet(path)
 
 

@@ -39,7 +39,7 @@ from helpers.project import (
     read_manifest,
 )
 from helpers.provenance import peak_memory_mib, provenance
-from helpers.records import read_records, tidy, write_records
+from helpers.records import MEASURED, read_records, tidy, write_records
 from helpers.rules import check_together
 
 UNKEYED = (
@@ -101,7 +101,7 @@ def results(folder: Path, records: pd.DataFrame) -> dict[str, str]:
     A stage that was run again and gave the same leaves later ones as they are. Figures,
     and the logs that trackers write into `runs`, are no content.
     """
-    timed = records["metric"].isin(["seconds", "peak_memory_mib"])
+    timed = records["metric"].isin(MEASURED)
     files = {
         path.relative_to(folder).as_posix(): file_digest(path)
         for path in sorted(folder.rglob("*"))

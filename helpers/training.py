@@ -119,8 +119,7 @@ def run(trainer) -> list[dict]:
                 metric = f"train_{name.split('/')[-1]}"
                 row = {"metric": metric, "step": entry["step"], "value": entry[name]}
                 rows.append(row)
-    flops = trainer.state.total_flos
-    return [*rows, {"metric": "train_flops", "value": float(flops)}]
+    return rows
 
 
 def log_of(trainer, note: str) -> list[dict]:

@@ -15,6 +15,7 @@ import pandas as pd
 from helpers import dpo_recipes, evaluation, grids, models, online, recipes
 from helpers.encoding import prompt_room, reply_room
 from helpers.evaluation import STAGE_OF
+from helpers.flops import aside
 from helpers.generate import generate
 from helpers.judge import reward_scores
 from helpers.methods import OFFLINE, ONLINE, RELATIVES, WEIGHTED
@@ -91,13 +92,11 @@ def trial(
     """
     given = given | changed(method, given, factor)
     with tempfile.TemporaryDirectory(dir=out) as place:
-        rows = train(Path(place), run, method, seed, given)
-        if method == "rm":
-            scores = reward_model_scores(Path(place), run, given["max_length"])
-        else:
-            scores = policy_scores(Path(place), run, seed, **examined)
-    cost = [row for row in rows if row["metric"] == "train_flops"]
-    return [*cost, *scores]
+        train(Path(place), run, method, seed, given)
+        with aside():
+            if method == "rm":
+                return reward_model_scores(Path(place), run, given["max_length"])
+            return policy_scores(Path(place), run, seed, **examined)
 
 
 def train(
