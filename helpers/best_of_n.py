@@ -16,6 +16,7 @@ from scipy.special import gammaln
 from helpers import models
 from helpers.encoding import prompt_room, reply_room
 from helpers.evaluation import asked, judges, policy_folder, proxies
+from helpers.flops import Spent, metered
 from helpers.generate import generate
 from helpers.records import example_rows
 
@@ -64,25 +65,29 @@ def best_of_n(
 ) -> list[dict]:
     """Best of each of `counts` of the SFT policy's replies, by every reward model.
 
-    method: `best_of_n`. init says which reward model chose, `random` that none did.
+    method: `best_of_n`. init says which reward model chose, `random` that none did. To
+    choose costs what it takes to sample N replies to every prompt and to score them.
     """
     folder = policy_folder(run, "sft", seed=seed)
     pairs, copies = asked(run, prompts), max(counts)
     texts = [text for text in pairs["prompt"] for _ in range(copies)]
-    replies = generate(
-        models.load_policy(folder),
-        models.load_tokenizer(folder),
-        texts,
-        temperature=1.0,
-        seed=seed,
-        max_new_tokens=max_new_tokens,
-        max_prompt_tokens=prompt_room(max_length, max_new_tokens),
-    )
+    policy, tokenizer = models.load_policy(folder), models.load_tokenizer(folder)
+    with metered() as sampling:
+        replies = generate(
+            policy,
+            tokenizer,
+            texts,
+            temperature=1.0,
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            max_prompt_tokens=prompt_room(max_length, max_new_tokens),
+        )
     written, room = [reply.text for reply in replies], reply_room(max_new_tokens)
-    chooser = {
-        init: each.score(texts, written)
-        for init, each in proxies(run, seed, room).items()
-    }
+    chooser, costs = {}, []
+    for init, each in proxies(run, seed, room).items():
+        with metered() as scoring:
+            chooser[init] = each.score(texts, written)
+        costs += choosing_rows(init, counts, sampling, scoring)
     measured = {
         ("length", ""): np.array([len(text) for text in written]),
         ("ended", ""): np.array([reply.ended for reply in replies]),
@@ -93,11 +98,31 @@ def best_of_n(
     choices = [(init, count, count) for init in chooser for count in counts]
     choices.append(("random", copies, 1))  # of all copies one, whatever its score
     chooser["random"] = np.zeros(len(texts))
-    return [
+    rows = [
         {**row, "init": init, "strength": float(strength)}
         for init, strength, count in choices
         for row in expected_rows(pairs, measured, chooser[init], count)
     ]
+    return rows + costs
+
+
+def choosing_rows(
+    init: str, counts: Sequence[int], sampling: Spent, scoring: Spent
+) -> list[dict]:
+    """What it costs to sample and score N replies to every prompt, for each N.
+
+    sampling and scoring are of the largest N; fewer replies cost their share.
+    """
+    rows = []
+    for count in counts:
+        share = count / max(counts)
+        flops, seconds = (
+            share * (getattr(sampling, name) + getattr(scoring, name))
+            for name in ("flops", "cpu_seconds")
+        )
+        own = {"init": init, "strength": float(count)}
+        rows += [{**row, **own} for row in Spent(flops, 0, seconds).rows()]
+    return rows
 
 
 def expected_rows(

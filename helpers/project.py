@@ -103,6 +103,14 @@ def read_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
         raise RunError(f"{stage} is not done in {where}: `{command}`") from None
 
 
+def finished_parameters(
+    run: Path, project: Project = PROJECT
+) -> dict[str, dict[str, object]]:
+    """The parameters of every stage that a run has finished, by stage."""
+    done = [stage for stage in project.stages if manifest_file(run, stage).exists()]
+    return {stage: read_manifest(run, stage, project)["parameters"] for stage in done}
+
+
 def job_folder(run: Path, stage: str, **job: object) -> Path:
     """The folder of the one job of a finished stage that has these arguments.
 

@@ -1,7 +1,7 @@
-"""What parameters of one stage must agree on, beyond the range of each.
+"""What parameters must agree on, beyond the range of each.
 
-A rule holds for every stage that declares all of its names. It is checked before
-anything runs, like a range.
+A rule of `RULES` holds for every stage that declares all of its names; one of `ACROSS` for
+a stage and earlier ones. They are checked before anything runs, like a range.
 """
 
 from collections.abc import Callable, Mapping
@@ -122,6 +122,43 @@ RULES = (
         for name in SOURCES
     ),
 )
+
+
+class Across(NamedTuple):
+    """Parameters of a stage and of earlier ones, as (stage, name), and as `Rule`."""
+
+    stage: str  # whose training it is that is refused
+    names: tuple[tuple[str, str], ...]
+    holds: Callable[..., bool]
+    expected: str
+
+
+ACROSS = (
+    Across(
+        "06_dpo",
+        (("06_dpo", "pairs"), ("06_dpo", "methods"), ("04_reward_model", "sizes")),
+        lambda pairs, methods, sizes: (
+            pairs == max(sizes) or not {"dpo", "sft_dpo"} & set(methods)
+        ),
+        "pairs to be the largest of sizes: policies and reward models are compared, and "
+        "only what learned from the same pairs can be",
+    ),
+)
+
+
+def check_across(stage: str, values: Mapping[str, Mapping[str, object]]) -> None:
+    """Raise ParameterError for the first rule that a stage breaks with earlier ones.
+
+    values: parameters by stage, of all stages that are known.
+    """
+    for rule in ACROSS:
+        known = all(name in values.get(of, {}) for of, name in rule.names)
+        if stage != rule.stage or not known:
+            continue
+        given = {f"{of}.{name}": values[of][name] for of, name in rule.names}
+        if not rule.holds(*given.values()):
+            listed = ", ".join(f"{name}={value}" for name, value in given.items())
+            raise ParameterError(f"{stage}: {listed}: expected {rule.expected}")
 
 
 def check_together(stage: str, values: Mapping[str, object]) -> None:

@@ -34,13 +34,14 @@ from helpers.project import (
     Project,
     RunError,
     find_job,
+    finished_parameters,
     job_folder,
     manifest_file,
     read_manifest,
 )
 from helpers.provenance import peak_memory_mib, provenance
 from helpers.records import MEASURED, read_records, tidy, write_records
-from helpers.rules import check_together
+from helpers.rules import check_across, check_together
 
 UNKEYED = (
     "run_dir",
@@ -276,6 +277,7 @@ def open_stage(
     check_together(name, values)
     os.environ[REPORT_TO] = str(values.get("report_to", "none"))
     run = (project.root / values["run_dir"]).resolve()
+    check_across(name, finished_parameters(run, project) | {name: values})
     parts = key_parts(project, run, name, values)
     stage = Stage(name, run, SimpleNamespace(**values), parts, project)
     manifest_file(run, name).unlink(missing_ok=True)

@@ -20,8 +20,8 @@ from helpers.params import (
     unknown,
     yaml_hint,
 )
-from helpers.project import Project
-from helpers.rules import check_together
+from helpers.project import Project, finished_parameters
+from helpers.rules import check_across, check_together
 
 Schemas = Mapping[str, Mapping[str, Parameter]]
 Values = dict[str, dict[str, object]]  # stage -> name -> value
@@ -66,7 +66,9 @@ def all_values(
 ) -> Values:
     """The values of every selected stage; `given` are texts `name=value`.
 
-    Raises ParameterError for the first thing that is wrong, before anything runs.
+    Raises ParameterError for the first thing that is wrong, before anything runs. What a
+    stage must agree on with earlier ones is held against those selected, or against
+    those that the run has finished.
     """
     schemas = {stage: read_schema(project.notebook(stage)) for stage in project.stages}
     settings: Values = {stage: {} for stage in schemas}
@@ -78,6 +80,9 @@ def all_values(
     values = {stage: resolve(schemas[stage], settings[stage]) for stage in selected}
     for stage in selected:
         check_together(stage, values[stage])
+    known = finished_parameters(project.root / run_dir, project) | values
+    for stage in selected:
+        check_across(stage, known)
     return values
 
 
