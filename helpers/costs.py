@@ -9,7 +9,7 @@ from helpers.plan import REAL, works
 from helpers.plan_tables import assumed, memory_table, plan_text
 from helpers.project import PROJECT, STAGES
 from helpers.recorded import TUNING, measurement
-from helpers.records import read_records
+from helpers.records import PROCESSOR, read_records
 from helpers.settings import all_values
 
 INTRODUCTION = """\
@@ -27,7 +27,9 @@ Jobs run side by side, and one that is there already is not run again: a stage c
 anew in less time than its jobs took.
 """
 JOBS_TEXT = """
-One job trains or examines one model; the mean is over seeds.
+One job trains or examines one model; the mean is over seeds. Jobs that run side by side
+wait for each other, so that their seconds say little of what they need: `processor` is the
+time of all cores that worked for a job, without the reading of test pairs after it.
 """
 GPUS_TEXT = """
 ## What a GPU would take
@@ -94,12 +96,17 @@ def stage_times(manifests: Mapping[str, dict]) -> pd.DataFrame:
 
 
 def job_times(run: Path, manifests: Mapping[str, dict]) -> pd.DataFrame:
-    """Seconds of each kind of job: how many, mean and sum."""
+    """Seconds of each kind of job: how many, mean and sum, and mean processor time."""
     kinds = ["stage", "method", "init", "pairs"]
     tables = [read_records(run / stage / "records.parquet") for stage in manifests]
-    seconds = pd.concat([each[each["metric"] == "seconds"] for each in tables])
-    groups = seconds.groupby(kinds, sort=False, dropna=False)["value"]
-    found = groups.agg(jobs="count", mean="mean", total="sum").reset_index()
+    records = pd.concat(tables)
+    wall, processor = (
+        records[records["metric"] == metric].groupby(kinds, sort=False, dropna=False)
+        for metric in ("seconds", PROCESSOR)
+    )
+    found = wall["value"].agg(jobs="count", mean="mean", total="sum").reset_index()
+    own = processor["value"].mean().rename("own").reset_index()
+    found = found.merge(own, on=kinds, how="left")
     return pd.DataFrame(
         {
             "stage": found["stage"],
@@ -110,6 +117,7 @@ def job_times(run: Path, manifests: Mapping[str, dict]) -> pd.DataFrame:
             "pairs": ["" if pd.isna(each) else f"{each:,}" for each in found["pairs"]],
             "jobs": found["jobs"].map(str),
             "mean, s": found["mean"].map("{:.1f}".format),
+            "processor, s": found["own"].map("{:.1f}".format),
             "together, s": found["total"].map("{:.0f}".format),
         }
     )

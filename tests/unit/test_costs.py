@@ -31,7 +31,9 @@ def test_the_page_shows_stages_jobs_and_measurements(kept, tmp_path) -> None:
         for seed, seconds in enumerate((10.0, 20.0))
     ]
     (tmp_path / "04_reward_model").mkdir()
-    records = tidy(rows, stage="04_reward_model", metric="seconds")
+    rows = [{"metric": "seconds", **row} for row in rows]
+    rows += [{**row, "metric": "cpu_seconds", "value": 3.0} for row in rows]
+    records = tidy(rows, stage="04_reward_model")
     write_records(records, tmp_path / "04_reward_model" / "records.parquet")
     manifest = {"seconds": 40.0, "job_seconds": 30.0, "peak_memory_mib": 512.0}
     page = costs.costs_page(tmp_path, {"04_reward_model": manifest}, kept)
@@ -41,6 +43,6 @@ def test_the_page_shows_stages_jobs_and_measurements(kept, tmp_path) -> None:
         if line.startswith("|")
     ]
     assert ["04_reward_model", "40", "100%", "30", "512"] in cells
-    assert ["04_reward_model", "rm base", "9,600", "2", "15.0", "30"] in cells
+    assert ["04_reward_model", "rm base", "9,600", "2", "15.0", "3.0", "30"] in cells
     assert ["ours", "47.04"] in cells and "## Some" in page
     assert "python benchmarks/some.py compare --pairs 9" in page

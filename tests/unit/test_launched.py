@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import dpo_recipes, jobs, launched, models, online, recipes
+from helpers.flops import metered
 from helpers.launched import Processes
 from helpers.methods import OFFLINE
 from helpers.online_config import Online
@@ -128,11 +129,17 @@ def test_online_methods_share_their_replies_out(method, run, tmp_path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    with jobs.limited(1):
+    with jobs.limited(1), metered() as spent:
         expected = pd.DataFrame(online.train(one, **call))
+    costs = pd.DataFrame(spent.rows()).set_index("metric")["value"]
     found = pd.DataFrame(launched.launch(online.train, two, call, Processes(2)))
+    shared = found[-len(costs) :].set_index("metric")["value"]
+    found = found[: -len(costs)]
     assert found["metric"].tolist() == expected["metric"].tolist()
     assert found["step"].equals(expected["step"])
+    assert shared.index.equals(costs.index)  # of both processes together
+    assert shared["train_flops"] == pytest.approx(costs["train_flops"], rel=0.15)
+    assert shared["optimiser_steps"] == costs["optimiser_steps"]
     assert np.isfinite(found["value"]).all()
     if method in ("ppo", "dpo_iter"):
         np.testing.assert_allclose(
@@ -169,8 +176,9 @@ def test_two_processes_give_the_records_of_one(
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    with jobs.limited(1):
+    with jobs.limited(1), metered() as spent:
         expected = function(one, **call)
+    expected += spent.rows()
     found = launched.launch(function, two, call, Processes(2, strategy))
     assert len(found) == len(expected)
     for shared, single in zip(found, expected):

@@ -9,7 +9,7 @@ import torch
 
 from helpers import iterative, models, training
 from helpers.endings import Ending
-from helpers.online import as_rows, fit_grouped, fit_ppo, flops
+from helpers.online import as_rows, fit_grouped, fit_ppo
 from helpers.online_config import VARIANTS, Online, Payment
 
 PROMPTS = [f"\n\nHuman: Name {what}.\n\nAssistant:" for what in ("a herb", "an oil")]
@@ -142,13 +142,6 @@ def test_variants_change_what_they_say_and_no_more() -> None:
         assert changed[name] == replace(SETTINGS, **changes)
 
 
-def test_a_critic_costs_one_more_to_read_and_to_train(folder) -> None:
-    policy = models.load_policy(folder)
-    weights = policy.num_parameters(exclude_embeddings=True)
-    assert flops(policy, 10, 20, with_critic=False) == weights * (8 * 10 + 6 * 20)
-    assert flops(policy, 10, 20, with_critic=True) == weights * (10 * 10 + 12 * 20)
-
-
 # --- iterative DPO -------------------------------------------------------------------
 
 
@@ -179,7 +172,6 @@ def test_it_learns_what_is_paid_round_by_round(folder, tmp_path) -> None:
     assert log[0]["kl"] == pytest.approx(0, abs=1e-5)  # still the reference
     assert log[-1]["kl"] > 0.01
     assert log[-1]["reward"] > log[0]["reward"] + 1
-    assert all(entry["trained"] < entry["tokens"] * settings.epochs for entry in log)
 
 
 def test_every_update_of_every_round_has_the_whole_rate(folder, tmp_path, monkeypatch):

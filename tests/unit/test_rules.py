@@ -1,12 +1,15 @@
 """Rules across parameters: refused before anything runs, in one line."""
 
+import json
+import shutil
+
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
 from helpers import rules
 from helpers.params import ParameterError, read_schema
-from helpers.project import PROJECT
-from helpers.rules import RULES, check_together
+from helpers.project import PROJECT, Project
+from helpers.rules import ACROSS, RULES, check_together
 from helpers.settings import all_values
 
 
@@ -22,12 +25,36 @@ from helpers.settings import all_values
         ("02_code_pairs.weak_hidden=10", "weak_hidden=10: expected weak_hidden"),
         ("02_code_pairs.strong_errors=3", "expected strong_errors below weak_errors"),
         ("02_code_pairs.strong_model=facebook/opt-350m", "expected both models or nei"),
+        (
+            "06_dpo.pairs=4800",
+            "06_dpo.pairs=4800, .*: expected pairs to be the largest",
+        ),
+        ("04_reward_model.sizes=600,700", r"sizes=\[600, 700\]: expected pairs to be"),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(given: str, reason: str) -> None:
     with pytest.raises(ParameterError, match=reason) as error:
         all_values(PROJECT, list(PROJECT.stages), "runs/x", given=[given])
     assert "\n" not in str(error.value)
+
+
+def test_relatives_alone_may_have_any_number_of_pairs() -> None:
+    given = ["06_dpo.pairs=4800", "06_dpo.methods=ipo,tis_equal"]
+    values = all_values(PROJECT, list(PROJECT.stages), "runs/x", given=given)
+    assert values["06_dpo"]["pairs"] == 4800
+
+
+def test_a_stage_is_held_against_what_its_run_has_finished(tmp_path) -> None:
+    project = Project(tmp_path / "project")
+    shutil.copytree(PROJECT.root / "notebooks", project.root / "notebooks")
+    done = project.root / "runs" / "x" / "04_reward_model" / "manifest.json"
+    done.parent.mkdir(parents=True)
+    done.write_text(json.dumps({"parameters": {"sizes": [100, 300]}}))
+    dpo = ["06_dpo"]
+    with pytest.raises(ParameterError, match=r"sizes=\[100, 300\]: expected pairs"):
+        all_values(project, dpo, "runs/x")
+    all_values(project, dpo, "runs/x", given=["pairs=300"])
+    all_values(project, dpo, "runs/another")  # has no reward model yet
 
 
 def test_every_tier_follows_the_rules() -> None:
@@ -39,6 +66,8 @@ def test_every_rule_speaks_of_parameters_that_a_stage_declares() -> None:
     values = all_values(PROJECT, list(PROJECT.stages), "runs/x")
     for rule in RULES:
         assert any(set(rule.names) <= set(each) for each in values.values()), rule
+    for rule in ACROSS:
+        assert all(name in values[stage] for stage, name in rule.names), rule
 
 
 def test_a_rule_passes_over_stages_without_its_names() -> None:

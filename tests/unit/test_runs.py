@@ -1,21 +1,26 @@
 """Run folders: keys, open stages, grids of jobs, and what is left of a broken run."""
 
+import hashlib
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from helpers import jobs, online, recipes
 from helpers.digests import reached_from_cells, reached_from_function
+from helpers.flops import aside
 from helpers.params import ParameterError
 from helpers.progress import Line, Progress
 from helpers.project import PROJECT, STAGES, Project, RunError, read_manifest
 from helpers.provenance import provenance
-from helpers.records import COLUMNS
+from helpers.records import COLUMNS, MEASURED
 from helpers.runs import Stage, key_parts, open_stage
 
 GRAPH = {"a": (), "b": ("a",)}
@@ -250,7 +255,8 @@ def test_jobs_fill_in_records_and_are_found(project: Project) -> None:
     assert doubled["value"].tolist() == [0.0, 2.0, 4.0]
     assert doubled["seed"].tolist() == [0, 1, 2]
     assert set(doubled["method"]) == {"m"} and set(doubled["stage"]) == {"a"}
-    assert (records["metric"] == "seconds").sum() == 3
+    for metric in MEASURED:
+        assert (records["metric"] == metric).sum() == 3
     folder = stage.job("a", seed=1)
     assert folder.name == "method=m,seed=1" and (folder / "made.txt").exists()
     state = json.loads((stage.dir / "progress.json").read_text())
@@ -338,6 +344,36 @@ def test_settings_without_content_are_refused(project: Project) -> None:
         opened(project, "a").run_jobs(double, GRID, factor=object())
 
 
+def work(out: Path, *, seed: int, seconds: float) -> list[dict]:
+    """A job that computes for so long, in two threads, after it has slept; and holds."""
+    held = np.ones(40 * 2**17)  # 40 MiB
+    time.sleep(0.3)
+
+    def compute() -> None:
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            hashlib.sha256(held).digest()
+
+    threads = [threading.Thread(target=compute) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with aside():
+        compute()
+    return []
+
+
+def test_a_job_s_processor_time_is_of_all_its_threads_and_of_no_sleep(tmp_path):
+    jobs.run_grid(work, [{"seed": 9}], tmp_path, stage="a", shared={"seconds": 0.01})
+    records = jobs.run_grid(
+        work, [{"seed": 0}], tmp_path, stage="a", shared={"seconds": 0.2}
+    ).set_index("metric")["value"]
+    assert 0.4 < records["cpu_seconds"] < 0.55  # what examines is not booked
+    assert records["seconds"] > 0.3 + 0.4
+    assert 35 < records["memory_above_idle_mib"] < 80 < records["peak_memory_mib"]
+
+
 def test_parallel_equals_serial(tmp_path: Path) -> None:
     frames = [
         jobs.run_grid(
@@ -347,7 +383,7 @@ def test_parallel_equals_serial(tmp_path: Path) -> None:
             stage="a",
             workers=workers,
             shared={"factor": 2},
-        ).query("metric not in ['seconds', 'peak_memory_mib']")
+        ).query("metric not in @MEASURED")
         for workers in (1, 2)
     ]
     jobs.stop_workers()
