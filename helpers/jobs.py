@@ -5,7 +5,6 @@ that is renamed when the job is done, so what a broken run finished is there whe
 resumes.
 """
 
-import gc
 import hashlib
 import json
 import os
@@ -26,7 +25,7 @@ from helpers.files import write_json
 from helpers.flops import metered
 from helpers.launched import ALONE, Processes, launch
 from helpers.progress import Line, Progress, quiet
-from helpers.provenance import idle_memory_mib, watched_memory
+from helpers.provenance import give_memory_back, idle_memory_mib, watched_memory
 from helpers.records import ABOVE_IDLE, COLUMNS, read_records, tidy, write_records
 
 JobFunction = Callable[..., list[dict]]
@@ -109,7 +108,7 @@ def measured(
         with watched_memory() as peak:
             rows = launch(function, out, arguments, processes)
         return [*rows, {"metric": "peak_memory_mib", "value": peak[0]}]
-    gc.collect()  # what an earlier job left in cycles is not this one's
+    give_memory_back()  # what an earlier job left is not this one's
     idle = idle_memory_mib()
     with watched_memory() as peak, metered() as spent:
         rows = function(out, **arguments)

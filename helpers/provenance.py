@@ -1,5 +1,6 @@
 """Where results come from: commit, versions, machine, and what it cost in memory."""
 
+import ctypes
 import gc
 import platform
 import resource
@@ -89,13 +90,25 @@ def peak_memory_mib() -> float:
 def idle_memory_mib() -> float:
     """What this process held when it was first asked, before any model: the libraries.
 
-    On a GPU, where only what is allocated there is watched, that is nothing.
+    Parts of them that load at their first use are not among it. On a GPU, where only
+    what is allocated there is watched, it is nothing.
     """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return 0.0
-    gc.collect()
     return psutil.Process().memory_info().rss / 1024**2
+
+
+def give_memory_back() -> None:
+    """Let the system have what earlier work has freed, as far as that can be asked.
+
+    Else a small job that follows a large one in a process seems as large: glibc keeps
+    freed memory (measured: 118 MiB in place of 46).
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+    if trim is not None:
+        trim(0)
 
 
 @contextmanager

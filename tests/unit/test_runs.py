@@ -374,6 +374,24 @@ def test_a_job_s_processor_time_is_of_all_its_threads_and_of_no_sleep(tmp_path):
     assert 35 < records["memory_above_idle_mib"] < 80 < records["peak_memory_mib"]
 
 
+def hold(out: Path, *, seed: int, mib: int) -> list[dict]:
+    """A job that fills so much memory, in small pieces, which a process keeps."""
+    held = [bytearray(2**14) for _ in range(mib * 2**6)]
+    time.sleep(0.2)
+    return [{"metric": "pieces", "value": len(held)}]
+
+
+def test_a_small_job_after_a_large_one_is_small(tmp_path) -> None:
+    found = [
+        jobs.run_grid(
+            hold, [{"seed": mib}], tmp_path, stage="a", shared={"mib": mib}
+        ).set_index("metric")["value"]["memory_above_idle_mib"]
+        for mib in (1, 200, 2)
+    ]
+    assert found[1] - found[0] > 150
+    assert found[2] - found[0] < 30
+
+
 def test_parallel_equals_serial(tmp_path: Path) -> None:
     frames = [
         jobs.run_grid(
