@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet
 BROWSERS := chromium chromium-browser google-chrome
 
-.PHONY: help book run test oracle bench colab deepspeed browser clean
+.PHONY: help book run test coverage oracle bench colab deepspeed browser clean
 .DEFAULT_GOAL := help
 
 help:  ## show these lines
@@ -18,6 +18,9 @@ run: .venv/book.stamp  ## run the stages of the cpu tier that are stale
 
 test: .venv/test.stamp browser  ## install what the tests need and run them all
 	@$(BIN)/python -m pytest
+
+coverage: .venv/test.stamp  ## simulate how often each interval of the book holds the truth
+	@$(BIN)/python -m tests.coverage
 
 oracle: .venv/test.stamp .venv-oracle/oracle.stamp  ## compare PPO with TRL 1.12.0's, tensor by tensor
 	@.venv-oracle/bin/python tests/oracle/record.py .venv-oracle/recorded

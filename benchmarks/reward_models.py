@@ -43,8 +43,8 @@ def against_words(run: Path) -> str:
     )
     largest = rewards[rewards["pairs"] == rewards["pairs"].max()]
     both = compare.rightness(pd.concat([largest, words]))
-    both = both.assign(name=both["init"].where(both["init"] != "", "words"))
-    contrasts = [("base", "words"), ("codepmp", "words")]
+    both = both.assign(name=both["init"].where(both["init"] != "", both["method"]))
+    contrasts = [(start, "bag of words") for start in ("base", "codepmp")]
     table = compare.difference_table(both, contrasts).query("subset == 'harmless'")
     found = [
         f"{row.name.split(' ')[0]} start {report.cell(row.interval)}"

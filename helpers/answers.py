@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import compare, evaluation, stats
+from helpers import compare, evaluation, rates, stats
 from helpers.hh import BUILT_IN
 from helpers.hub import plain_name
 from helpers.metrics import preference_accuracy
@@ -82,6 +82,7 @@ On {source} data, with models {models} and {seeds} seeds. Judge of replies: {jud
   {ppo_seconds} s, PPO with CodePMP {ppo_codepmp_seconds} s.
 """
 
+NO_EQUAL_LENGTH = "cannot be told: no gap straddles zero"
 # name in `ANSWER` -> which table, method, opponent; replies need a judge that may decide
 NUMBERS = {
     "codepmp_gain": ("gain", "codepmp", "base"),
@@ -154,9 +155,8 @@ def judged(records: pd.DataFrame, judge: object, decoding: str) -> pd.DataFrame:
 
 def against(records: pd.DataFrame, opponent: str) -> dict[str, np.ndarray]:
     """Every model's per-example values less the opponent's: arrays (seeds, examples)."""
-    arrays = {name: compare.by_seed(part) for name, part in records.groupby("name")}
-    other = arrays.pop(opponent)
-    return {name: stats.paired_difference(own, other) for name, own in arrays.items()}
+    names = [name for name in sorted(records["name"].unique()) if name != opponent]
+    return {name: compare.paired(records, name, opponent) for name in names}
 
 
 def win_rates(
@@ -164,9 +164,9 @@ def win_rates(
 ) -> pd.DataFrame:
     """Every policy's replies against the opponent's, on the same prompts and seeds.
 
-    scores and lengths: records with a column `name`; an opponent of one seed meets all.
-    Columns: name, subset, win, tie, lose (shares), rate (ties count one half, with its
-    interval), at equal length (the same by `stats.length_controlled`), length gap
+    scores and lengths: records with a column `name`. Columns: name, subset, win, tie,
+    lose (shares), rate (ties count one half, with its interval), at equal length (the
+    same by `rates.rate_at_equal_length`, or why it cannot be told), length gap
     (characters, mean).
     """
     rows = []
@@ -174,7 +174,7 @@ def win_rates(
         gaps = against(lengths[lengths["subset"] == subset], opponent)
         for name, margin in against(part, opponent).items():
             won, gap = preference_accuracy(margin), gaps[name]
-            fair = stats.mean_interval(stats.length_controlled(won, gap))
+            fair = rates.rate_at_equal_length(won, gap)
             rows.append(
                 {
                     "name": name,
@@ -182,8 +182,8 @@ def win_rates(
                     "win": float((margin > 0).mean()),
                     "tie": float((margin == 0).mean()),
                     "lose": float((margin < 0).mean()),
-                    "rate": stats.mean_interval(won).within(0, 1),
-                    "at equal length": fair.within(0, 1),
+                    "rate": rates.rate_interval(won),
+                    "at equal length": NO_EQUAL_LENGTH if fair is None else fair,
                     "length gap": float(gap.mean()),
                 }
             )
@@ -195,9 +195,8 @@ def rates_over_both(scores: pd.DataFrame, opponent: str) -> pd.DataFrame:
     rows, subsets = [], compare.subsets_of(scores)
     for name, margin in against(scores, opponent).items():
         won = compare.balanced(preference_accuracy(margin), subsets)
-        rate = stats.mean_interval(won).within(0, 1)
         sides = {"name": name, "method": name, "opponent": opponent}
-        rows.append({**sides, **compare.bounds(rate)})
+        rows.append({**sides, **compare.bounds(rates.rate_interval(won))})
     return pd.DataFrame(rows)
 
 

@@ -5,16 +5,18 @@ the paired difference of two models on the same examples and seeds. Intervals co
 `stats`, over examples and seeds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from helpers import stats
+from helpers import layout, rates, stats
 from helpers.methods import check_names, name_of, names
 from helpers.metrics import preference_accuracy
 
 RUN = ("method", "init", "pairs", "strength", "seed")  # what tells trainings apart
+# what is not trained here and so has no seeds: rules, the truth, the data's own replies
+FIXED = ("length", "bag of words", "truth", "chosen")
 
 
 def together(*parts: pd.DataFrame) -> pd.DataFrame:
@@ -93,21 +95,44 @@ def parts(records: pd.DataFrame, subsets: bool) -> list[tuple[str, pd.DataFrame]
     return [("both", records)]
 
 
+def paired(
+    records: pd.DataFrame, first: str, second: str, fixed: Sequence[str] = FIXED
+) -> np.ndarray:
+    """Values of first less those of second, called by `name`: as `whole`.
+
+    Seeds that only one of them has are left out; one of `fixed` has none and meets all
+    of the other's. Raises ValueError if they share no seed or not the same examples.
+    """
+    parts = [records[records["name"] == name] for name in (first, second)]
+    without = [name in fixed for name in (first, second)]
+    if not any(without):
+        seeds = [set(part["seed"].fillna(0).astype(int)) for part in parts]
+        shared = seeds[0] & seeds[1]
+        if not shared:
+            raise ValueError(
+                f"{first} has the seeds {sorted(seeds[0])}, {second} "
+                f"{sorted(seeds[1])}: train both with a seed that they share"
+            )
+        parts = [part[part["seed"].fillna(0).isin(shared)] for part in parts]
+    difference = stats.paired_difference(*map(by_seed, parts), fixed=tuple(without))
+    return balanced(difference, subsets_of(parts[0]))
+
+
 def mean_table(
     records: pd.DataFrame,
     by: Sequence[str],
     subsets: bool = True,
-    within: tuple[float, float] = (-np.inf, np.inf),
+    estimator: Callable[[np.ndarray], stats.Interval] = stats.mean_interval,
 ) -> pd.DataFrame:
     """The mean of per-example values, with its interval, for each group.
 
-    within: the least and the most that a value can be. Columns: `by`, subset ("both" if
-    not split), estimate, low, high, interval.
+    estimator: of the arrays of `whole`. Columns: `by`, subset ("both" if not split),
+    estimate, low, high, interval.
     """
     keys = [*by, *(["subset"] if subsets else [])]
     rows = []
     for key, part in records.groupby(keys, sort=False, dropna=False):
-        interval = stats.mean_interval(whole(part)).within(*within)
+        interval = estimator(whole(part))
         named_by = {"subset": "both", **dict(zip(keys, key))}
         rows.append({**named_by, **bounds(interval)})
     return pd.DataFrame(rows, columns=[*by, "subset", *BOUNDS])
@@ -117,7 +142,7 @@ def accuracy_table(
     margins: pd.DataFrame, by: Sequence[str], subsets: bool = True
 ) -> pd.DataFrame:
     """Preference accuracy of scorers from their per-pair margins, as `mean_table`."""
-    return mean_table(rightness(margins), by, subsets, within=(0, 1))
+    return mean_table(rightness(margins), by, subsets, rates.rate_interval)
 
 
 def rightness(margins: pd.DataFrame) -> pd.DataFrame:
@@ -135,24 +160,26 @@ def difference_table(
 
     Columns: name ("a − b"), method, opponent, subset, estimate, low, high, interval, p
     and p_holm (the contrasts of a subset being one family), effect
-    (`stats.effect_size`), detectable (the difference that would have been seen with a
-    power of 0.8).
+    (`stats.effect_size`), detectable (an Interval: the difference that would have been
+    seen with a power of 0.8). A family shares what it knows of how seeds differ
+    (`layout.pooled`).
     """
     rows = []
     for subset, part in parts(records, subsets):
-        arrays = {name: whole(group) for name, group in part.groupby("name")}
-        family = [pair for pair in contrasts if arrays.keys() >= set(pair)]
-        for first, second in family:
-            pair = arrays[first], arrays[second]
-            difference = stats.paired_difference(*pair)
+        known = set(part["name"])
+        family = [pair for pair in contrasts if known >= set(pair)]
+        differences = [paired(part, *pair) for pair in family]
+        spread = layout.pooled(differences)
+        for (first, second), difference in zip(family, differences):
+            interval = stats.mean_interval(difference, family=spread)
             rows.append(
                 {
                     **contrast(first, second),
                     "subset": subset,
-                    **bounds(stats.mean_interval(difference)),
-                    "p": stats.p_value(difference),
+                    **bounds(interval),
+                    "p": stats.p_value(difference, family=spread),
                     "effect": stats.effect_size(difference),
-                    "detectable": stats.detectable_difference(*pair),
+                    "detectable": stats.detectable(difference, family=spread),
                 }
             )
     table = pd.DataFrame(rows)
@@ -325,8 +352,9 @@ def late_differences(
     for metric in metrics:
         values = late[metric].unstack("seed")
         for method in values.index.drop(opponent):
-            pair = (values.loc[[each]].to_numpy(float).T for each in (method, opponent))
-            interval = stats.difference_interval(*pair)
+            pair = values.loc[[method, opponent]].dropna(axis=1)  # seeds of both
+            own, other = (pair.loc[[each]].to_numpy(float).T for each in pair.index)
+            interval = stats.difference_interval(own, other)
             sides = {"name": method, "method": method, "opponent": opponent}
             rows.append({**sides, "metric": metric, **bounds(interval)})
     columns = ["name", "method", "opponent", "metric", *BOUNDS]

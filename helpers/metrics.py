@@ -98,18 +98,50 @@ def reliability(margins: np.ndarray, bins: int = 10) -> pd.DataFrame:
     equal bins on [1/2, 1]; empty bins are left out (Guo et al. 2017, arXiv:1706.04599).
     """
     confidence = expit(np.abs(np.asarray(margins, float)))
-    place = np.minimum((2 * confidence - 1) * bins, bins - 1).astype(int)
+    place = _bin(confidence, bins)
     table = pd.DataFrame(
         {"confidence": confidence, "accuracy": preference_accuracy(margins)}
     ).groupby(place)
     return table.mean().assign(count=table.size()).reset_index(drop=True)
 
 
+def _bin(confidence: np.ndarray, bins: int) -> np.ndarray:
+    return np.minimum((2 * confidence - 1) * bins, bins - 1).astype(int)
+
+
 def expected_calibration_error(margins: np.ndarray, bins: int = 10) -> float:
     """Mean |accuracy - confidence| over the bins of `reliability`, count-weighted."""
-    curve = reliability(margins, bins)
-    gaps = (curve["accuracy"] - curve["confidence"]).abs()
-    return float(np.average(gaps, weights=curve["count"]))
+    return float(calibration_errors(margins, bins).mean())
+
+
+def calibration_errors(
+    margins: np.ndarray, bins: int = 10, folds: int = 1
+) -> np.ndarray:
+    """Values (n,) whose mean is the expected calibration error of margins (n,).
+
+    Each is accuracy less confidence, with the sign of its bin's mean. folds: with more
+    than one, that sign is learned from the other folds, so that noise has no sign to
+    follow: where a scorer is calibrated their mean is zero on average. Where a sign is
+    uncertain it is too low, as that of one fold is too high.
+    """
+    margins = np.asarray(margins, float)
+    confidence = expit(np.abs(margins))
+    gaps = preference_accuracy(margins) - confidence
+    place = _bin(confidence, bins)
+    fold = np.random.default_rng(0).permutation(len(margins)) % folds
+    sums = np.zeros((folds, bins))
+    np.add.at(sums, (fold, place), gaps)
+    learned = sums.sum(axis=0) - sums if folds > 1 else sums
+    return np.sign(learned)[fold, place] * gaps
+
+
+def brier(margins: np.ndarray) -> np.ndarray:
+    """Squared error of sigmoid(margin) as the chance of the chosen reply; shape kept.
+
+    Brier (1950): a proper score, lowest on average for the true chance; 1/4 is that of
+    a scorer that always says one half.
+    """
+    return expit(-np.asarray(margins, float)) ** 2
 
 
 # --- harmless and helpful rates -------------------------------------------------------

@@ -5,6 +5,7 @@ each under its name so that any page of the book can quote it.
 """
 
 import html
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +29,12 @@ def number(value: object, digits: int = 3) -> str:
 
 
 def decimal(value: float, digits: int) -> str:
-    """A float with `digits` decimals; one of many digits by its order of magnitude."""
+    """A float with `digits` decimals; one of many digits by its order of magnitude.
+
+    An infinite one is a bound that cannot be given.
+    """
+    if math.isinf(value):
+        return "no bound"
     if abs(value) >= 1e7:
         return f"{value:.0e}"
     return f"{round(value, digits) + 0.0:.{digits}f}"  # never -0.000

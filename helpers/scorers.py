@@ -4,12 +4,17 @@ All take margins: records of the metric `margin`, one for each scorer, seed and 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from helpers import compare, metrics, stats
+from helpers import compare, metrics, rates, stats
 from helpers.stats import Interval
+
+FOLDS = 3  # of pairs, for the signs of the gaps in calibration
+MOST = 20  # doublings of the labels
 
 # --- where they are right --------------------------------------------------------------
 
@@ -48,33 +53,39 @@ def _accuracy(margins: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
 # --- how sure they are -----------------------------------------------------------------
 
 
-def calibration(margins: pd.DataFrame, draws: int = 200) -> pd.DataFrame:
-    """Expected calibration error of margins read as log-odds, mean over seeds.
+def calibration(margins: pd.DataFrame) -> pd.DataFrame:
+    """Whether margins can be read as log-odds: calibration error and Brier score.
 
-    Pairs are resampled, the same for all seeds. Even a calibrated scorer has some error
-    on few pairs, and a resample has it twice: what the resamples have more is taken off
-    the estimate and off their quantiles (the basic bootstrap; Davison and Hinkley 1997,
-    ch. 5). Columns: name, subset, estimate, low, high, interval.
+    Columns: name, subset, estimate, low, high, interval (of `calibration_interval`),
+    brier (an Interval of the mean of `metrics.brier`).
     """
     rows = []
     for (name, subset), part in margins.groupby(["name", "subset"], sort=False):
         values = compare.by_seed(part)
-        random = np.random.default_rng(0)
-        resampled = random.integers(values.shape[1], size=(draws, values.shape[1]))
-        found = [_calibration_error(values[:, each]) for each in resampled]
-        whole = 2 * _calibration_error(values)
-        unbiased = [
-            whole - np.mean(found),
-            *(whole - np.quantile(found, [0.975, 0.025])),
-        ]
-        interval = Interval(*(max(float(each), 0.0) for each in unbiased))
-        rows.append({"name": name, "subset": subset, **compare.bounds(interval)})
+        found = compare.bounds(calibration_interval(values))
+        score = stats.mean_interval(metrics.brier(values)).within(0, 1)
+        rows.append({"name": name, "subset": subset, **found, "brier": score})
     return pd.DataFrame(rows)
 
 
-def _calibration_error(values: np.ndarray) -> float:
-    """Mean over seeds of `metrics.expected_calibration_error`; (seeds, examples)."""
-    return float(np.mean([metrics.expected_calibration_error(each) for each in values]))
+def calibration_interval(margins: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Expected calibration error of margins (seeds, examples), mean over seeds.
+
+    Even a calibrated scorer has some error on few pairs. With the signs of the gaps
+    from the same pairs the estimate is too high, with those from other pairs too low
+    (`metrics.calibration_errors`): it is the mean of both, and the interval, over seeds
+    and pairs, goes down as far as that of the lower one.
+
+    COVERAGE_OF_CALIBRATION
+    """
+    same, other = (
+        np.array([metrics.calibration_errors(each, folds=folds) for each in margins])
+        for folds in (1, FOLDS)
+    )
+    found = stats.mean_interval((same + other) / 2, level=level)
+    low = min(found.low, stats.mean_interval(other, level=level).low)
+    found = replace(found, estimate=max(found.estimate, 0.0), low=low)
+    return found.within(0, 1)
 
 
 def reliability(margins: pd.DataFrame) -> pd.DataFrame:
@@ -125,14 +136,24 @@ def pretraining_gains(margins: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def label_worth(margins: pd.DataFrame, init: str) -> tuple[Interval, float] | None:
-    """What a start is worth in labels: the factor by which it multiplies them.
+class LabelCurves(NamedTuple):
+    """Accuracy of two starts by number of pairs: (sizes, seeds, examples) each."""
 
-    margins: those of 04's reward models, at several numbers of pairs. With accuracy
-    linear in log2(pairs), at the slope of the two curves' mean, a gain in accuracy is a
-    shift along that axis: gain / slope doublings, with `stats.ratio_interval`. Result:
-    the factor, and the gain in accuracy of one doubling. None if there are not two sizes
-    at which both starts were trained.
+    sizes: list[int]
+    base: np.ndarray
+    own: np.ndarray
+
+    @property
+    def slope(self) -> np.ndarray:
+        """Accuracy of one doubling of the pairs, the two curves' mean; (seeds, n)."""
+        x = np.log2(self.sizes) - np.mean(np.log2(self.sizes))
+        return np.tensordot(x, (self.base + self.own) / 2, 1) / (x**2).sum()
+
+
+def label_curves(margins: pd.DataFrame, init: str) -> LabelCurves | None:
+    """The curves of the base start and of `init`; margins: 04's reward models.
+
+    None if there are not two sizes at which both starts were trained.
     """
     curves: dict[str, dict[int, np.ndarray]] = {"base": {}, init: {}}
     for (start, pairs), group in compare.rightness(margins).groupby(["init", "pairs"]):
@@ -142,24 +163,67 @@ def label_worth(margins: pd.DataFrame, init: str) -> tuple[Interval, float] | No
     if len(sizes) < 2:
         return None
     base, own = (np.array([curves[each][n] for n in sizes]) for each in ("base", init))
-    x = np.log2(sizes) - np.mean(np.log2(sizes))
-    slope = np.tensordot(x, (base + own) / 2, 1) / (x**2).sum()
-    worth = stats.ratio_interval((own - base).mean(0), slope)
-    # beyond 2^50 a bound says no more than that there is none
-    doublings = np.clip([worth.estimate, worth.low, worth.high], -50, 50)
-    factor = Interval(*(float(2.0**each) for each in doublings))
-    return factor, float(slope.mean())
+    return LabelCurves(sizes, base, own)
 
 
-def saved_labels(factor: Interval, doubling: float, pairs: int) -> dict[str, object]:
-    """What `label_worth` found, as values of a sentence; labels saved of `pairs`."""
-    saved = [pairs * (each - 1) for each in (factor.estimate, factor.low, factor.high)]
-    return {
-        "label_factor": factor,
-        "doubling": doubling,
-        "largest": int(pairs),
-        "saved": "{:,.0f} ({:,.0f} to {:,.0f})".format(*saved),
+def label_worth(margins: pd.DataFrame, init: str) -> tuple[Interval, Interval] | None:
+    """What a start is worth in labels: the factor by which it multiplies them.
+
+    With accuracy linear in log2(pairs), at the slope of the two curves' mean, a gain in
+    accuracy is a shift along that axis: gain / slope doublings. Result: the factor for
+    the mean gain over all sizes, and the gain in accuracy of one doubling. None without
+    `label_curves`.
+    """
+    curves = label_curves(margins, init)
+    if curves is None:
+        return None
+    gain = (curves.own - curves.base).mean(axis=0)
+    return label_factor(gain, curves.slope), stats.mean_interval(curves.slope)
+
+
+def label_factor(gain: np.ndarray, slope: np.ndarray) -> Interval:
+    """2^(gain / slope), the factor on the labels; both (seeds, examples), paired.
+
+    By `rates.ratio_interval`. Where more pairs do not surely help there is no bound: the
+    interval is (0, inf). Beyond MOST doublings a number says no more than that.
+
+    COVERAGE_OF_LABELS
+    """
+    worth = rates.ratio_interval(gain, slope)
+    ends = (worth.estimate, worth.low, worth.high)
+    factors = [
+        2.0**each if abs(each) <= MOST else (np.inf if each > 0 else 0.0)
+        for each in ends
+    ]
+    return replace(worth, **dict(zip(("estimate", "low", "high"), factors)))
+
+
+def labels_saved(margins: pd.DataFrame, init: str) -> pd.DataFrame | None:
+    """What a start saves at each number of pairs; None without `label_curves`.
+
+    A start worth the factor f reaches with pairs / f labels what the base start needs
+    `pairs` for: it saves pairs * (1 - 1 / f). Columns: pairs, gain (in accuracy), factor,
+    saved (of the pairs), all Intervals; a bound that cannot be given is infinite.
+    """
+    curves = label_curves(margins, init)
+    if curves is None:
+        return None
+    rows = []
+    for pairs, base, own in zip(*curves):
+        factor = label_factor(own - base, curves.slope)
+        gain = stats.mean_interval(own - base)
+        saved = saved_of(factor, pairs)
+        rows.append({"pairs": pairs, "gain": gain, "factor": factor, "saved": saved})
+    return pd.DataFrame(rows)
+
+
+def saved_of(factor: Interval, pairs: int) -> Interval:
+    """Labels saved of `pairs` by a start that is worth a factor of them."""
+    ends = {
+        end: pairs * (1 - 1 / value) if (value := getattr(factor, end)) else -np.inf
+        for end in ("estimate", "low", "high")
     }
+    return replace(factor, **ends)
 
 
 # --- who errs alike --------------------------------------------------------------------

@@ -10,10 +10,10 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from helpers import compare, metrics, models, stats
+from helpers import compare, metrics, models, rates, stats
+from helpers.cas import cas, mean_of, over_seeds, percent, wilson_of, winner
 from helpers.dialogues import HUMAN
 from helpers.encoding import prompt_room, reply_room
 from helpers.evaluation import compared_jobs, judges, policies, policy_folder
@@ -33,7 +33,6 @@ from helpers.protocols import (
 )
 from helpers.recipes import read_pairs
 from helpers.records import example_rows
-from helpers.stats import Interval
 
 MODELS = ("base", "sft", *ADAPTERS)  # the study's four: its DPO trained adapters
 ASKED = (*MODELS, "dpo", "sft_dpo")  # and DPO of all weights beside them
@@ -181,14 +180,17 @@ def rate_table(records: pd.DataFrame, judge: Judge, limits: Thresholds) -> pd.Da
 
     To the letter the study has one seed: its rates are those of seed 0, with Wilson's
     intervals. Repaired ones have intervals over seeds and prompts. CAS is the mean of
-    the two rates. Columns: protocol, model, HmR, HpR, CAS, runs on, empty, leaks.
+    the two rates, with its interval. Columns: protocol, model, HmR, HpR, CAS, runs on,
+    empty, leaks.
     """
     rows = []
     for protocol in protocols():
         found = passes(records, protocol.name, judge, limits)
         for method in [each for each in ASKED if ("HmR", each) in found]:
-            interval = wilson_of if protocol == LETTER else over_seeds
-            rates = {rate: interval(found[rate, method]) for rate in RATES.values()}
+            one_seed = protocol == LETTER
+            interval = wilson_of if one_seed else over_seeds
+            passed = [found[rate, method] for rate in RATES.values()]
+            both = dict(zip(RATES.values(), map(interval, passed)))
             own = compare.select(records, protocol=protocol.name, method=method)
             defects = {
                 words: 100 * compare.select(own, metric)["value"].mean()
@@ -198,40 +200,29 @@ def rate_table(records: pd.DataFrame, judge: Judge, limits: Thresholds) -> pd.Da
                 {
                     "protocol": protocol.name,
                     "model": method,
-                    **rates,
-                    "CAS": mean_of(*rates.values()).estimate,
+                    **both,
+                    "CAS": mean_of(*both.values()) if one_seed else cas(*passed),
                     **defects,
                 }
             )
     return pd.DataFrame(rows)
 
 
-def wilson_of(passed: np.ndarray) -> Interval:
-    """Percent of the first seed's replies that pass, with Wilson's interval."""
-    return percent(stats.wilson(int(passed[0].sum()), passed.shape[1]))
+def best_cas(
+    records: pd.DataFrame, protocol: str, judge: Judge, limits: Thresholds
+) -> str:
+    """The model with the highest CAS, or that none has: words for a sentence.
 
-
-def over_seeds(passed: np.ndarray) -> Interval:
-    """Percent of replies that pass, with an interval over seeds and prompts."""
-    return percent(stats.mean_interval(passed.astype(float)).within(0, 1))
-
-
-def mean_of(first: Interval, second: Interval) -> Interval:
-    """The mean of two independent estimates; CAS of its two rates.
-
-    Its bounds lie from the mean as far as the two have it, squared and added (Zou and
-    Donner 2008, MOVER): for Wilson intervals, Newcombe's way. Different prompts make the
-    two rates independent; seeds that they share do not, so use it with one seed.
+    See `cas.winner`. To the letter the study has one seed: seed 0.
     """
-    middle = (first.estimate + second.estimate) / 2
-    below = np.hypot(first.estimate - first.low, second.estimate - second.low) / 2
-    above = np.hypot(first.high - first.estimate, second.high - second.estimate) / 2
-    return Interval(middle, middle - float(below), middle + float(above), first.level)
-
-
-def percent(rate: Interval) -> Interval:
-    """A rate in percent."""
-    return Interval(100 * rate.estimate, 100 * rate.low, 100 * rate.high, rate.level)
+    found = passes(records, protocol, judge, limits)
+    seeds = slice(0, 1) if protocol == LETTER.name else slice(None)
+    models = [each for each in ASKED if ("HmR", each) in found]
+    passed = {
+        each: [found[rate, each][seeds].astype(float) for rate in RATES.values()]
+        for each in models
+    }
+    return winner(passed)
 
 
 def mcnemar_table(
@@ -246,7 +237,7 @@ def mcnemar_table(
         {
             "rate": rate,
             "models": f"{first}, {second}",
-            "p": stats.mcnemar_exact(found[rate, first][0], found[rate, second][0]),
+            "p": rates.mcnemar_exact(found[rate, first][0], found[rate, second][0]),
         }
         for rate in RATES.values()
         for first, second in combinations(MODELS, 2)
@@ -273,7 +264,7 @@ def published_table() -> pd.DataFrame:
     """The study's own rates, and CAS, with the intervals that 50 replies imply."""
     table = PUBLISHED.map(
         lambda rate: percent(
-            stats.wilson(round(rate * PUBLISHED_PROMPTS / 100), PUBLISHED_PROMPTS)
+            rates.wilson(round(rate * PUBLISHED_PROMPTS / 100), PUBLISHED_PROMPTS)
         )
     )
     return table.assign(CAS=list(map(mean_of, table["HmR"], table["HpR"])))

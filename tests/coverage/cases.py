@@ -1,0 +1,18 @@
+"""All simulations: one list for the long table, its short part for `make test`.
+
+Another module joins by its list of `Case` here.
+"""
+
+from tests.coverage import comparisons, means
+
+CASES = [
+    *means.MEANS,
+    *means.JUDGES,
+    *means.RATES,
+    *comparisons.WINS,
+    *comparisons.LABELS,
+    *comparisons.CALIBRATION,
+    *comparisons.CAS,
+    *comparisons.POWER,
+]
+SHORT = [case for case in CASES if case.short]
