@@ -95,8 +95,6 @@ def p_value(
         found = mean.interval(1 - error)
         return found.low <= 0 <= found.high
 
-    if holds_zero(high):
-        return high
     if not holds_zero(low):
         return low
     for _ in range(16):
@@ -189,7 +187,8 @@ def paired_difference(
     or examples do not match.
     """
     first, second = _checked(first), _checked(second)
-    if first.ndim != second.ndim or first.shape[::2] != second.shape[::2]:
+    others = [(*each.shape[:-2], each.shape[-1]) for each in (first, second)]
+    if others[0] != others[1]:
         raise ValueError(
             "cannot pair (seeds, examples) or (judges, seeds, examples) "
             f"{first.shape} with {second.shape}"

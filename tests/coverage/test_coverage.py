@@ -12,7 +12,7 @@ from tests.coverage.cases import CASES, SHORT
 from tests.coverage.means import mean
 from tests.coverage.simulate import coverage, outside
 
-REPETITIONS = 150
+REPETITIONS, SLOW = 150, 40
 
 
 def named(words: str) -> list:
@@ -23,7 +23,8 @@ def named(words: str) -> list:
 
 @pytest.mark.parametrize("case", SHORT, ids=lambda case: case.name)
 def test_an_interval_holds_the_truth_as_often_as_stated(case) -> None:
-    assert not outside(case, 40 if "label" in case.name else REPETITIONS)
+    slow = case.name.startswith(("label", "detectable"))
+    assert not outside(case, SLOW if slow else REPETITIONS)
 
 
 def test_the_same_seed_gives_the_same_coverage() -> None:
@@ -45,7 +46,7 @@ def test_without_a_floor_it_is_noticed(monkeypatch) -> None:
     monkeypatch.setattr(
         layout, "errors", lambda values: whole(values)._replace(sampling=0.0)
     )
-    assert "the narrowest cover 0." in outside(case, 2 * REPETITIONS)
+    assert "the narrowest cover 0." in outside(case, 600)
 
 
 def test_contrasts_that_learn_nothing_from_each_other_are_noticed(monkeypatch) -> None:
@@ -62,7 +63,8 @@ def test_judges_taken_for_the_truth_are_noticed() -> None:
 
 def test_a_rate_near_one_needs_more_than_its_spread() -> None:
     def plain(values: np.ndarray) -> Interval:
-        return stats.mean_interval(values[:1])
+        half = 1.96 * values.std() / np.sqrt(values.shape[1])
+        return Interval(values.mean(), values.mean() - half, values.mean() + half)
 
     for case in named("rate 0.99 of 100, 100% alike"):
         assert "covers 0." in outside(replace(case, estimator=plain), REPETITIONS)
@@ -83,9 +85,9 @@ def test_a_win_rate_that_length_made_is_noticed() -> None:
         assert "covers 0." in outside(plain, REPETITIONS)
 
 
-def test_a_factor_without_the_error_of_its_slope_is_noticed() -> None:
+def test_a_factor_without_the_error_of_its_gain_is_noticed() -> None:
     def plain(gain: np.ndarray, slope: np.ndarray) -> Interval:
-        return scorers.label_factor(gain, np.full_like(slope, slope.mean()))
+        return scorers.label_factor(np.full_like(gain, gain.mean()), slope)
 
     for case in named("label factor, 3 seeds, 0.03"):
-        assert "covers 0." in outside(replace(case, estimator=plain), REPETITIONS)
+        assert "covers 0." in outside(replace(case, estimator=plain), SLOW)

@@ -4,19 +4,18 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from helpers import stats
+from helpers import layout, stats
 from helpers.stats import (
     Interval,
-    detectable_difference,
+    detectable,
     difference_interval,
     holm,
-    mcnemar_exact,
     mean_interval,
-    wilson,
+    paired_difference,
 )
 
 
-def layout(
+def layout_of(
     draw: np.random.Generator,
     seeds: int,
     examples: int,
@@ -30,47 +29,6 @@ def layout(
         + of_examples * draw.normal(size=(1, examples))
         + draw.normal(size=(seeds, examples))
     )
-
-
-def covers(interval: Interval, truth: float = 0.0) -> bool:
-    return interval.low <= truth <= interval.high
-
-
-@pytest.mark.parametrize("seeds", [3, 5])
-@pytest.mark.parametrize("of_seeds", [0.15, 0.5])
-def test_coverage_where_seeds_differ(seeds: int, of_seeds: float) -> None:
-    """Nominal 95 %: between 93 and 97 % of the intervals hold the truth."""
-    draw = np.random.default_rng(seeds)
-    hits = [
-        covers(mean_interval(layout(draw, seeds, 60, of_seeds=of_seeds), draws=200))
-        for _ in range(1500)
-    ]
-    assert 0.93 <= np.mean(hits) <= 0.97
-
-
-def test_resampling_three_seeds_would_cover_too_little() -> None:
-    """Why the seeds are not resampled: the plain hierarchical bootstrap falls short."""
-    draw = np.random.default_rng(0)
-    hits = []
-    for _ in range(300):
-        values = layout(draw, 3, 100, of_seeds=0.5)
-        of_seeds = draw.multinomial(3, [1 / 3] * 3, size=400) / 3
-        of_examples = draw.multinomial(100, [0.01] * 100, size=400) / 100
-        means = ((of_seeds @ values) * of_examples).sum(axis=1)
-        low, high = np.quantile(means, [0.025, 0.975])
-        hits.append(low <= 0 <= high)
-    assert np.mean(hits) < 0.85
-
-
-def test_coverage_of_a_paired_difference_of_rates() -> None:
-    draw = np.random.default_rng(7)
-    hits = []
-    for _ in range(1000):
-        ease = draw.uniform(0.2, 0.7, size=300)  # shared by both methods
-        luck = draw.uniform(-0.1, 0.1, size=(2, 3, 1))
-        first, second = (draw.random((2, 3, 300)) < ease + luck).astype(float)
-        hits.append(covers(difference_interval(first, second, draws=200)))
-    assert 0.93 <= np.mean(hits) <= 0.97
 
 
 def test_seeds_alone_give_the_t_interval() -> None:
@@ -104,26 +62,19 @@ def test_pairing_narrows_the_interval() -> None:
     assert paired.high - paired.low < 0.3 * (mean.high - mean.low)
 
 
-def test_a_single_seed_meets_every_seed() -> None:
-    draw = np.random.default_rng(0)
-    many, rule = draw.normal(size=(3, 40)), draw.normal(size=40)
-    repeated = np.repeat(rule[None], 3, axis=0)
-    assert difference_interval(many, rule) == difference_interval(many, repeated)
-
-
 def test_the_same_values_give_the_same_interval() -> None:
     values = np.random.default_rng(0).normal(size=(3, 50))
     assert mean_interval(values) == mean_interval(values.copy())
     assert mean_interval(values, level=0.5).high < mean_interval(values).high
-    constant = mean_interval(np.ones((3, 50)))
-    assert (constant.low, constant.high) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
         (np.zeros((3, 4)), np.zeros((3, 5)), "cannot pair"),
-        (np.zeros((3, 4)), np.zeros((2, 4)), "cannot pair"),
+        (np.zeros((3, 4)), np.zeros((2, 4)), "cannot pair 3 seeds with 2"),
+        (np.zeros((2, 3, 4)), np.zeros((3, 3, 4)), "cannot pair"),
+        (np.zeros((2, 3, 4)), np.zeros((3, 4)), "cannot pair"),
         (np.zeros((3, 4)), np.full((3, 4), np.nan), "12 values are not finite"),
         (np.zeros((3, 0)), np.zeros((3, 0)), "expected .seeds, examples."),
     ],
@@ -133,43 +84,6 @@ def test_arrays_that_cannot_be_compared(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         difference_interval(first, second)
-
-
-def test_detectable_difference_of_one_seed_is_that_of_the_t_test() -> None:
-    first, second = np.random.default_rng(0).normal(size=(2, 1, 500))
-    effect = TTestPower().solve_power(nobs=500, alpha=0.05, power=0.8)
-    expected = effect * (first - second).std(ddof=1)
-    assert detectable_difference(first, second) == pytest.approx(expected, rel=0.05)
-
-
-def test_detectable_difference_is_detected_as_often_as_said() -> None:
-    draw = np.random.default_rng(0)
-    samples = [layout(draw, 5, 100, of_seeds=0.1) for _ in range(300)]
-    size = np.mean([detectable_difference(s, np.zeros(100)) for s in samples])
-    seen = [
-        mean_interval(layout(draw, 5, 100, of_seeds=0.1) + size, draws=500).low > 0
-        for _ in range(500)
-    ]
-    assert np.mean(seen) == pytest.approx(0.8, abs=0.06)
-
-
-def test_wilson_of_the_opt350m_study() -> None:
-    """arXiv:2509.09055, HmR of its SFT model: 24 of 50, so 35 to 61 percent."""
-    interval = wilson(24, 50)
-    assert interval.estimate == 0.48
-    assert (round(interval.low, 2), round(interval.high, 2)) == (0.35, 0.61)
-    with pytest.raises(ValueError, match="51 of 50"):
-        wilson(51, 50)
-
-
-def test_mcnemar_is_the_binomial_test_of_the_discordant() -> None:
-    first = np.array([True] * 5 + [False] * 6)
-    second = np.array([False] * 5 + [True] + [False] * 5)
-    # 5 against 1: P(X <= 1) + P(X >= 5) = 2 * 7 / 64 for X ~ Binomial(6, 1/2)
-    assert mcnemar_exact(first, second) == pytest.approx(14 / 64)
-    assert mcnemar_exact(first, first) == 1.0
-    with pytest.raises(ValueError, match="cannot pair"):
-        mcnemar_exact(first, second[:3])
 
 
 def test_holm_steps_down() -> None:
@@ -232,37 +146,130 @@ def test_an_effect_size_is_the_mean_in_standard_deviations() -> None:
     assert np.isnan(stats.effect_size(np.ones((2, 4))))
 
 
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_the_interval_of_a_ratio_covers_it(seeds: int) -> None:
-    random, covered = np.random.default_rng(seeds), []
-    for _ in range(200):
-        below = centred(random, seeds) + 3
-        above = centred(random, seeds) + 1.5
-        found = stats.ratio_interval(above, below)
-        assert found.low <= found.estimate <= found.high
-        covered.append(found.low <= 0.5 <= found.high)
-    assert 0.91 <= np.mean(covered) <= 0.99
+# --- what must not decide --------------------------------------------------------------
 
 
-def test_a_ratio_to_what_may_be_zero_has_no_bounds() -> None:
-    values = centred(np.random.default_rng(0))
-    found = stats.ratio_interval(values + 1, values - values.mean())
-    assert found.low == -np.inf and found.high == np.inf
+def test_seeds_that_agree_by_chance_do_not_narrow_below_the_examples() -> None:
+    """Six other replies of 300 in each seed: the seeds' means are one and the same."""
+    values = np.zeros((3, 300))
+    for seed in range(3):
+        values[seed, 6 * seed : 6 * seed + 6] = 1.0
+    interval = mean_interval(values)
+    assert interval.estimate == pytest.approx(0.02)
+    half = 1.96 * values.std() / np.sqrt(900)
+    assert interval.high - 0.02 >= 0.98 * half and 0.02 - interval.low >= 0.98 * half
+    assert stats.p_value(values) < 0.05  # the floor alone does not undo a true one
+    assert stats.p_value(values * np.sign(np.arange(300) % 2 - 0.5)) > 0.5
 
 
-def test_length_control_takes_off_what_the_gap_explains() -> None:
-    random, covered = np.random.default_rng(4), []
-    for _ in range(200):
-        gaps = random.normal(40, 30, size=(1, 150))  # one policy writes more
-        x = np.tanh(gaps / gaps.std())
-        won = random.random(gaps.shape) < 0.5 + 0.3 * x
-        values = stats.length_controlled(won, gaps)
-        found = stats.mean_interval(values)
-        covered.append(found.low <= 0.5 <= found.high)
-        assert won.mean() > values.mean()
-    assert 0.91 <= np.mean(covered) <= 0.99
+def test_what_never_varies_is_not_certain() -> None:
+    interval = mean_interval(np.full((3, 50), -2.0))
+    # all of 50 alike are seen with a chance of 2.5 % where 7.1 % are others
+    assert interval.high == pytest.approx(-2 * 0.025 ** (1 / 50))
+    one = mean_interval(np.array([[0.3]]))
+    assert (one.low, one.high) == (-np.inf, np.inf)
+    assert stats.p_value(np.array([[0.3]])) == 1.0
+    nothing = mean_interval(np.zeros((3, 50)))
+    assert (nothing.low, nothing.high) == (0.0, 0.0)
 
 
-def test_at_equal_lengths_there_is_nothing_to_control() -> None:
-    won = np.array([[1.0, 0.0, 1.0, 1.0]])
-    np.testing.assert_allclose(stats.length_controlled(won, np.zeros((1, 4))), won)
+def test_a_family_widens_what_agrees_by_chance_and_narrows_nothing() -> None:
+    random = np.random.default_rng(0)
+    family = [layout_of(random, 3, 100, of_seeds=0.3) for _ in range(9)]
+    lucky = layout_of(random, 3, 100, of_seeds=0.0)
+    spread = layout.pooled([*family, lucky])
+    assert 0.03 < spread.variance < 0.3 and spread.freedom == 10
+    for values in (*family, lucky):
+        own, within = (mean_interval(values, family=each) for each in (None, spread))
+        assert within.low <= own.low and own.high <= within.high
+        p = [stats.p_value(values, family=each) for each in (None, spread)]
+        assert p[0] <= p[1]
+    own, within = (mean_interval(lucky, family=each) for each in (None, spread))
+    assert within.high - within.low > 1.5 * (own.high - own.low)
+    assert layout.pooled([lucky[:1]]) is None
+
+
+def test_p_is_that_of_the_interval_with_a_floor_and_a_family_too() -> None:
+    random = np.random.default_rng(5)
+    spread, seen = layout.Spread(0.05, 6), set()
+    for shift in np.linspace(0, 0.8, 30):
+        values = layout_of(random, 3, 60, of_seeds=0.0) + shift
+        interval = mean_interval(values, family=spread)
+        p = stats.p_value(values, family=spread)
+        if abs(p - 0.05) > 1e-3:
+            assert (p < 0.05) == (interval.low > 0 or interval.high < 0)
+        seen.add(p < 0.05)
+    assert seen == {True, False}
+
+
+# --- judges ----------------------------------------------------------------------------
+
+
+def test_judges_that_disagree_widen_the_interval() -> None:
+    values = layout_of(np.random.default_rng(0), 3, 100, of_seeds=0.1)
+    alike = mean_interval(np.stack([values] * 3))
+    plain = mean_interval(values)
+    assert (alike.low, alike.high) == pytest.approx((plain.low, plain.high))
+    apart = mean_interval(np.stack([values - 0.5, values, values + 0.5]))
+    # three judges, 0.5 apart: Student's t with 2 degrees of freedom
+    assert apart.high - apart.low > 2 * 4.3 * 0.5 / np.sqrt(3) * 0.9
+    assert (apart.judges, apart.seeds, apart.n) == (3, 3, 100)
+    assert plain.judges == 0
+
+
+def test_one_judge_says_what_the_values_say() -> None:
+    values = layout_of(np.random.default_rng(0), 3, 100, of_seeds=0.1)
+    assert mean_interval(values[None]) == mean_interval(values)
+
+
+def test_differences_are_paired_judge_by_judge() -> None:
+    random = np.random.default_rng(0)
+    judge = 5 * random.normal(size=(3, 1, 1))
+    first, second = judge + random.normal(size=(2, 3, 3, 100))
+    assert paired_difference(first, second).shape == (3, 3, 100)
+    found = difference_interval(first, second)
+    assert found.high - found.low < 1 < mean_interval(first).high
+
+
+# --- who meets whom --------------------------------------------------------------------
+
+
+def test_only_what_is_fixed_meets_every_seed() -> None:
+    draw = np.random.default_rng(0)
+    many, rule = draw.normal(size=(3, 40)), draw.normal(size=40)
+    repeated = np.repeat(rule[None], 3, axis=0)
+    found = difference_interval(many, rule, fixed=(False, True))
+    assert found == difference_interval(many, repeated)
+    for fixed in ((False, False), (True, False)):
+        with pytest.raises(ValueError, match="cannot pair 3 seeds with 1"):
+            paired_difference(many, rule, fixed=fixed)
+    with pytest.raises(ValueError, match="cannot pair 3 seeds with 2"):
+        paired_difference(many, many[:2], fixed=(True, True))
+
+
+# --- what would have been seen ---------------------------------------------------------
+
+
+def test_detectable_difference_of_one_seed_is_that_of_the_t_test() -> None:
+    values = np.random.default_rng(0).normal(size=(1, 500))
+    effect = TTestPower().solve_power(nobs=500, alpha=0.05, power=0.8)
+    found = detectable(values)
+    assert found.estimate == pytest.approx(effect * values.std(ddof=1), rel=0.02)
+    assert found.low == pytest.approx(found.high)  # no seeds whose spread is unknown
+
+
+def test_detectable_difference_of_seeds_alone_is_that_of_the_t_test_too() -> None:
+    values = np.array([[1.0], [2.0], [4.0]])
+    effect = TTestPower().solve_power(nobs=3, alpha=0.05, power=0.8)
+    assert detectable(values).estimate == pytest.approx(
+        effect * values.std(ddof=1), rel=0.02
+    )
+
+
+def test_few_seeds_leave_the_detectable_difference_open() -> None:
+    random = np.random.default_rng(0)
+    contrasts = [layout_of(random, 3, 100, of_seeds=0.3) for _ in range(8)]
+    alone = detectable(contrasts[0])
+    pooled = detectable(contrasts[0], family=layout.pooled(contrasts))
+    assert alone.high > 5 * alone.low > 0
+    assert pooled.high / pooled.low < alone.high / alone.low / 2
