@@ -1,22 +1,24 @@
 """The answer: what 09 computes from a run's records and says in words.
 
 Each function is one of the book's comparisons. The sentences stand here as templates;
-their numbers are filled in by `report.say`, and a difference whose interval holds zero
-is called none.
+their numbers are filled in by `report.say`, their verdicts come from the ledger.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from helpers import compare, evaluation, rates, stats
+from helpers import compare, evaluation, gate, rates
+from helpers.embedded import SUBSETS
 from helpers.hh import BUILT_IN
 from helpers.hub import plain_name
 from helpers.metrics import preference_accuracy
 from helpers.project import ROOT, read_manifest
 from helpers.recipes import data_source
-from helpers.stats import Interval
+from helpers.records import read_records
+from helpers.report import number
 
 CONTRASTS = [  # of policies, at the strength at which each is compared
     ("sft", "base"),
@@ -56,6 +58,15 @@ EQUAL_KL = [
     ("ppo (base)", "best_of_n (base)"),
     ("sft_dpo", "best_of_n (base)"),
     ("best_of_n (codepmp)", "best_of_n (base)"),
+    ("ppo (codepmp)", "ppo (base)"),
+    ("ppo (base)", "dpo_iter (base)"),
+    ("dpo_iter (base)", "sft_dpo"),
+    ("rloo (base)", "ppo (base)"),
+    ("grpo (base)", "ppo (base)"),
+    ("tis_dpo", "tis_equal"),
+    ("tis_dpo_s", "tis_equal"),
+    ("tis_random", "tis_equal"),
+    ("tis_dpo", "tis_dpo_s"),
 ]
 FRONTIER = ("sft_dpo", "ppo", "best_of_n", "rloo", "grpo", "dpo_iter")
 
@@ -202,22 +213,20 @@ def rates_over_both(scores: pd.DataFrame, opponent: str) -> pd.DataFrame:
 
 def findings(
     tables: Mapping[str, pd.DataFrame],
-    decisions: Mapping[str, Decision],
+    verdict: Callable[[str], str],
     refused: Mapping[str, str],
     cost: pd.DataFrame,
 ) -> dict[str, object]:
     """The values of `ANSWER`: numbers on each subset, verdicts by the ledger's rule.
 
-    tables: by the names in `NUMBERS`; `gain` of all pairs. decisions: of `claims.decide`.
+    tables: by the names in `NUMBERS`; `gain` of all pairs. verdict: the words of a claim.
     refused: why the judge decides nothing, by subset. A method that was not run says so.
     """
     found = {}
     for name, (table, *sides) in NUMBERS.items():
         on_replies = table in ("difference", "equal")
         found[name] = apart(tables[table], *sides, refused if on_replies else {})
-    found |= {
-        name: by_subset(decisions, claim) for name, claim in VERDICTS.items()
-    }
+    found |= {name: verdict(claim) for name, claim in VERDICTS.items()}
     seconds = cost.set_index("name")["processor seconds"]
     for name, key in (
         ("dpo", "sft_dpo"),
@@ -226,6 +235,44 @@ def findings(
     ):
         found[f"{name}_seconds"] = round_seconds(seconds.get(key, NOT_RUN))
     return found | {"best_of": int(cost["replies per answer"].max())}
+
+
+def code_accuracy(run: Path) -> dict[str, object]:
+    """How often held-out code pairs are told: by CodePMP, by length, by a bag of words."""
+    stages = ("02_code_pairs", "03_codepmp")
+    records = [read_records(run / stage / "records.parquet") for stage in stages]
+    margins = compare.together(*records)
+    names = margins["init"].where(margins["init"] != "", margins["method"])
+    right = compare.accuracy_table(margins.assign(name=names), by=["name"])
+    found = right.set_index("name")["interval"]
+    asked = {"codepmp": "codepmp", "length": "length", "words": "bag of words"}
+    return {f"code_{key}": found.get(name, NOT_RUN) for key, name in asked.items()}
+
+
+def judge_accuracy(accuracy: pd.DataFrame, panel: Sequence[str]) -> str:
+    """How often who judges replies is right on held-out pairs of each subset."""
+    return apart(accuracy, gate.scorer(panel), "", {})
+
+
+def by_judge(
+    records: pd.DataFrame, decoding: str, contrasts: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    """The differences of `compare.difference_table` as each kind of judge sees them.
+
+    The held-out models are one kind. Column: judge.
+    """
+    present = compare.select(records, "reward")["judge"].unique()
+    kinds: dict[str, list[str]] = {}
+    for name in present:
+        kind = "held-out models" if name.startswith("judge ") else name
+        kinds.setdefault(kind, []).append(name)
+    parts = [
+        compare.difference_table(judged(records, panel, decoding), contrasts).assign(
+            judge=kind
+        )
+        for kind, panel in kinds.items()
+    ]
+    return compare.together(*parts)
 
 
 NOT_RUN = "(not run)"

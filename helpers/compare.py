@@ -237,8 +237,8 @@ def as_records(table: pd.DataFrame, metric: str, **common: object) -> list[dict]
 
     A table without subsets is of both; without a column method, `name` is the method.
     common: further columns, such as judge. Raises KeyError for a metric that
-    `ESTIMATES` does not have. A row without an interval, as of curves that do not
-    overlap, is no record.
+    `ESTIMATES` does not have. An estimate that could not be given, as of curves that do
+    not overlap, is a record without a value.
     """
     if metric not in ESTIMATES:
         raise KeyError(f"no estimate {metric!r}; known: {', '.join(ESTIMATES)}")
@@ -253,13 +253,17 @@ def as_records(table: pd.DataFrame, metric: str, **common: object) -> list[dict]
             "value": row["estimate"],
             "low": row["low"],
             "high": row["high"],
-            "error": row["interval"].error,
-            "seeds": row["interval"].seeds,
-            "n": row["interval"].n,
+            **counts_of(row["interval"]),
         }
         for row in table.to_dict("records")
-        if isinstance(row["interval"], stats.Interval)
     ]
+
+
+def counts_of(interval: stats.Interval | None) -> dict[str, float]:
+    """What an interval rests on, as columns; nothing where there is none."""
+    if not isinstance(interval, stats.Interval):
+        return {"error": np.nan, "seeds": 0, "n": 0}
+    return {name: getattr(interval, name) for name in ("error", "seeds", "n")}
 
 
 def from_records(

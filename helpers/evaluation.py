@@ -211,6 +211,7 @@ def evaluate(
         )
         texts = [reply.text for reply in replies]
         rows += reply_rows(pairs, texts, scoring, decoding)
+        rows.append(distinct_row(texts, decoding))
         ended = [reply.ended for reply in replies]
         rows += example_rows(pairs, "ended", ended, decoding=decoding)
         written.append(
@@ -239,6 +240,19 @@ def reply_rows(
     return rows
 
 
+def distinct_row(texts: list[str], decoding: str) -> dict:
+    """Which share of the replies to different prompts differ; a constant one has 1 / n."""
+    share = len(set(texts)) / len(texts)
+    return {"metric": "distinct_replies", "decoding": decoding, "value": share}
+
+
+def distinct_replies(records: pd.DataFrame, decoding: str) -> pd.DataFrame:
+    """The share of distinct replies of every policy: mean, least and most over seeds."""
+    part = compare.select(records, "distinct_replies", decoding=decoding)
+    shares = compare.named(part).groupby("name", sort=False)["value"]
+    return shares.agg(["mean", "min", "max"])
+
+
 def proxy_rows(
     pairs: pd.DataFrame, texts: list[str], proxies: dict[str, Judge]
 ) -> list[dict]:
@@ -253,11 +267,12 @@ def proxy_rows(
 def chosen_rows(run: Path, prompts: int, judges: list[Judge]) -> list[dict]:
     """The data's own chosen replies to the same prompts, as a policy called `chosen`."""
     pairs = asked(run, prompts)
-    return [
-        {**row, "method": "chosen", "seed": 0}
-        for decoding in DECODINGS
-        for row in reply_rows(pairs, pairs["chosen"].tolist(), judges, decoding)
-    ]
+    texts = pairs["chosen"].tolist()
+    rows = []
+    for decoding in DECODINGS:
+        rows += reply_rows(pairs, texts, judges, decoding)
+        rows.append(distinct_row(texts, decoding))
+    return [{**row, "method": "chosen", "seed": 0} for row in rows]
 
 
 def likelihood_rows(

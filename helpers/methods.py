@@ -34,6 +34,7 @@ PARTS = (  # PPO with one part changed; 07 and 08 examine them, 09 does not
 POLICIES = ("sft", *OFFLINE, *ONLINE, *PARTS)  # as they are trained
 CHOOSERS = ("random", "base", "codepmp")  # who takes the best of N
 
+LEARNED = ("rm (base)", "rm (codepmp)")  # reward models that policies learn from
 RULES = (
     "length",
     "bag of words",
