@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import metrics, models
+from helpers import compare, metrics, models
 from helpers.encoding import prompt_room, reply_room
 from helpers.generate import generate
 from helpers.hh import BUILT_IN
