@@ -82,12 +82,14 @@ def status(decision: Decision) -> str:
     shown = f"**{decision.status}**: {decision.evidence}"
     if isnan(decision.p):
         return shown
-    return f"{shown}; p {in_short(decision.p)} by Holm"
+    return f"{shown}; {in_short(decision.p)} by Holm"
 
 
 def in_short(p: float) -> str:
-    """A p-value with two digits after its zeros."""
-    return f"{p:.2f}" if p >= 0.095 else f"{p:.1g}"
+    """A p-value with as many digits as a reader needs."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p {p:.3f}" if p < 0.1 else f"p {p:.2f}"
 
 
 def tally(found: Mapping[object, Decision]) -> str:

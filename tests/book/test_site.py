@@ -9,7 +9,8 @@ from threading import Thread
 import pytest
 import yaml
 
-from helpers import claims
+from helpers import verdicts
+from helpers.ledger import read_ledger
 from helpers.project import ROOT, STAGES
 
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
@@ -117,12 +118,13 @@ def test_every_claim_has_a_status_and_what_it_rests_on(browser, address):
     tab.goto(f"{address}/book/claims.html", wait_until="load")
     cells = tab.locator("article table tbody td:last-child").all_inner_texts()
     tab.close()
-    ledger = claims.read_claims(ROOT / "book" / "claims.yml")
-    assert len(cells) == sum(map(len, ledger.values()))
-    statuses = (claims.HOLDS, claims.FAILS, claims.OPEN, claims.UNTESTED)
+    ledger = read_ledger(ROOT / "book" / "claims.yml")
+    sections = list(ledger.sections.values())
+    cells = cells[len(ledger.families) + len(ledger.least) :]  # these tables come first
+    assert len(cells) == sum(map(len, sections))
     for cell in cells:
         status, _, evidence = cell.partition(":")
-        assert status in statuses and evidence.strip(), cell
+        assert status in verdicts.STATUSES and evidence.strip(), cell
 
 
 def test_a_claim_that_nothing_backs_fails_the_build(run, tmp_path):

@@ -10,6 +10,7 @@ from transformers import OPTConfig, OPTForCausalLM
 from helpers import models
 from helpers.plan import REAL
 from helpers.project import ROOT
+from helpers.records import tidy, write_records
 
 
 @pytest.fixture
@@ -43,3 +44,32 @@ def test_a_t4_is_imitated_for_a_while(gpu: ModuleType) -> None:
     with gpu.computing_as_t4():
         assert not models.native_bf16() and models.replies_at_once(80) == 64
     assert before == (models.native_bf16, models.replies_at_once(80))
+
+
+@pytest.mark.parametrize("right", [(0.5, 0.6, 0.9), (0.9, 0.6, 0.5)])
+def test_what_more_pairs_give_is_told_in_numbers(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, right: tuple[float, ...]
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    module = importlib.import_module("reward_models")
+    common = {"metric": "margin", "subset": "harmless"}
+    rows = [
+        {**common, "method": "rm", "init": init, "pairs": pairs, "seed": seed}
+        | {"example": f"e{k:03d}", "value": 1.0 if k < 100 * share else -1.0}
+        for init in ("base", "codepmp")
+        for pairs, share in zip((100, 200, 400), right)
+        for seed in range(3)
+        for k in range(100)
+    ]
+    words = [
+        {**common, "method": "bag of words", "example": f"e{k:03d}", "value": 1.0}
+        for k in range(100)
+    ]
+    for stage, found in (("04_reward_model", rows), ("00_data", words)):
+        (tmp_path / stage).mkdir()
+        write_records(tidy(found), tmp_path / stage / "records.parquet")
+    said = module.against_words(tmp_path)
+    told = said.partition("by number of pairs: ")[2].split("], ")
+    assert [each.split()[0] for each in told] == [f"{each:.3f}" for each in right]
+    assert [each.split()[-1].rstrip(".") for each in told] == ["100", "200", "400"]
+    assert "help" not in said
