@@ -148,7 +148,7 @@ def code(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
 def codepmp(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """CodePMP and its controls; all read the held-out code pairs."""
     given, pairs = values[stage], values["02_code_pairs"]
-    jobs = given["seeds"] * (1 + len(given["controls"]))
+    jobs = given["codepmp_seeds"] + given["seeds"] * len(given["controls"])
     tokens = jobs * pairs["functions"] * (shape.code_prompt + 2 * shape.code)
     trained = given["epochs"] * (1 - pairs["held_out"]) * tokens
     read = pairs["held_out"] * tokens
@@ -157,17 +157,32 @@ def codepmp(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
 
 
 def reward(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
-    """Reward models by start and number of pairs, and the judge; all read the test pairs."""
+    """Reward models by start and number of pairs, and judges; all read the test pairs."""
     given = values[stage]
     sizes = sorted({min(size, shape.train) for size in given["sizes"]})
-    starts = [2 + len(given["controls"]) * (n <= given["control_size"]) for n in sizes]
-    jobs = given["seeds"] * sum(starts)
-    pairs = given["seeds"] * sum(n * count for n, count in zip(sizes, starts))
+    own = dict.fromkeys(sizes, 2 * given["small_seeds"]) | {
+        sizes[-1]: 2 * given["seeds"]
+    }
+    controls = given["seeds"] * len(given["controls"])
+    counts = {n: own[n] + controls * (n <= given["control_size"]) for n in sizes}
+    jobs = sum(counts.values())
+    pairs = sum(n * count for n, count in counts.items())
     per_pair = given["epochs"] * shape.pair
     test = shape.test * shape.pair
     common = (shape.parameters, per_pair * pairs, jobs * test)
     yield Work(stage, "reward models", jobs, *common)
-    yield Work(stage, "judge", 1, shape.parameters, per_pair * shape.judge, test)
+    judges = given["judges"]
+    trained = given["judge_epochs"] * shape.pair * shape.judge  # a fold each
+    size = judge_parameters(values, shape)
+    yield Work(stage, "judges", judges, size, trained, judges * test)
+
+
+def judge_parameters(values: Values, shape: Shape) -> float:
+    """Weights of a judge without its embeddings: 01's small shape, or a model's."""
+    if values["04_reward_model"]["judge_start"]:
+        return shape.parameters
+    small = values["01_base_model"]
+    return 12 * small["layers"] * small["hidden"] ** 2
 
 
 def sft(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
@@ -231,7 +246,9 @@ def evaluation(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     tuned = sum(each.jobs for each in dpo("06_dpo", values, shape))
     learned = seeds * sum(online_jobs(values["07_ppo"]).values())
     policies = 1 + seeds + tuned + learned  # and the base model, and SFT
-    readers = len(DECODINGS) + 2 + len(values["07_ppo"]["inits"])  # judges, KL, proxies
+    readers = (
+        len(DECODINGS) + 2 + len(values["07_ppo"]["inits"])
+    )  # a judge, KL, proxies
     own = readers * given["prompts"] * (shape.prompt + given["max_new_tokens"])
     read = policies * (shape.test * shape.pair + own)
     sampled = policies * len(DECODINGS) * replies
@@ -239,6 +256,11 @@ def evaluation(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     best = seeds * max(given["best_of"]) * replies
     read = best + seeds * max(given["best_of"]) * given["prompts"] * shape.prompt
     yield Work(stage, "best of N", seeds, shape.parameters, 0, 3 * read, best)
+    judges = values["04_reward_model"]["judges"]
+    texts = policies * len(DECODINGS) * given["prompts"]
+    scored = judges * (texts * (shape.prompt + given["max_new_tokens"]) + read)
+    size = judge_parameters(values, shape)
+    yield Work(stage, "held-out judges", judges, size, 0, scored)
     methods = {"sft", *values["06_dpo"]["methods"]}
     asked = 1 + seeds * len(methods & set(ASKED))
     few = len(REPAIRS) * 2 * PUBLISHED_PROMPTS  # all protocols but the last repair

@@ -135,6 +135,16 @@ class Across(NamedTuple):
 
 ACROSS = (
     Across(
+        "04_reward_model",
+        (
+            ("04_reward_model", "seeds"),
+            ("04_reward_model", "small_seeds"),
+            ("03_codepmp", "codepmp_seeds"),
+        ),
+        lambda seeds, small, started: max(seeds, small) <= started,
+        "codepmp_seeds to be no fewer: each seed starts from a CodePMP of its own",
+    ),
+    Across(
         "06_dpo",
         (("06_dpo", "pairs"), ("06_dpo", "methods"), ("04_reward_model", "sizes")),
         lambda pairs, methods, sizes: (

@@ -71,8 +71,11 @@ def test_weights_fit_where_the_tiers_say_so() -> None:
 
 
 def test_more_seeds_take_more_of_everything_but_the_base() -> None:
-    one = plan_tables.plan_table(planned("cpu", "seeds=1"))
-    three = plan_tables.plan_table(planned("cpu", "seeds=3"))
+    every = [f"{name}={{}}" for name in ("seeds", "small_seeds", "codepmp_seeds")]
+    one, three = (
+        plan_tables.plan_table(planned("cpu", *(each.format(n) for each in every)))
+        for n in (1, 3)
+    )
     same = three["PFLOP"] / one["PFLOP"]
     for stage in ("03_codepmp", "05_sft", "06_dpo", "07_ppo", "10_ppo_curves"):
         assert same[stage] == pytest.approx(3.0)
