@@ -8,7 +8,7 @@ backs fails the build.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import isnan, nan
+from math import inf, isnan, log2, nan
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +19,7 @@ from helpers.ledger import ClaimError, read_ledger
 from helpers.named_tests import NoTestError, from_test
 from helpers.project import ROOT
 from helpers.report import cell
+from helpers.stats import Interval
 from helpers.verdicts import OPEN, SEEDS, UNTESTED, Case, Decision, Part
 
 JUDGED = {  # estimates on replies: of no use where their judge is not
@@ -28,7 +29,7 @@ JUDGED = {  # estimates on replies: of no use where their judge is not
     "variant",
     "study_difference",
 }
-NULL = {"label_factor": 1.0}  # what the p of a record is of, elsewhere 0
+FACTORS = ("label_factor",)  # decided by their logarithms; so is what is of interest
 
 
 # --- claims on records -----------------------------------------------------------------
@@ -73,6 +74,8 @@ def case_of(claim: dict, least: float, evidence: Evidence) -> tuple[Case, str]:
     rows = [find_row(record, evidence) for record in claim["records"]]
     if left_out := why_left_out(claim["records"], rows, evidence):
         return Case((), least, left_out), ""
+    if claim["records"][0]["metric"] in FACTORS:
+        least = log2(least)
     pairs = list(zip(claim["records"], rows))
     parts = [part_of(record, row) for record, row in pairs]
     return Case(parts, least), "; ".join(told(*each) for each in pairs)
@@ -117,17 +120,29 @@ def why_left_out(
 def no_number(record: dict) -> str:
     """Why an estimate has no interval."""
     if record["metric"] == "difference_at_equal_kl":
-        return f"the curves of {name_of(record)} do not overlap in KL"
+        return f"{name_of(record)}: no KL lies between measured strengths of both"
     return f"no interval could be given for {name_of(record)}"
 
 
 def part_of(record: dict, row: dict) -> Part:
-    """A record as a part of a claim; its p counts where the edge is what p is of."""
+    """A record as a part of a claim; its p counts where the edge is what p is of: 0.
+
+    A factor counts by its logarithm, of which no error is known.
+    """
     sign = 1 if "above" in record else -1
     edge = float(record["above"] if sign > 0 else record["below"])
-    null = NULL.get(record["metric"], 0.0)
-    p = float(row["p"]) if edge == null else nan
-    return Part(compare.interval_of(row), edge, sign, p)
+    interval = compare.interval_of(row)
+    if record["metric"] in FACTORS:
+        return Part(logarithms(interval), log2(edge), sign)
+    return Part(interval, edge, sign, float(row["p"]) if edge == 0 else nan)
+
+
+def logarithms(factor: Interval) -> Interval:
+    """The interval of the logarithm, of base 2; that of 0 is minus infinity."""
+    ends = (factor.estimate, factor.low, factor.high)
+    logs = (log2(each) if each > 0 else -inf for each in ends)
+    names = ("estimate", "low", "high")
+    return replace(factor, **dict(zip(names, logs)), error=nan)
 
 
 def name_of(record: dict) -> str:

@@ -8,8 +8,8 @@
   the smallest effect of interest, by two one-sided tests.
 - p-values of a direction are two-sided, so that a claim may err in either direction with
   5 % in all. They are the recorded ones, or Student's t with the degrees of freedom that
-  the interval's width and its standard error imply; where the error is unknown, the width
-  is taken as a normal one.
+  the interval's width and its standard error imply; where the error is unknown, with one
+  less than there are seeds.
 - The least of the three is the p of the claim. Claims are tested in *families* that are
   fixed before the run, and Holm's correction (1979) is over all claims of a family: the
   chance that any of its verdicts is wrong is at most 5 %. A verdict needs an adjusted p
@@ -96,22 +96,24 @@ def one_sided(interval: Interval, value: float, sign: int) -> float:
     half = estimate - interval.low if below else interval.high - estimate
     if not (isfinite(half) and half > 0):
         return 1.0
-    error, freedom = spread(half, interval.error, interval.level)
+    error, freedom = spread(half, interval)
     gap = sign * (estimate - value) / error
     return float(ndtr(-gap) if freedom == inf else stdtr(freedom, -gap))
 
 
-def spread(half: float, error: float, level: float) -> tuple[float, float]:
+def spread(half: float, interval: Interval) -> tuple[float, float]:
     """Standard error, and degrees of freedom of Student's t, behind half a width.
 
     The t whose quantile is half / error. At least one degree of freedom: where the width
     would need fewer, the error is made larger. An interval narrower than a normal one
-    keeps its error; an unknown one (nan) is that of a normal interval.
+    keeps its error. Where it is unknown (nan), it is that of t with seeds - 1 degrees,
+    or normal where the seeds are unknown, too.
     """
-    upper = (1 + level) / 2
+    error, upper = interval.error, (1 + interval.level) / 2
     normal, widest = ndtri(upper), stdtrit(1, upper)
     if isnan(error) or error <= 0:
-        return half / normal, inf
+        freedom = interval.seeds - 1 if interval.seeds > 1 else inf
+        return half / (stdtrit(freedom, upper) if freedom < inf else normal), freedom
     if half / error <= normal * (1 + 1e-6):
         return error, inf
     if half / error >= widest:

@@ -73,6 +73,7 @@ def decided(tmp_path):
             for k in range(others)
         ]
         book = {"families": {"f": "why"}, "least": {"reward": {"value": 0.1}}}
+        book["least"]["factor"] = {"value": 1.25}
         book["sections"] = {"Section": [claim, *more]}
         (tmp_path / "book").mkdir(exist_ok=True)
         (tmp_path / "book" / "claims.yml").write_text(yaml.safe_dump(book))
@@ -170,6 +171,25 @@ def test_a_judge_that_fails_its_gate_decides_nothing_on_replies(
     assert ("2.000" in found.evidence) == (status == HOLDS)
 
 
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        ((2.0, 1.2, 3.4), HOLDS),
+        ((0.5, 0.3, 0.8), FAILS),
+        ((1.02, 0.9, 1.15), EQUIVALENT),
+        ((2.0, 0.8, 5.0), OPEN),
+        ((3.0, 0.0, float("inf")), OPEN),
+        ((float("inf"), 0.0, float("inf")), OPEN),
+    ],
+)
+def test_a_factor_is_decided_by_its_logarithm(decided, ends, status):
+    row = estimate(0.0, "codepmp", "", "label_factor", subset="both")
+    row |= dict(zip(("value", "low", "high"), ends))
+    own = {"stage": "09_compare", "metric": "label_factor", "method": "codepmp"}
+    found = decided([row | {"seeds": 12}], own | {"above": 1}, least="factor")
+    assert found.status == status
+
+
 def test_claims_on_accuracy_need_no_judge(decided):
     rows = [estimate(2.0, "codepmp", "base", "gain")]
     assert decided(rows, part("codepmp", "base", metric="gain")).status == HOLDS
@@ -182,11 +202,14 @@ def test_a_claim_on_both_subsets_needs_the_gate_on_both(decided):
 
 
 def test_curves_that_do_not_overlap_are_said_to(decided):
-    nothing = estimate(0.0, metric="difference_at_equal_kl") | {"value": float("nan")}
-    nothing |= {"low": float("nan"), "high": float("nan")}
+    row = dict.fromkeys(("estimate", "low", "high", "p"), float("nan"))
+    row |= {**compare.contrast("ppo (base)", "sft_dpo"), "interval": None}
+    table = pd.DataFrame([{**row, "subset": "helpful"}])
+    (nothing,) = compare.as_records(table, "difference_at_equal_kl")
+    nothing |= {"stage": "09_compare"}
     at_kl = part(metric="difference_at_equal_kl")
     found = decided([*TRUTH, nothing], at_kl)
-    assert found.status == OPEN and "do not overlap in KL" in found.words
+    assert found.status == OPEN and "no KL lies between" in found.words
     assert decided(TRUTH, at_kl).status == UNTESTED
 
 

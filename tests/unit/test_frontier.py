@@ -170,7 +170,9 @@ def test_one_strength_is_no_curve() -> None:
 
 def test_what_is_without_a_number_is_no_record_of_one() -> None:
     table = compared_at_equal_kl(DPO, policy("ppo", "base", 0.1, 9.0, 2.0)).to_frame().T
-    assert compare.as_records(table, "difference_at_equal_kl") == []
+    records = tidy(compare.as_records(table, "difference_at_equal_kl"))
+    assert len(records) == 1 and records["low"].isna().all()
+    assert compare.from_records(records, "difference_at_equal_kl").empty
 
 
 def test_curves_overlap_where_those_of_every_seed_do() -> None:

@@ -76,12 +76,14 @@ def test_p_at_a_bound_is_that_of_the_level(freedom):
     assert verdicts.one_sided(own, 0, -1) == pytest.approx(t.sf(-2), rel=1e-3)
 
 
-def test_an_unknown_error_is_that_of_a_normal_interval():
-    own = Interval(0.4, 0.4 - 1.96 * 0.2, 0.4 + 1.96 * 0.2)
+@pytest.mark.parametrize(
+    ("seeds", "t"), [(0, distributions.norm), (3, distributions.t(2))]
+)
+def test_an_unknown_error_is_that_of_so_many_seeds(seeds, t):
+    half = t.ppf(0.975) * 0.2
+    own = Interval(0.4, 0.4 - half, 0.4 + half, seeds=seeds)
     assert math.isnan(own.error)
-    assert verdicts.one_sided(own, 0, 1) == pytest.approx(
-        distributions.norm.sf(2), rel=1e-3
-    )
+    assert verdicts.one_sided(own, 0, 1) == pytest.approx(t.sf(2), rel=1e-6)
 
 
 def test_a_narrow_interval_keeps_its_error_and_a_wide_one_gets_a_larger():
