@@ -12,7 +12,7 @@ import pandas as pd
 from helpers import compare
 from helpers.evaluation import STAGE_OF, compared, strengths
 from helpers.jobs import finished_jobs
-from helpers.methods import FROM_BASE, OFFLINE, ONLINE, PARTS
+from helpers.methods import FROM_BASE, INITS, OFFLINE, ONLINE, PARTS
 from helpers.online_config import passes
 from helpers.params import unknown
 from helpers.project import PROJECT, Project, read_manifest
@@ -27,17 +27,24 @@ Step = tuple[str, str, str]  # stage, method, init of jobs
 COSTS = (PROCESSOR, "train_flops", "optimiser_steps", ABOVE_IDLE)  # of jobs, as records
 SFT: Step = ("05_sft", "sft", "")
 WRITERS: Step = ("02_code_pairs", "", "")  # all jobs there, if there are any
-CODE: list[Step] = [WRITERS, ("03_codepmp", "", "codepmp")]
 
 
-def lineage(inits: Iterable[str] = ("base", "codepmp")) -> dict[str, list[Step]]:
-    """What every method needs beyond the base model, by its name in tables."""
+def pretraining(init: str) -> list[Step]:
+    """What a reward model's start needs: nothing, or code pairs and a training on them."""
+    return [] if init == "base" else [WRITERS, ("03_codepmp", "", init)]
+
+
+def lineage(inits: Iterable[str]) -> dict[str, list[Step]]:
+    """What every method needs beyond the base model, by its name in tables.
+
+    inits: the starts of reward models.
+    """
     found = {"sft": [SFT]}
     for method in OFFLINE:
         before = [] if method in FROM_BASE else [SFT]
         found[method] = [*before, (STAGE_OF[method], method, "")]
     for init in inits:
-        reward = [*(CODE if init == "codepmp" else []), ("04_reward_model", "rm", init)]
+        reward = [*pretraining(init), ("04_reward_model", "rm", init)]
         found[f"rm ({init})"] = reward
         chosen = ("08_evaluate", "best_of_n", init)
         found[f"best_of_n ({init})"] = [SFT, *reward, chosen]
@@ -47,7 +54,8 @@ def lineage(inits: Iterable[str] = ("base", "codepmp")) -> dict[str, list[Step]]
     return found
 
 
-LINEAGE = lineage()
+LINEAGE = lineage(("base", "codepmp"))
+CONTROLLED = lineage(INITS)  # with the controls of CodePMP, whose costs are not asked
 # those that have learned from no preference: anything may be compared with them
 UNTAUGHT = ("base", "sft", "chosen", "best_of_n (random)")
 
@@ -67,7 +75,7 @@ def preference_pairs(run: Path) -> dict[str, int]:
             key = (stage, job["method"], job.get("init", ""))
             sizes[key] = max(job["pairs"], sizes.get(key, 0))
     found = dict.fromkeys(UNTAUGHT, 0)
-    for name, steps in LINEAGE.items():
+    for name, steps in CONTROLLED.items():
         taught = [sizes[step] for step in steps if step in sizes]
         if taught:
             found[name] = max(taught)
@@ -85,8 +93,8 @@ def same_pairs(run: Path, first: str, second: str) -> None:
     known = preference_pairs(run)
     names = [each.removesuffix(" implicit") for each in (first, second)]
     for name in names:
-        if name not in LINEAGE and name not in UNTAUGHT:
-            raise unknown(name, name, [*UNTAUGHT, *LINEAGE], "a model that is compared")
+        if name not in CONTROLLED and name not in UNTAUGHT:
+            raise unknown(name, name, [*UNTAUGHT, *CONTROLLED], "a model that learned")
     sizes = [known.get(name, 0) for name in names]
     if all(sizes) and sizes[0] != sizes[1]:
         raise ValueError(
@@ -110,7 +118,7 @@ def fairness_table(stage: Stage) -> pd.DataFrame:
     records = cost_records(stage)
     taught = preference_pairs(stage.run)
     rows = []
-    for name, steps in {"codepmp": CODE, **LINEAGE}.items():
+    for name, steps in {"codepmp": pretraining("codepmp"), **LINEAGE}.items():
         step = steps[-1]
         jobs = of_step(records, step)
         if jobs.empty or step[0] == "08_evaluate" or step[1] in PARTS:

@@ -53,6 +53,7 @@ JOBS = {
         ("rm", "base", 30, None, 7),
         ("rm", "base", 100, None, 8),
         ("rm", "codepmp", 100, None, 8),
+        ("rm", "shuffled", 30, None, 7),
         ("judge", "base", 40, None, 5),
     ],
     "05_sft": [("sft", "", 500, None, 16)],
@@ -104,9 +105,9 @@ def write_run(run: Path, jobs: dict[str, list[tuple]]) -> Stage:
             place = folder / "jobs" / slug(job)
             place.mkdir(parents=True)
             (place / "job.json").write_text(json.dumps({"job": job, "key": ""}))
-    pairs = pd.DataFrame({"split": ["train"] * 200 + ["test"] * 10})
+    pairs = pd.DataFrame({"split": ["test"] * 10 + ["train"] * 200})
     pairs.to_parquet(run / "00_data" / "pairs.parquet")
-    pairs[:12].to_parquet(run / "02_code_pairs" / "pairs.parquet")
+    pairs[:22].to_parquet(run / "02_code_pairs" / "pairs.parquet")
     return Stage("09_compare", run, SimpleNamespace(), {})
 
 
@@ -204,6 +205,8 @@ def test_a_contrast_across_sizes_is_refused(stage, tmp_path) -> None:
     recorded = write_run(tmp_path / "recorded", JOBS | fewer)
     with pytest.raises(ValueError, match=r"100 and 60 .* give 06_dpo.pairs"):
         same_pairs(recorded.run, "ppo (base)", "sft_dpo")
+    with pytest.raises(ValueError, match="they learned from 30 and 100"):
+        same_pairs(stage.run, "rm (shuffled)", "rm (codepmp)")
     with pytest.raises(ParameterError, match="did you mean sft_dpo"):
         same_pairs(stage.run, "sft_dop", "sft")
 
