@@ -9,7 +9,7 @@ nor length gives a writer away, with functions held out, and with what rules sco
 import ast
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -133,21 +133,17 @@ def rule_margins(pairs: pd.DataFrame) -> pd.DataFrame:
     method: `length` prefers the longer code; `bag of words` (`metrics.BagOfWords`) is
     fitted on the training pairs. What a model scores beyond them is more than surface.
     """
-    train, test = (of_split(pairs, split) for split in ("train", "test"))
+    told = pairs.assign(subset=SUBSET)
+    train, test = (of_split(told, split) for split in ("train", "test"))
     margins = {
         "length": metrics.length_margin(test),
         "bag of words": metrics.BagOfWords().fit(train).margins(test),
     }
     parts = [
-        pd.DataFrame(margin_rows(test, values)).assign(method=name)
+        pd.DataFrame(example_rows(test, "margin", values)).assign(method=name)
         for name, values in margins.items()
     ]
     return tidy(pd.concat(parts))
-
-
-def margin_rows(pairs: pd.DataFrame, margins: Iterable[float]) -> list[dict]:
-    """Per-example records of margins on code pairs: metric `margin`, subset `code`."""
-    return example_rows(pairs.assign(subset=SUBSET), "margin", margins)
 
 
 def of_split(pairs: pd.DataFrame, split: str) -> pd.DataFrame:

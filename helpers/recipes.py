@@ -214,12 +214,9 @@ def preference_model(
         scorer, head, tokenizer, data, fit, out, rm_coef=rm_coef, lm_coef=lm_coef
     )
     models.save(scorer, tokenizer, out)
-    test = read_code_pairs(run, "test")
-    score = partial(reward_scores, scorer, tokenizer, max_length=fit.max_length)
-    with aside():
-        chosen, rejected = both_sides(score, test)
+    test = read_code_pairs(run, "test").assign(subset=codepairs.SUBSET)
     rows += token_rows.cut_rows(counts)
-    return rows + codepairs.margin_rows(test, chosen - rejected)
+    return rows + held_out_margins(scorer, tokenizer, test, fit.max_length)
 
 
 def reward_model(
@@ -272,15 +269,27 @@ def fit_scorer(
     out: Path,
 ) -> list[dict]:
     """Train a scorer on pairs, save it, and let it score every held-out pair."""
-    counts, tested = Counter(), Counter()
+    counts = Counter()
     dataset = token_rows.pair_dataset(data, tokenizer, fit.max_length, counts)
     rows = training.fit_reward_model(scorer, tokenizer, dataset, fit, out)
     models.save(scorer, tokenizer, out)
     test = read_pairs(run, "test")
-    score = partial(reward_scores, scorer, tokenizer, max_length=fit.max_length)
+    rows += token_rows.cut_rows(counts)
+    return rows + held_out_margins(scorer, tokenizer, test, fit.max_length)
+
+
+def held_out_margins(
+    scorer: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    test: pd.DataFrame,
+    max_length: int,
+) -> list[dict]:
+    """The margin of every held-out pair, and how many replies lose their end to the cut."""
+    score = partial(reward_scores, scorer, tokenizer, max_length=max_length)
     with aside():
         chosen, rejected = both_sides(score, test)
-    rows += token_rows.cut_rows(counts)
-    token_rows.pair_dataset(test, tokenizer, fit.max_length, tested)
-    cut = {"metric": f"test_{token_rows.CUT}", "value": float(tested[token_rows.CUT])}
-    return [*rows, cut, *example_rows(test, "margin", chosen - rejected)]
+    counts: Counter[str] = Counter()
+    token_rows.pair_dataset(test, tokenizer, max_length, counts)
+    cut = float(counts[token_rows.CUT])
+    row = {"metric": f"test_{token_rows.CUT}", "value": cut}
+    return [row, *example_rows(test, "margin", chosen - rejected)]

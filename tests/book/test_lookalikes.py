@@ -12,15 +12,17 @@ import pandas as pd
 import pytest
 
 from helpers import compare, embedded, models
+from helpers.jobs import finished_jobs
 from helpers.project import ROOT, STAGES, job_folder
 from helpers.records import read_records
 from tests import lookalikes
 
 NAME = "test-lookalikes"
 RUN = ROOT / "runs" / NAME
+WRITERS = ("strong_model", "weak_model")  # random weights write no functions
 SMALL = (
     "n_builtin=120",
-    "functions=8",
+    "functions=16",
     "06_dpo.methods=sft_dpo,dpo_lora",
     "07_ppo.methods=ppo",
     "variants=raw_advantages",
@@ -47,7 +49,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def run_stages(stages: list[str], *given: str) -> None:
+def run_stages(stages: list[str], *given: str) -> subprocess.CompletedProcess:
     """Some stages of the run with these values, without a network."""
     command = [sys.executable, "-m", "helpers.cli", "run", "--tier", "smoke"]
     command += ["--run", NAME]
@@ -56,17 +58,18 @@ def run_stages(stages: list[str], *given: str) -> None:
     for each in given:
         command += ["-p", each]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
+    return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def run(folders: dict[str, Path]) -> Path:
     """A run of 00-08 on the look-alikes."""
-    models_given = (f"{name}={path}" for name, path in folders.items())
-    run_stages(list(STAGES)[:9], *SMALL, *models_given)
+    given = {name: path for name, path in folders.items() if name not in WRITERS}
+    models_given = (f"{name}={path}" for name, path in given.items())
+    done = run_stages(list(STAGES)[:9], *SMALL, *models_given)
+    assert done.returncode == 0, done.stdout + done.stderr
     return RUN
 
 
@@ -83,13 +86,11 @@ def test_everything_starts_from_the_pretrained_model(run: Path) -> None:
         assert policy.state_dict().keys() == base.state_dict().keys()
 
 
-def test_the_coders_wrote_the_code_pairs(run: Path) -> None:
-    for method in ("strong", "weak"):
+def test_the_describer_described_what_copyists_wrote(run: Path) -> None:
+    for method in ("strong", "weak", "describer"):
         folder = job_folder(run, "02_code_pairs", method=method)
-        replies = pd.read_parquet(folder / "replies.parquet")
-        assert len(replies) == 8
+        assert len(pd.read_parquet(folder / "replies.parquet")) == 16
         assert not (folder / "model.safetensors").exists()  # nothing was trained
-    folder = job_folder(run, "02_code_pairs", method="describer")
     said = pd.read_parquet(folder / "replies.parquet")["reply"]
     functions = pd.read_parquet(run / "02_code_pairs" / "functions.parquet")
     assert functions["docstring"].tolist() == said.tolist()
@@ -105,12 +106,14 @@ def test_the_judge_scored_all_replies(run: Path) -> None:
     assert {"base", "sft", "dpo_lora"} <= set(study["method"])
 
 
-def test_other_functions_are_described_and_written_anew(
+def test_coders_are_asked_and_what_is_no_function_is_refused(
     run: Path, folders: dict[str, Path]
 ) -> None:
-    coders = ("strong_model", "weak_model", "describer_model")
-    given = (f"{name}={folders[name]}" for name in coders)
-    run_stages(["02_code_pairs"], "functions=6", *given)
-    for method in ("strong", "weak", "describer"):
-        folder = job_folder(run, "02_code_pairs", method=method)
-        assert len(pd.read_parquet(folder / "replies.parquet")) == 6
+    given = (f"{name}={folders[name]}" for name in (*WRITERS, "describer_model"))
+    done = run_stages(["02_code_pairs"], "functions=8", *given)
+    assert done.returncode != 0
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "code pairs are left" in said and "choose writers that write" in said
+    for job, folder in finished_jobs(run / "02_code_pairs" / "jobs"):
+        replies = pd.read_parquet(folder / "replies.parquet")
+        assert len(replies) == 8, job

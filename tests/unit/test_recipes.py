@@ -257,7 +257,7 @@ def test_it_is_told_what_the_cut_does_to_pairs(base, stages, monkeypatch, tmp_pa
     same["rejected"] = same["rejected"].where(PAIRS.index > 1, "i")
     given = {"train": same, "test": PAIRS}
     monkeypatch.setattr(recipes, "read_pairs", lambda run, split: given[split])
-    monkeypatch.setattr(recipes, "read_code_pairs", lambda run, split: same)
+    monkeypatch.setattr(recipes, "read_code_pairs", lambda run, split: given[split])
     short, tokenizer = replace(FIT, max_length=8), models.load_tokenizer(base)
     train, test = Counter(), Counter()
     token_rows.pair_dataset(same, tokenizer, 8, train)
