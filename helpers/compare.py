@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from helpers import layout, rates, stats
-from helpers.methods import check_names, name_of, names
+from helpers.methods import RULES, check_names, name_of, names
 from helpers.metrics import preference_accuracy
 
 RUN = ("method", "init", "pairs", "strength", "seed")  # what tells trainings apart
 # what is not trained here and so has no seeds: rules, the truth, the data's own replies
-FIXED = ("length", "bag of words", "truth", "chosen")
+FIXED = (*RULES, "words judge", "truth", "Bayes", "chosen")
 
 
 def together(*parts: pd.DataFrame) -> pd.DataFrame:
@@ -98,24 +98,23 @@ def parts(records: pd.DataFrame, subsets: bool) -> list[tuple[str, pd.DataFrame]
 def paired(
     records: pd.DataFrame, first: str, second: str, fixed: Sequence[str] = FIXED
 ) -> np.ndarray:
-    """Values of first less those of second, called by `name`: as `whole`.
+    """Values of first less those of second, called by `name`: as `by_seed`.
 
     Seeds that only one of them has are left out; one of `fixed` has none and meets all
     of the other's. Raises ValueError if they share no seed or not the same examples.
     """
-    parts = [records[records["name"] == name] for name in (first, second)]
+    sides = [records[records["name"] == name] for name in (first, second)]
     without = [name in fixed for name in (first, second)]
     if not any(without):
-        seeds = [set(part["seed"].fillna(0).astype(int)) for part in parts]
+        seeds = [set(part["seed"].fillna(0).astype(int)) for part in sides]
         shared = seeds[0] & seeds[1]
         if not shared:
             raise ValueError(
                 f"{first} has the seeds {sorted(seeds[0])}, {second} "
                 f"{sorted(seeds[1])}: train both with a seed that they share"
             )
-        parts = [part[part["seed"].fillna(0).isin(shared)] for part in parts]
-    difference = stats.paired_difference(*map(by_seed, parts), fixed=tuple(without))
-    return balanced(difference, subsets_of(parts[0]))
+        sides = [part[part["seed"].fillna(0).isin(shared)] for part in sides]
+    return stats.paired_difference(*map(by_seed, sides), fixed=tuple(without))
 
 
 def mean_table(
@@ -168,7 +167,8 @@ def difference_table(
     for subset, part in parts(records, subsets):
         known = set(part["name"])
         family = [pair for pair in contrasts if known >= set(pair)]
-        differences = [paired(part, *pair) for pair in family]
+        each = subsets_of(part)
+        differences = [balanced(paired(part, *pair), each) for pair in family]
         spread = layout.pooled(differences)
         for (first, second), difference in zip(family, differences):
             interval = stats.mean_interval(difference, family=spread)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from helpers import compare
+from helpers import compare, rates
 from helpers.methods import RULES
 from helpers.report import cell
 
@@ -33,7 +33,7 @@ def examine(margins: pd.DataFrame, panel: Sequence[str]) -> dict[str, pd.DataFra
     """
     right = compare.rightness(margins)
     own = right[right["name"] == scorer(panel)]
-    found = {RIGHT: compare.mean_table(own, by=["name"], within=(0, 1))}
+    found = {RIGHT: compare.mean_table(own, ["name"], estimator=rates.rate_interval)}
     for rule, metric in BETTER.items():
         other = right[right["name"] == rule]
         both = pd.concat([own, other])

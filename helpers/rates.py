@@ -12,7 +12,9 @@ from helpers.stats import Interval, mean_interval
 
 
 def rate_interval(values: np.ndarray, *, level: float = 0.95) -> Interval:
-    """A rate over seeds and examples; values (seeds, examples) in [0, 1], ties 1/2.
+    """A rate over seeds and examples; values (..., examples) of right, wrong, ties 1/2.
+
+    Weighted ones are as good (`compare.balanced`): only their mean is a rate.
 
     Wilson's interval for as many independent examples as would leave the rate as
     uncertain as `mean_interval` finds it, but no more than there are: the effective
@@ -20,19 +22,19 @@ def rate_interval(values: np.ndarray, *, level: float = 0.95) -> Interval:
     the same as one seed would give, and no bound leaves [0, 1].
 
     COVERAGE_OF_RATE
-    Raises ValueError for values outside [0, 1].
+    Raises ValueError for a mean outside [0, 1].
     """
     values = np.atleast_2d(np.asarray(values, float))
-    if values.min() < 0 or values.max() > 1:
-        raise ValueError(f"no rate: values from {values.min()} to {values.max()}")
     found = mean_interval(values, level=level)
-    rate, half = found.estimate, (found.high - found.low) / 2
+    if not -1e-9 <= found.estimate <= 1 + 1e-9:
+        raise ValueError(f"no rate: the mean is {found.estimate}")
+    rate, half = np.clip(found.estimate, 0, 1), (found.high - found.low) / 2
     size = float(values.shape[-1])
     if 0 < rate < 1 and half > 0:
         error = half / norm.ppf((1 + level) / 2)
         size = min(rate * (1 - rate) / error**2, values[..., 0].size * size)
     low, high = proportion_confint(rate * size, size, alpha=1 - level, method="wilson")
-    return replace(found, low=float(low), high=float(high))
+    return replace(found, estimate=float(rate), low=float(low), high=float(high))
 
 
 def ratio_interval(

@@ -21,14 +21,16 @@ from helpers.layout import Errors, Spread
 class Interval:
     """An estimate with its confidence bounds; `level` is 0.95 for a 95 % interval.
 
-    judges, seeds, n: over how many judges, seeds of training and examples; 0 where
-    unknown. A bound that cannot be given is infinite.
+    error: its standard error, nan where unknown; seeds, n, judges: over how many seeds
+    of training, examples and judges, 0 where unknown. A bound that cannot be given is
+    infinite.
     """
 
     estimate: float
     low: float
     high: float
     level: float = 0.95
+    error: float = field(default=float("nan"), compare=False)
     seeds: int = field(default=0, compare=False)
     n: int = field(default=0, compare=False)
     judges: int = field(default=0, compare=False)
@@ -110,11 +112,12 @@ class _Mean:
         self, values: np.ndarray, family: Spread | None, draws: int, seed: int
     ) -> None:
         values = _checked(values)
-        self.sizes = dict(zip(("seeds", "n"), values.shape[-2:]))
-        self.sizes["judges"] = len(values) if values.ndim == 3 else 0
+        self.about = dict(zip(("seeds", "n"), values.shape[-2:]))
+        self.about["judges"] = len(values) if values.ndim == 3 else 0
         self.values = values = values.reshape(-1, *values.shape[-2:])
         self.mean = float(values.mean())
         self.errors = layout.errors(values)
+        self.about["error"] = self.errors.whole
         self.wider = family and layout.borrowing(self.errors, values.shape[1], family)
         self.noise = layout.noise(values, self.errors, draws, seed)
 
@@ -127,7 +130,7 @@ class _Mean:
         if self.wider:
             floor = max(floor, _half(self.wider, level))
         bounds = self.mean + min(low, -floor), self.mean + max(high, floor)
-        return Interval(self.mean, *map(float, bounds), level, **self.sizes)
+        return Interval(self.mean, *map(float, bounds), level, **self.about)
 
 
 def _half(found: Errors, level: float) -> float:
@@ -245,7 +248,7 @@ def detectable(
     sizes = [
         _seen(own._replace(seeds=found.seeds * scale), power, level) for scale in scales
     ]
-    return Interval(*sizes, level, *difference.shape[-2:])
+    return Interval(*sizes, level, seeds=values.shape[1], n=values.shape[2])
 
 
 def _seen(found: Errors, power: float, level: float) -> float:

@@ -3,7 +3,7 @@
 Another module joins by its list of `Case` here.
 """
 
-from tests.coverage import comparisons, means
+from tests.coverage import comparisons, equal_kl, means
 
 CASES = [
     *means.MEANS,
@@ -14,5 +14,6 @@ CASES = [
     *comparisons.CALIBRATION,
     *comparisons.CAS,
     *comparisons.POWER,
+    *equal_kl.EQUAL_KL,
 ]
 SHORT = [case for case in CASES if case.short]
