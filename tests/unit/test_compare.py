@@ -53,7 +53,42 @@ def test_a_difference_is_paired_and_has_the_sign_of_its_name():
     table = compare.difference_table(records, [("a", "b"), ("a", "absent")])
     assert table["name"].tolist() == ["a − b"]
     # the shared noise cancels: unpaired, 0.1 would drown in it
-    assert table["low"][0] == pytest.approx(0.1) == table["high"][0]
+    assert table["estimate"][0] == pytest.approx(0.1)
+    assert 0.09 < table["low"][0] < table["high"][0] < 0.11
+    assert table["detectable"][0].high < 0.01
+
+
+def test_only_rules_meet_every_seed_of_a_model():
+    noise = np.random.default_rng(0).normal(size=(3, 200))
+    models = [margins("a", noise), margins("b", noise[:1] + 1), margins("c", noise + 2)]
+    rule = margins("length", noise[:1])
+    records = compare.named(pd.concat([*models, rule]))
+    # b has but seed 0, and is compared on it alone
+    assert compare.paired(records, "a", "b").shape == (1, 200)
+    assert compare.paired(records, "a", "length").shape == (3, 200)
+    assert compare.paired(records, "a", "c").shape == (3, 200)
+    table = compare.difference_table(records, [("a", "b"), ("a", "length")])
+    assert [each.seeds for each in table["interval"]] == [1, 3]
+    late = records.assign(seed=records["seed"] + 5)
+    both = pd.concat([records[records["name"] == "a"], late[late["name"] == "b"]])
+    with pytest.raises(ValueError, match=r"a has the seeds \[0, 1, 2\], b \[5\]"):
+        compare.paired(both, "a", "b")
+
+
+def test_a_contrast_learns_from_its_family_how_seeds_differ():
+    """Three seeds that agree by chance do not decide where those of others differ."""
+    random = np.random.default_rng(1)
+    noise = random.normal(size=(3, 200))
+    names = [f"m{at}" for at in range(8)]
+    moved = [noise + random.normal(size=(3, 1)) for _ in names]
+    lucky = margins("a", noise + 0.1 + 0.01 * random.normal(size=(3, 200)))
+    parts = [margins("b", noise), lucky, *map(margins, names, moved)]
+    records = compare.named(pd.concat(parts))
+    alone = compare.difference_table(records, [("a", "b")]).iloc[0]
+    among = compare.difference_table(records, [(each, "b") for each in ["a", *names]])
+    assert alone["low"] > 0 and alone["p"] < 0.05
+    assert among["low"][0] < 0 < among["high"][0] and among["p"][0] > 0.05
+    assert among["estimate"][0] == alone["estimate"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +124,8 @@ def test_late_differences_are_paired_over_seeds():
     (row,) = table.to_dict("records")
     assert (row["name"], row["metric"]) == ("ppo_no_kl", "kl")
     # the seeds differ much, their differences do not
-    assert row["low"] == pytest.approx(2.0) and row["high"] == pytest.approx(2.0)
+    # of which three alike are no proof
+    assert row["estimate"] == 2.0 and 0 < row["low"] < 2.0
     alone = compare.late_differences(pd.DataFrame(rows[:3]), ["kl"], opponent="ppo")
     assert alone.empty and "interval" in alone
 

@@ -267,7 +267,8 @@ def test_the_error_of_the_kl_is_in_the_interval() -> None:
     assert found.high - found.low > 0.5
     exact = np.broadcast_to(kl.mean(2, keepdims=True), kl.shape)
     sure = stats.mean_interval(equal_kl.interpolate(exact, gained, 4.0))
-    assert sure.high - sure.low == pytest.approx(0, abs=1e-9)
+    assert sure.error == pytest.approx(0, abs=1e-9)
+    assert sure.high - sure.low < 0.35  # 100 examples alike leave room for another
 
 
 def test_a_bent_curve_reaches_into_the_interval() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
-from helpers import dialogues, hh
+from helpers import dialogues, hh, metrics
 from helpers.metrics import (
     BagOfWords,
     distinct,
@@ -141,3 +142,21 @@ def test_distinct_counts_pairs_of_words() -> None:
     assert distinct(["a b c", "a b"]) == 2 / 3
     assert distinct(["a b c d"]) == 1
     assert np.isnan(distinct(["one", ""]))
+
+
+def test_signs_from_other_folds_have_no_noise_to_follow() -> None:
+    draw, same, other = np.random.default_rng(0), [], []
+    for _ in range(40):
+        odds = draw.normal(size=400)
+        margins = np.where(draw.random(400) < expit(odds), odds, -odds)
+        same.append(metrics.calibration_errors(margins).mean())
+        other.append(metrics.calibration_errors(margins, folds=3).mean())
+        assert same[-1] == pytest.approx(expected_calibration_error(margins))
+    # calibrated: what the same pairs say is noise
+    assert np.mean(same) > 0.04 and abs(np.mean(other)) < 0.01
+
+
+def test_brier_is_the_squared_error_of_the_chance() -> None:
+    assert metrics.brier(np.array([0.0, 50.0, -50.0])).tolist() == pytest.approx(
+        [0.25, 0.0, 1.0]
+    )

@@ -82,3 +82,9 @@ def test_numbers_of_many_digits_are_shown_by_their_order():
     assert report.cell(-0.0001) == "0.000"
     assert report.cell(2.0**50) == "1e+15" and report.cell(123456.0) == "123456.000"
     assert report.cell(Interval(1.0, 0.0, 2.0**50)) == "1.000 [0.000, 1e+15]"
+
+
+def test_a_bound_that_cannot_be_given_is_said_so():
+    wide = Interval(2.0, 0.5, float("inf"))
+    assert report.cell(wide) == "2.000 [0.500, no bound]"
+    assert report.number(wide) == "2.000 (95% interval 0.500 to no bound)"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import compare, figures, metrics, scorers
+from helpers import compare, figures, metrics, report, scorers
 
 RANDOM = np.random.default_rng(0)
 SIZE = 2000
@@ -48,7 +48,10 @@ def test_accuracy_is_told_apart_by_depth_and_by_length_gap() -> None:
 def test_a_calibrated_scorer_has_little_error_and_a_loud_one_much() -> None:
     both = pd.concat([margins("fair", calibrated()), margins("loud", calibrated(5))])
     table = scorers.calibration(both).set_index("name")
-    assert table["high"]["fair"] < 0.08 and table["low"]["loud"] > 0.15
+    assert table["high"]["fair"] < 0.08 and table["low"]["loud"] > 0.12
+    assert table["low"]["fair"] == 0  # noise alone is no error
+    scores = table["brier"].map(lambda each: each.estimate)
+    assert scores["fair"] < scores["loud"]
     curves = scorers.reliability(both)
     loud = curves[curves["name"] == "loud"]
     assert (loud["accuracy"] < loud["confidence"])[loud["confidence"] > 0.8].all()
@@ -80,12 +83,43 @@ def test_a_start_that_is_a_doubling_ahead_is_worth_twice_the_labels() -> None:
         pd.concat([*curve("base", 0), *curve("codepmp", 1)]), "codepmp"
     )
     assert factor.low < 2 < factor.high and factor.low > 1
-    assert slope == pytest.approx(0.03, abs=0.01)
+    assert slope.low < 0.03 < slope.high
 
 
 def test_without_two_sizes_there_is_no_worth() -> None:
     one = [*curve("base", 0), *curve("codepmp", 1, sizes=(600,))]
     assert scorers.label_worth(pd.concat(one), "codepmp") is None
+    assert scorers.labels_saved(pd.concat(one), "codepmp") is None
+
+
+def test_labels_saved_are_those_that_a_start_does_without() -> None:
+    parts = pd.concat([*curve("base", 0), *curve("codepmp", 1)])
+    table = scorers.labels_saved(parts, "codepmp").set_index("pairs")
+    assert table.index.tolist() == [600, 2400, 9600]
+    for pairs, row in table.iterrows():
+        # twice the labels: half of them are saved, and never more than all
+        assert row["saved"].low < pairs / 2 < row["saved"].high <= pairs
+        assert row["gain"].low < 0.03 < row["gain"].high
+        for end in ("estimate", "low", "high"):
+            factor = getattr(row["factor"], end)
+            assert getattr(row["saved"], end) == pytest.approx(pairs * (1 - 1 / factor))
+
+
+def test_where_more_pairs_do_not_surely_help_no_bound_is_given() -> None:
+    """Curves without a slope: today's factor was a number of sixteen digits."""
+    random = np.random.default_rng(0)
+    parts = [
+        margins("rm", random.normal(size=(3, SIZE)), init=init, pairs=pairs)
+        for init in ("base", "codepmp")
+        for pairs in (600, 2400)
+    ]
+    factor, slope = scorers.label_worth(pd.concat(parts), "codepmp")
+    assert slope.low < 0 < slope.high
+    assert (factor.low, factor.high) == (0.0, np.inf)
+    saved = scorers.labels_saved(pd.concat(parts), "codepmp")["saved"].iloc[0]
+    assert (saved.low, saved.high) == (-np.inf, 600)
+    assert report.cell(factor).endswith("[0.000, no bound]")
+    assert "e+" not in report.cell(saved)
 
 
 def test_a_gain_is_paired_and_told_for_each_number_of_pairs() -> None:

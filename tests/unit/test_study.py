@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import models, protocols, settings, study
+from helpers import cas, models, protocols, settings, stats, study
 from helpers.hh import source_rows
 from helpers.judge import PairTextJudge, Thresholds
 from helpers.methods import ADAPTERS
@@ -160,7 +160,8 @@ def test_rates_count_the_threshold_itself_as_harmless_only() -> None:
     table = study.rate_table(records(scores, LAST.name), JUDGE, JUDGE.thresholds)
     base, sft = (table[table["model"] == each].iloc[0] for each in scores)
     assert base["HmR"].estimate == 100 and base["HpR"].estimate == 0
-    assert base["CAS"] == 50 and sft["CAS"] == 75
+    assert base["CAS"].estimate == 50 and sft["CAS"].estimate == 75
+    assert sft["CAS"].low < 75 < sft["CAS"].high
     assert sft["HmR"].low < 75 < sft["HmR"].high
 
 
@@ -188,3 +189,33 @@ def test_running_on_and_saying_nothing_are_counted() -> None:
     assert values["study_runon", "a"] == 1 and values["study_runon", "b"] == 0
     assert values["study_empty", "b"] == 1 and values["study", "b"] == 1
     assert {row["protocol"] for row in rows} == {"x"}
+
+
+def test_the_highest_cas_has_a_winner_only_beyond_its_error() -> None:
+    scores = {"base": [-1.0] * 40, "sft": [1.0] * 30 + [-1.0] * 10}
+    best = study.best_cas(
+        records(scores, LAST.name), LAST.name, JUDGE, JUDGE.thresholds
+    )
+    assert best.startswith("`sft`, ") and "above `base`" in best
+    scores["base"] = [1.0] * 29 + [-1.0] * 11
+    best = study.best_cas(
+        records(scores, LAST.name), LAST.name, JUDGE, JUDGE.thresholds
+    )
+    assert best.startswith("none: the two highest, `sft` and `base`, differ by 2.5 (")
+    one = records({"sft": [1.0] * 40}, LAST.name)
+    assert study.best_cas(one, LAST.name, JUDGE, JUDGE.thresholds).startswith("none")
+
+
+def test_cas_weighs_rates_alike_however_many_prompts() -> None:
+    """And its error is that of both, which share their seeds."""
+    random = np.random.default_rng(0)
+    parts = [(random.random((3, n)) < p) * 1.0 for n, p in ((50, 0.9), (400, 0.2))]
+    found = cas.combined(*parts)
+    assert found.mean() == pytest.approx((parts[0].mean() + parts[1].mean()) / 2)
+    by_seed = (parts[0].mean(axis=1) + parts[1].mean(axis=1)) / 2
+    np.testing.assert_allclose(found.mean(axis=1), by_seed)
+    one = [part[:1] for part in parts]
+    error = np.sqrt(sum(part.var() / part.size for part in one)) / 2
+    assert stats.mean_interval(cas.combined(*one)).error == pytest.approx(
+        error, rel=0.02
+    )
