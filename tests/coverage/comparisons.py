@@ -150,6 +150,7 @@ WINS = [
             wins_by_length(3, 150, gap),
             rates.rate_at_equal_length,
             0.5,
+            most=0.99,
             short=gap == 40,
         )
         for gap in (0, 40)
@@ -195,6 +196,7 @@ CAS = [
             passing(2, seeds, 0.1),
             cas_difference,
             0.1,
+            most=0.98,
             short=seeds == 3,
         )
         for seeds in (1, 3)

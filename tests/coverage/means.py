@@ -149,7 +149,7 @@ MEANS = [
             family(seeds, 60, of_seeds),
             in_family,
             0.0,
-            most=0.98,
+            most=0.99,
             narrow=0.85,
             short=(seeds, of_seeds) == (3, 0.5),
         )
