@@ -19,7 +19,13 @@ from helpers.encoding import prompt_room, reply_room
 from helpers.evaluation import compared_jobs, judges, policies, policy_folder
 from helpers.generate import generate
 from helpers.hh import source_rows
-from helpers.judge import Judge, PairTextJudge, Thresholds, median_thresholds
+from helpers.judge import (
+    Judge,
+    PairTextJudge,
+    Thresholds,
+    WordsJudge,
+    median_thresholds,
+)
 from helpers.methods import ADAPTERS
 from helpers.project import read_manifest
 from helpers.protocols import (
@@ -114,7 +120,9 @@ def answer(
             stop_at_human=protocol.stop,
         )
         texts = [reply.text for reply in replies]
-        scoring = judges(run, judge_model, reply_room(NEW_TOKENS))
+        every = judges(run, judge_model, reply_room(NEW_TOKENS))
+        # a bag of words knows the prompts of the pairs only
+        scoring = [judge for judge in every if not isinstance(judge, WordsJudge)]
         rows += judged(prompts, texts, protocol.name, scoring)
         written.append(prompts.assign(reply=texts, protocol=protocol.name))
     pd.concat(written).to_parquet(out / "replies.parquet")
