@@ -142,8 +142,10 @@ def judge_of(run: Path) -> str:
     return f"{len(panel)} held-out reward models" if learned else panel[0]
 
 
-# Bai et al. (2022), as a review quotes it: of researchers with crowdworkers
-AGREEMENT = "People themselves agreed on 63 % of such pairs {cite}`bai2022`."
+# as a review quotes the paper
+AGREEMENT = (
+    "Researchers and crowdworkers agreed on 63 % of its pairs (Bai et al. 2022)."
+)
 
 
 def data_note(run: Path) -> str:
