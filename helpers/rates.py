@@ -36,6 +36,8 @@ def rate_interval(values: np.ndarray, *, level: float = 0.95) -> Interval:
         error = half / norm.ppf((1 + level) / 2)
         size = min(rate * (1 - rate) / error**2, values[..., 0].size * size)
     low, high = proportion_confint(rate * size, size, alpha=1 - level, method="wilson")
+    # at 0 and 1 rounding leaves Wilson's bound a little inside of the rate
+    low, high = min(low, rate), max(high, rate)
     return replace(found, estimate=float(rate), low=float(low), high=float(high))
 
 

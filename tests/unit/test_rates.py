@@ -104,3 +104,10 @@ def test_equal_length_is_not_told_where_no_gap_straddles_zero() -> None:
     assert rates.rate_at_equal_length(won, gaps - 4) is not None
     always = rates.rate_at_equal_length(np.ones((3, 50)), np.zeros((3, 50)))
     assert always.low < 0.95  # no zero width
+
+
+def test_no_rate_lies_outside_of_its_interval() -> None:
+    for examples in range(1, 60):
+        for rate in (0.0, 1.0):
+            found = rates.rate_interval(np.full((1, examples), rate))
+            assert found.low <= found.estimate <= found.high, (examples, rate)
