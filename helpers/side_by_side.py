@@ -35,11 +35,14 @@ models: judged reward is in units of the run's own judge.
 
 
 def numbers(run: Path) -> pd.DataFrame:
-    """The intervals of a run's comparison, as records in the columns `KEPT`."""
+    """The estimates of a run's comparison, as records in the columns `KEPT`.
+
+    With those that could not be given, as of curves that do not overlap.
+    """
     found = []
     for stage in COMPARED:
         records = read_records(run / stage / "records.parquet")
-        found.append(records[records["low"].notna()])
+        found.append(compare.select(records, list(compare.ESTIMATES), example=""))
     return pd.concat(found)[list(KEPT)]
 
 

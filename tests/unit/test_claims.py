@@ -1,10 +1,12 @@
 """The ledger of claims: statuses from records, nothing without a backing."""
 
+import re
+
 import pandas as pd
 import pytest
 import yaml
 
-from helpers import claims, compare, gate
+from helpers import answers, claims, claims_page, compare, gate, side_by_side
 from helpers.checks import CHECKS, Evidence
 from helpers.claims_page import decisions, status, tally
 from helpers.ledger import ClaimError, contrasts, read_ledger
@@ -317,6 +319,46 @@ def test_a_family_is_small_enough_for_the_least_p_to_decide():
     """Recorded p-values end at 0.001: Holm in 50 claims would never decide any."""
     sizes = pd.Series([each["family"] for each in LEDGER.recorded()]).value_counts()
     assert sizes.max() * 0.001 < 0.05
+
+
+@pytest.fixture
+def everything(tmp_path):
+    """Evidence of a run that has all that the ledger asks for, and all as claimed."""
+    rows = [{**each, "stage": "09_compare"} for each in TRUTH]
+    asked = [each for claim in LEDGER.recorded() for each in claim["records"]]
+    for record in {repr(each): each for each in asked}.values():
+        sides = record["method"], record.get("opponent", ""), record["metric"]
+        value = record["above"] + 2 if "above" in record else record["below"] - 2
+        row = estimate(value, *sides, subset=record.get("subset", "both"))
+        rows.append({**row, "stage": record["stage"]})
+    found = tidy(rows)
+    parts = {stage: own for stage, own in found.groupby("stage")}
+    return Evidence(tmp_path, parts)
+
+
+def test_the_whole_ledger_is_decided_where_everything_was_run(everything, monkeypatch):
+    found = claims.decide(everything)
+    assert {each.status for each in found.values()} == {HOLDS}
+    asked = {*answers.VERDICTS.values(), *(claim for _, claim in side_by_side.SAID)}
+    for name in asked:  # what other pages say of it
+        assert "not" not in claims.by_subset(found, name)
+    about = {"source": "real", "models": "small"}
+    monkeypatch.setattr(answers, "setting", lambda _: about)
+    monkeypatch.setattr(claims_page, "Evidence", lambda _: everything)
+    monkeypatch.setattr(claims, "from_test", lambda *_: Decision(FAILS, "x"))
+    checked = {name: lambda _: Decision(CONSTRUCTED, "y") for name in CHECKS}
+    monkeypatch.setattr(claims, "CHECKS", checked)
+    page = claims_page.claims_page(everything.run, ROOT)
+    counts = page.partition("In all: ")[2].partition(".")[0]
+    recorded, tests = len(found), sum("test" in each for each in EVERY)
+    untested = sum("untestable" in each for each in EVERY)
+    assert f"{recorded} {HOLDS}" in counts and f"{tests} {FAILS}" in counts
+    assert f"{untested} {UNTESTED}" in counts and CONSTRUCTED not in counts
+    assert page.count(f"**{CONSTRUCTED}**: y") == len(CHECKS)
+    for name, why in LEDGER.families.items():
+        assert f"| {name}" in page and why in page
+    assert len(re.findall(r" by Holm +\|", page)) == recorded
+    assert "{subset}" not in page
 
 
 def test_better_than_every_other_model_is_compared_with_every_other_model():

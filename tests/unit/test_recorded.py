@@ -6,19 +6,22 @@ import pandas as pd
 import pytest
 import yaml
 
-from helpers import compare, recorded, side_by_side
+from helpers import compare, evaluation, recorded, side_by_side
 from helpers.project import ROOT, STAGES, RunError
 from helpers.records import tidy, write_records
 from helpers.stats import Interval
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch):
     """The files of a finished run that recording reads."""
+    judges = ["judge 0", "judge 1", "judge 2"]
+    monkeypatch.setattr(evaluation, "panel", lambda _: judges)
     folder = tmp_path / "runs" / "mine"
     for stage in STAGES:
         parameters = {"run_dir": "runs/mine", "seeds": 3}
-        parameters |= {"data_source": str(tmp_path)} if stage == "00_data" else {}
+        source = {"data_source": str(tmp_path), "data_note": ""}
+        parameters |= source if stage == "00_data" else {}
         parameters |= {"beta": 0.7} if stage == "06_dpo" else {}
         parameters |= {"pretrained": ""} if stage == "01_base_model" else {}
         about = {
