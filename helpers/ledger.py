@@ -63,11 +63,6 @@ def read_ledger(path: Path) -> Ledger:
     return ledger
 
 
-def read_claims(path: Path) -> dict[str, list[dict]]:
-    """The claims by section, as `read_ledger`."""
-    return read_ledger(path).sections
-
-
 def spread(claim: dict) -> list[dict]:
     """A claim with `subsets` as claims of one subset each; another as it is."""
     if "subsets" not in claim or "records" not in claim:
