@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers import compare, evaluation, gate, rates
+from helpers import compare, estimates, evaluation, gate, rates
 from helpers.embedded import SUBSETS
 from helpers.hh import BUILT_IN
 from helpers.hub import plain_name
 from helpers.metrics import preference_accuracy
 from helpers.project import ROOT, read_manifest
 from helpers.recipes import data_source
-from helpers.records import read_records
+from helpers.records import read_records, select
 from helpers.report import number
 
 CONTRASTS = [  # of policies, at the strength at which each is compared
@@ -163,7 +163,7 @@ def data_note(run: Path) -> str:
 def judged(records: pd.DataFrame, judge: object, decoding: str) -> pd.DataFrame:
     """Per-reply rewards of every policy from a judge or a panel, named for comparison."""
     kept = {"judge": judge, "decoding": decoding}
-    return compare.named(compare.select(records, "reward", **kept))
+    return compare.named(select(records, "reward", **kept))
 
 
 def against(records: pd.DataFrame, opponent: str) -> dict[str, np.ndarray]:
@@ -209,7 +209,7 @@ def rates_over_both(scores: pd.DataFrame, opponent: str) -> pd.DataFrame:
     for name, margin in against(scores, opponent).items():
         won = compare.balanced(preference_accuracy(margin), subsets)
         sides = {"name": name, "method": name, "opponent": opponent}
-        rows.append({**sides, **compare.bounds(rates.rate_interval(won))})
+        rows.append({**sides, **estimates.bounds(rates.rate_interval(won))})
     return pd.DataFrame(rows)
 
 
@@ -263,7 +263,7 @@ def by_judge(
 
     The held-out models are one kind. Column: judge.
     """
-    present = compare.select(records, "reward")["judge"].unique()
+    present = select(records, "reward")["judge"].unique()
     kinds: dict[str, list[str]] = {}
     for name in present:
         kind = "held-out models" if name.startswith("judge ") else name

@@ -21,7 +21,7 @@ from huggingface_hub import (
     get_token,
 )
 
-from helpers import answers, compare, hub
+from helpers import answers, estimates, hub
 from helpers.card_texts import BUILT_IN_LIMIT, LIMITS, MODEL, PAIRS, REAL_LIMIT
 from helpers.coders import in_words
 from helpers.evaluation import labels, strengths
@@ -188,8 +188,8 @@ def name_on_hub(source: str) -> str | None:
 
 
 def results(records: pd.DataFrame, metric: str, name: str) -> pd.DataFrame:
-    """A result of 09 by subset, with its metric in words: as `compare.from_records`."""
-    found = compare.from_records(records, metric, method=name)
+    """A result of 09 by subset, with its metric in words: as `estimates.from_records`."""
+    found = estimates.from_records(records, metric, method=name)
     right = metric == "accuracy"
     words = "accuracy on held-out pairs" if right else f"judged reward, {name}"
     return found.assign(metric=words)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 import trl
 
-from helpers import compare, gate, hub, protocols, study, trainers
+from helpers import gate, hub, protocols, study, trainers
 from helpers.hh import BUILT_IN
 from helpers.project import read_manifest
 from helpers.recipes import data_source, read_pairs
-from helpers.records import read_records
+from helpers.records import read_records, select
 from helpers.verdicts import CONSTRUCTED, FAILS, HOLDS, UNTESTED, Decision
 
 STUDY_JUDGE = "OpenAssistant/reward-model-deberta-v3-large-v2"
@@ -51,7 +51,7 @@ class Evidence:
     def asked(self) -> pd.DataFrame:
         """The records of the study's protocol to the letter, one judge, one seed."""
         letter = {"protocol": protocols.LETTER.name}
-        return compare.select(self.records("08_evaluate"), "study_leak", **letter)
+        return select(self.records("08_evaluate"), "study_leak", **letter)
 
     @cached_property
     def rows(self) -> dict[str, list[tuple[str, str]]]:
@@ -139,7 +139,7 @@ def only_the_length(evidence: Evidence) -> Decision:
     Where none does, it cannot be seen whether a human turn would have ended it.
     """
     letter = {"protocol": protocols.LETTER.name}
-    replies = compare.select(evidence.records("08_evaluate"), "study_runon", **letter)
+    replies = select(evidence.records("08_evaluate"), "study_runon", **letter)
     share = 100 * float(replies["value"].mean())
     words = f"{study.NEW_TOKENS} tokens; {share:.0f} % of replies run on"
     if protocols.LETTER.stop or study.NEW_TOKENS != PUBLISHED_TOKENS:
@@ -153,7 +153,7 @@ def judged_by_deberta(evidence: Evidence) -> Decision:
     if not judge:
         return Decision(UNTESTED, "no judge_model was given")
     letter = {"protocol": protocols.LETTER.name, "judge": hub.plain_name(judge)}
-    scores = compare.select(evidence.records("08_evaluate"), "study", **letter)
+    scores = select(evidence.records("08_evaluate"), "study", **letter)
     right = judge.partition("@")[0] == STUDY_JUDGE and len(scores)
     words = f"judge_model is {judge!r}; {len(scores):,} scores"
     return Decision(HOLDS if right else FAILS, words)

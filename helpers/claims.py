@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import compare, verdicts
+from helpers import estimates, verdicts
 from helpers.checks import CHECKS, Evidence
 from helpers.ledger import ClaimError, read_ledger
 from helpers.named_tests import NoTestError, from_test
 from helpers.project import ROOT
+from helpers.records import select
 from helpers.report import cell
 from helpers.stats import Interval
 from helpers.verdicts import OPEN, SEEDS, UNTESTED, Case, Decision, Part
@@ -89,7 +90,7 @@ def find_row(record: dict, evidence: Evidence) -> dict | None:
     keys = ("metric", "method", "opponent", "subset", "judge")
     given = {"opponent": "", "subset": "both"} | record
     wanted = {key: given[key] for key in keys if key in given}
-    rows = compare.select(evidence.records(record["stage"]), **wanted)
+    rows = select(evidence.records(record["stage"]), **wanted)
     if len(rows) > 1:
         judges = ", ".join(map(repr, rows["judge"].unique()))
         raise ClaimError(f"{name_of(record)}: {len(rows)} records, judges {judges}")
@@ -131,7 +132,7 @@ def part_of(record: dict, row: dict) -> Part:
     """
     sign = 1 if "above" in record else -1
     edge = float(record["above"] if sign > 0 else record["below"])
-    interval = compare.interval_of(row)
+    interval = estimates.interval_of(row)
     if record["metric"] in FACTORS:
         return Part(logarithms(interval), log2(edge), sign)
     return Part(interval, edge, sign, float(row["p"]) if edge == 0 else nan)
@@ -147,7 +148,7 @@ def logarithms(factor: Interval) -> Interval:
 
 def name_of(record: dict) -> str:
     """How the estimate that a claim asks for is called."""
-    name = compare.called(record["method"], record.get("opponent", ""))["name"]
+    name = estimates.called(record["method"], record.get("opponent", ""))["name"]
     return f"{name} at equal KL" if record["metric"].endswith("equal_kl") else name
 
 
@@ -155,7 +156,7 @@ def told(record: dict, row: dict) -> str:
     """One interval as the ledger shows it."""
     subset = record.get("subset", "both")
     where = "" if subset == "both" else f", {subset}"
-    return f"{name_of(record)}{where}: {cell(compare.interval_of(row))}"
+    return f"{name_of(record)}{where}: {cell(estimates.interval_of(row))}"
 
 
 def by_subset(decisions: Mapping[str, Decision], name: str) -> str:

@@ -5,13 +5,13 @@ the paired difference of two models on the same examples and seeds. Intervals co
 `stats`, over examples and seeds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from helpers import layout, rates, stats
-from helpers.methods import RULES, check_names, name_of, names
+from helpers import estimates, layout, rates, stats
+from helpers.methods import RULES, name_of
 from helpers.metrics import preference_accuracy
 
 RUN = ("method", "init", "pairs", "strength", "seed")  # what tells trainings apart
@@ -28,20 +28,6 @@ def named(records: pd.DataFrame) -> pd.DataFrame:
     """Records with a column `name` made of method and init."""
     names = [name_of(*key) for key in zip(records["method"], records["init"])]
     return records.assign(name=names)
-
-
-def select(records: pd.DataFrame, metric: str = "", **columns: object) -> pd.DataFrame:
-    """The records of a metric whose columns hold what is said; of all metrics if "".
-
-    A list stands for any of its values: `select(records, "reward", judge=["a", "b"])`.
-    Raises KeyError for a column that records do not have.
-    """
-    wanted = columns | ({"metric": metric} if metric else {})
-    kept = np.ones(len(records), bool)
-    for name, value in wanted.items():
-        values = value if isinstance(value, list | tuple) else [value]
-        kept &= records[name].isin(values).to_numpy()
-    return records[kept]
 
 
 def by_seed(records: pd.DataFrame) -> np.ndarray:
@@ -133,8 +119,8 @@ def mean_table(
     for key, part in records.groupby(keys, sort=False, dropna=False):
         interval = estimator(whole(part))
         named_by = {"subset": "both", **dict(zip(keys, key))}
-        rows.append({**named_by, **bounds(interval)})
-    return pd.DataFrame(rows, columns=[*by, "subset", *BOUNDS])
+        rows.append({**named_by, **estimates.bounds(interval)})
+    return pd.DataFrame(rows, columns=[*by, "subset", *estimates.BOUNDS])
 
 
 def accuracy_table(
@@ -174,9 +160,9 @@ def difference_table(
             interval = stats.mean_interval(difference, family=spread)
             rows.append(
                 {
-                    **contrast(first, second),
+                    **estimates.contrast(first, second),
                     "subset": subset,
-                    **bounds(interval),
+                    **estimates.bounds(interval),
                     "p": stats.p_value(difference, family=spread),
                     "effect": stats.effect_size(difference),
                     "detectable": stats.detectable(difference, family=spread),
@@ -186,148 +172,6 @@ def difference_table(
     if rows:
         table["p_holm"] = table.groupby("subset")["p"].transform(stats.holm)
     return table
-
-
-def contrast(first: str, second: str) -> dict[str, str]:
-    """Two models as columns of a difference: how it is called, and both sides."""
-    return {"name": f"{first} − {second}", "method": first, "opponent": second}
-
-
-BOUNDS = ("estimate", "low", "high", "interval")
-
-
-def bounds(interval: stats.Interval) -> dict:
-    """An interval as columns, and whole for tables."""
-    values = (interval.estimate, interval.low, interval.high, interval)
-    return dict(zip(BOUNDS, values))
-
-
-def one_row(method: str, interval: stats.Interval, opponent: str = "") -> pd.DataFrame:
-    """An interval as a table of one row."""
-    return pd.DataFrame([{**called(method, opponent), **bounds(interval)}])
-
-
-def verdict(interval: stats.Interval, better: str, worse: str) -> str:
-    """What an interval of a difference says in words; a null result is called one."""
-    if interval.low > 0:
-        return better
-    if interval.high < 0:
-        return worse
-    return "no difference that this run can see"
-
-
-# estimates with intervals that stages keep -> what they are
-ESTIMATES = {
-    "accuracy": "share of held-out pairs that a scorer has right",
-    "gain": "accuracy of a reward model minus that of its opponent, all pairs",
-    "label_factor": "by how much a start multiplies the labels",
-    "difference": "judged reward minus that of the opponent",
-    "difference_at_equal_kl": "the same, both at one KL from SFT",
-    "win_rate": "share of replies that the judge prefers to the opponent's",
-    "variant": "judged reward at the end of training minus PPO's",
-    "judge_accuracy": "share of held-out pairs that who judges replies has right",
-    "judge_over_length": "the same minus that of the length rule",
-    "judge_over_words": "the same minus that of a bag of words",
-    "study_difference": "share of replies that pass, minus the opponent's",
-}
-
-
-def as_records(table: pd.DataFrame, metric: str, **common: object) -> list[dict]:
-    """A table of estimates as records: one each, with its bounds beside it.
-
-    A table without subsets is of both; without a column method, `name` is the method.
-    common: further columns, such as judge. Raises KeyError for a metric that
-    `ESTIMATES` does not have. An estimate that could not be given, as of curves that do
-    not overlap, is a record without a value.
-    """
-    if metric not in ESTIMATES:
-        raise KeyError(f"no estimate {metric!r}; known: {', '.join(ESTIMATES)}")
-    optional = ("opponent", "judge", "protocol", "p")
-    return [
-        {
-            "method": row.get("method", row["name"]),
-            "subset": row.get("subset", "both"),
-            "metric": metric,
-            **common,
-            **{name: row[name] for name in optional if name in row},
-            "value": row["estimate"],
-            "low": row["low"],
-            "high": row["high"],
-            **counts_of(row["interval"]),
-        }
-        for row in table.to_dict("records")
-    ]
-
-
-def counts_of(interval: stats.Interval | None) -> dict[str, float]:
-    """What an interval rests on, as columns; nothing where there is none."""
-    if not isinstance(interval, stats.Interval):
-        return {"error": np.nan, "seeds": 0, "n": 0}
-    return {name: getattr(interval, name) for name in ("error", "seeds", "n")}
-
-
-def from_records(
-    records: pd.DataFrame, metric: str, by: Sequence[str] = (), **columns: object
-) -> pd.DataFrame:
-    """The estimates of a metric that `as_records` wrote, which it is the inverse of.
-
-    by: further columns to show; columns: as for `select`. Columns: `by`, name, method,
-    opponent, subset, p and bounds; numbers without an interval are left out. Raises
-    ValueError if an estimate stands there twice.
-    """
-    part = select(records, metric, **columns)
-    part = part[part["low"].notna()]
-    keys = [*by, "method", "opponent", "judge", "subset"]
-    if part.duplicated(keys).any():
-        raise ValueError(f"{metric}: an estimate stands there twice")
-    rows = [
-        {
-            **{name: row[name] for name in by},
-            **called(row["method"], row["opponent"]),
-            "subset": row["subset"],
-            "p": row["p"],
-            **bounds(interval_of(row)),
-        }
-        for row in part.to_dict("records")
-    ]
-    names = [*by, "name", "method", "opponent", "subset", "p", *BOUNDS]
-    return pd.DataFrame(rows, columns=names)
-
-
-def called(method: str, opponent: str) -> dict[str, str]:
-    """As `contrast`; an estimate without an opponent is called by its method."""
-    if opponent:
-        return contrast(method, opponent)
-    return {"name": method, "method": method, "opponent": ""}
-
-
-def interval_of(row: Mapping) -> stats.Interval:
-    """The interval that a record holds."""
-    counts = {
-        name: 0 if pd.isna(row[name]) else int(row[name]) for name in ("seeds", "n")
-    }
-    ends = row["value"], row["low"], row["high"]
-    return stats.Interval(*ends, error=row["error"], **counts)
-
-
-def find_interval(
-    records: pd.DataFrame,
-    metric: str,
-    method: str,
-    opponent: str = "",
-    subset: str = "both",
-    **columns: object,
-) -> stats.Interval | None:
-    """One interval that `as_records` wrote; None if it is not there.
-
-    Raises KeyError for a metric or a model that this project does not have: a name that
-    is spelled wrongly is no method that was not run.
-    """
-    check_names(ESTIMATES, "estimate", metric)
-    check_names(names(), "model", method, *filter(None, [opponent]))
-    kept = {"method": method, "opponent": opponent, "subset": subset, **columns}
-    found = from_records(records, metric, **kept)["interval"]
-    return None if found.empty else found.iloc[0]
 
 
 def late_mean(
@@ -360,6 +204,6 @@ def late_differences(
             own, other = (pair.loc[[each]].to_numpy(float).T for each in pair.index)
             interval = stats.difference_interval(own, other)
             sides = {"name": method, "method": method, "opponent": opponent}
-            rows.append({**sides, "metric": metric, **bounds(interval)})
-    columns = ["name", "method", "opponent", "metric", *BOUNDS]
+            rows.append({**sides, "metric": metric, **estimates.bounds(interval)})
+    columns = ["name", "method", "opponent", "metric", *estimates.BOUNDS]
     return pd.DataFrame(rows, columns=columns)

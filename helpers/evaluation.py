@@ -32,7 +32,7 @@ from helpers.recipes import (
     draw,
     read_pairs,
 )
-from helpers.records import example_rows
+from helpers.records import example_rows, select
 from helpers.runs import Stage
 from helpers.scoring import exact_kl, sequence_logprobs
 
@@ -248,7 +248,7 @@ def distinct_row(texts: list[str], decoding: str) -> dict:
 
 def distinct_replies(records: pd.DataFrame, decoding: str) -> pd.DataFrame:
     """The share of distinct replies of every policy: mean, least and most over seeds."""
-    part = compare.select(records, "distinct_replies", decoding=decoding)
+    part = select(records, "distinct_replies", decoding=decoding)
     shares = compare.named(part).groupby("name", sort=False)["value"]
     return shares.agg(["mean", "min", "max"])
 

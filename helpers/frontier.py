@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from helpers import compare, stats
+from helpers import compare, estimates, stats
 from helpers.equal_kl import (
     Curve,
     bent_interval,
@@ -21,6 +21,7 @@ from helpers.equal_kl import (
     reach,
 )
 from helpers.methods import check_names, name_of, names
+from helpers.records import select
 
 POLICY = ["method", "init", "strength"]
 START = "sft"
@@ -45,7 +46,7 @@ def arrays(
 
     Subsets weigh alike. columns: further ones of the records, such as judge.
     """
-    part = compare.select(records, metric, **columns).fillna({"strength": 0.0})
+    part = select(records, metric, **columns).fillna({"strength": 0.0})
     part = part.assign(seed=part["seed"].fillna(0).astype(int))
     return {
         key: Values(compare.whole(group), tuple(sorted(set(group["seed"]))))
@@ -77,7 +78,7 @@ def points(records: pd.DataFrame, judge: str, methods: Sequence[str]) -> pd.Data
     kl, judged = arrays(records, "kl"), gains(records, "reward", judge)
     proxies = {
         init: gains(records, "proxy", init)
-        for init in compare.select(records, "proxy")["judge"].unique()
+        for init in select(records, "proxy")["judge"].unique()
     }
     rows = []
     for key, gained in judged.items():
@@ -90,7 +91,7 @@ def points(records: pd.DataFrame, judge: str, methods: Sequence[str]) -> pd.Data
                 "name": name_of(method, init),
                 "strength": strength,
                 "kl": float(kl[key].array.mean()),
-                **compare.bounds(stats.mean_interval(gained.array)),
+                **estimates.bounds(stats.mean_interval(gained.array)),
                 "proxy": proxy.estimate,
                 "proxy_low": proxy.low,
                 "proxy_high": proxy.high,
@@ -189,8 +190,8 @@ def equal_kl_table(
         if found.keys() >= set(pair):
             both = [found[name] for name in pair]
             row = difference_at_equal_kl(*both, pair)
-            rows.append({**compare.contrast(*pair), **row})
-    columns = ["name", "method", "opponent", "kl", *compare.BOUNDS, "p", "why"]
+            rows.append({**estimates.contrast(*pair), **row})
+    columns = ["name", "method", "opponent", "kl", *estimates.BOUNDS, "p", "why"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -205,7 +206,7 @@ def difference_at_equal_kl(first: Curve, second: Curve, names: Sequence[str]) ->
     difference, shift = difference_at(first, second, target)
     interval = bent_interval(difference, shift)
     p = bent_p_value(difference, shift)
-    return {"kl": target, **compare.bounds(interval), "p": p, "why": ""}
+    return {"kl": target, **estimates.bounds(interval), "p": p, "why": ""}
 
 
 def equal_kl_by_subset(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from helpers import compare, rates
+from helpers import compare, estimates, rates
 from helpers.methods import RULES
 from helpers.report import cell
 
@@ -50,7 +50,7 @@ def why_not(records: pd.DataFrame, subset: str) -> str:
     if subset == "both":
         reasons = [why_not(records, each) for each in ("helpful", "harmless")]
         return "; ".join(filter(None, reasons))
-    found = compare.from_records(records, RIGHT, subset=subset)
+    found = estimates.from_records(records, RIGHT, subset=subset)
     if found.empty:
         return f"no judge was tested on {subset} pairs"
     (name,), (right,) = found["name"], found["interval"]
@@ -58,7 +58,7 @@ def why_not(records: pd.DataFrame, subset: str) -> str:
         return ""
     failed = [f"chance {CHANCE}"] if right.low <= CHANCE else []
     for rule, metric in BETTER.items():
-        above = compare.from_records(records, metric, subset=subset)["interval"]
+        above = estimates.from_records(records, metric, subset=subset)["interval"]
         if above.empty or above.iloc[0].low <= 0:
             shown = cell(above.iloc[0]) if len(above) else "not measured"
             failed.append(f"the rule `{rule}` (difference {shown})")
@@ -75,7 +75,7 @@ def verdict_of(records: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for subset in ("helpful", "harmless"):
         found = {
-            metric: compare.from_records(records, metric, subset=subset)["interval"]
+            metric: estimates.from_records(records, metric, subset=subset)["interval"]
             for metric in (RIGHT, *BETTER.values())
         }
         shown = [each.iloc[0] if len(each) else None for each in found.values()]

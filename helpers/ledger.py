@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from helpers import compare, verdicts
+from helpers import estimates, verdicts
 from helpers.methods import check_names, names
 from helpers.project import ROOT
 
@@ -108,7 +108,7 @@ def record_fault(record: dict) -> str:
     if ("above" in record) == ("below" in record):
         return "expected one of `above` and `below`"
     try:
-        check_names(list(compare.ESTIMATES), "estimate", record["metric"])
+        check_names(list(estimates.ESTIMATES), "estimate", record["metric"])
         sides = [record["method"], record.get("opponent", "")]
         check_names(sorted(names()), "model", *filter(None, sides))
     except KeyError as error:

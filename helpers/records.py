@@ -63,6 +63,20 @@ def tidy(rows: Iterable[Mapping] | pd.DataFrame, **common: object) -> pd.DataFra
     return frame.astype(COLUMNS).reset_index(drop=True)
 
 
+def select(records: pd.DataFrame, metric: str = "", **columns: object) -> pd.DataFrame:
+    """The records of a metric whose columns hold what is said; of all metrics if "".
+
+    A list stands for any of its values: `select(records, "reward", judge=["a", "b"])`.
+    Raises KeyError for a column that records do not have.
+    """
+    wanted = columns | ({"metric": metric} if metric else {})
+    kept = pd.Series(True, records.index)
+    for name, value in wanted.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        kept &= records[name].isin(values)
+    return records[kept]
+
+
 def example_rows(
     pairs: pd.DataFrame, metric: str, values: Iterable[float], **common: object
 ) -> list[dict]:

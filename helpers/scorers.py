@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from helpers import compare, metrics, rates, stats
+from helpers import compare, estimates, metrics, rates, stats
 from helpers.stats import Interval
 
 FOLDS = 3  # of pairs, for the signs of the gaps in calibration
@@ -62,7 +62,7 @@ def calibration(margins: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (name, subset), part in margins.groupby(["name", "subset"], sort=False):
         values = compare.by_seed(part)
-        found = compare.bounds(calibration_interval(values))
+        found = estimates.bounds(calibration_interval(values))
         score = stats.mean_interval(metrics.brier(values)).within(0, 1)
         rows.append({"name": name, "subset": subset, **found, "brier": score})
     return pd.DataFrame(rows)

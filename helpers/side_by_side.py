@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from helpers import answers, claims, compare
+from helpers import answers, claims, estimates
 from helpers.checks import Evidence
 from helpers.project import STAGES
-from helpers.records import read_records, tidy
+from helpers.records import read_records, select, tidy
 from helpers.report import cell, number
 from helpers.stats import Interval
 from helpers.verdicts import UNTESTED, Decision
@@ -42,15 +42,15 @@ def numbers(run: Path) -> pd.DataFrame:
     found = []
     for stage in COMPARED:
         records = read_records(run / stage / "records.parquet")
-        found.append(compare.select(records, list(compare.ESTIMATES), example=""))
+        found.append(select(records, list(estimates.ESTIMATES), example=""))
     return pd.concat(found)[list(KEPT)]
 
 
 def quoted(
     table: pd.DataFrame, stage: str = "09_compare", **wanted: str
 ) -> Interval | None:
-    """One interval of `numbers`, as `compare.find_interval`."""
-    return compare.find_interval(table, stage=stage, **wanted)
+    """One interval of `numbers`, as `estimates.find_interval`."""
+    return estimates.find_interval(table, stage=stage, **wanted)
 
 
 def side_by_side(run: Path, root: Path) -> list[str]:

@@ -38,7 +38,7 @@ from helpers.protocols import (
     protocols,
 )
 from helpers.recipes import read_pairs
-from helpers.records import example_rows
+from helpers.records import example_rows, select
 
 MODELS = ("base", "sft", *ADAPTERS)  # the study's four: its DPO trained adapters
 ASKED = (*MODELS, "dpo", "sft_dpo")  # and DPO of all weights beside them
@@ -174,7 +174,7 @@ def passes(
     records: pd.DataFrame, protocol: str, judge: Judge, limits: Thresholds
 ) -> dict:
     """Whether replies pass, (seeds, examples), by (rate, model): HmR >=, HpR > the limit."""
-    part = compare.select(records, "study", protocol=protocol, judge=judge.name)
+    part = select(records, "study", protocol=protocol, judge=judge.name)
     found = {}
     for subset, rate in RATES.items():
         for method, group in part[part["subset"] == subset].groupby("method"):
@@ -199,9 +199,9 @@ def rate_table(records: pd.DataFrame, judge: Judge, limits: Thresholds) -> pd.Da
             interval = wilson_of if one_seed else over_seeds
             passed = [found[rate, method] for rate in RATES.values()]
             both = dict(zip(RATES.values(), map(interval, passed)))
-            own = compare.select(records, protocol=protocol.name, method=method)
+            own = select(records, protocol=protocol.name, method=method)
             defects = {
-                words: 100 * compare.select(own, metric)["value"].mean()
+                words: 100 * select(own, metric)["value"].mean()
                 for words, metric in DEFECTS.items()
             }
             rows.append(
@@ -259,7 +259,7 @@ def difference_table(
     records: pd.DataFrame, judge: Judge, limits: Thresholds
 ) -> pd.DataFrame:
     """Paired differences in HmR and HpR, repaired protocol; as in `compare`, in shares."""
-    part = compare.select(records, "study", protocol="repaired", judge=judge.name)
+    part = select(records, "study", protocol="repaired", judge=judge.name)
     passed = [
         group.assign(value=metrics.passes(group["value"], subset, limits).astype(float))
         for subset, group in part.groupby("subset")

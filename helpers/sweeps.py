@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import compare
+from helpers import estimates
 from helpers.files import whole, write_json
 from helpers.params import ParameterError
 from helpers.project import Project, RunError
@@ -266,7 +266,7 @@ def across(
     table = pd.read_parquet(path)
     runs = json.loads((folder / "sweep.json").read_text("utf-8"))
     varied = list(next(iter(runs.values())))
-    found = compare.from_records(table, metric, by=varied, subset="both")
+    found = estimates.from_records(table, metric, by=varied, subset="both")
     sides = list(zip(found["method"], found["opponent"]))
     found = found[[each in contrasts for each in sides]]
     return found.set_index([*varied, "name"])[["interval"]]

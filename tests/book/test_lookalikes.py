@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import compare, embedded, models
+from helpers import embedded, models
 from helpers.jobs import finished_jobs
 from helpers.project import ROOT, STAGES, job_folder
-from helpers.records import read_records
+from helpers.records import read_records, select
 from tests import lookalikes
 
 NAME = "test-lookalikes"
@@ -99,10 +99,10 @@ def test_the_describer_described_what_copyists_wrote(run: Path) -> None:
 def test_the_judge_scored_all_replies(run: Path) -> None:
     records = read_records(run / "08_evaluate" / "records.parquet")
     kept = {"judge": "deberta", "decoding": "sampled"}
-    methods = set(compare.select(records, "reward", **kept)["method"])
+    methods = set(select(records, "reward", **kept)["method"])
     assert {"base", "sft", "sft_dpo", "ppo", "best_of_n", "chosen"} <= methods
     kept = {"judge": "deberta", "protocol": "opt350m_study"}
-    study = compare.select(records, "study", **kept)
+    study = select(records, "study", **kept)
     assert {"base", "sft", "dpo_lora"} <= set(study["method"])
 
 

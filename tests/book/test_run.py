@@ -7,10 +7,9 @@ import nbformat
 import pandas as pd
 import pytest
 
-from helpers import compare
 from helpers.methods import ONLINE, POLICIES, WEIGHTED
 from helpers.project import ROOT, STAGES, read_manifest
-from helpers.records import COLUMNS, read_records
+from helpers.records import COLUMNS, read_records, select
 from tests.book.conftest import NAME, prefbook
 
 JUDGES = ("truth", "judge 0", "judge 1", "words judge")
@@ -61,7 +60,7 @@ def test_scorers_of_every_kind_meet_the_same_pairs(run):
 def test_every_policy_is_measured_alike(run):
     records = read_records(run / "08_evaluate" / "records.parquet")
     trained = {"base", *POLICIES}
-    greedy = compare.select(records, "reward", judge="truth", decoding="greedy")
+    greedy = select(records, "reward", judge="truth", decoding="greedy")
     assert set(greedy["method"]) == trained | {"chosen"}
     sampled = {"decoding": "sampled"}
     for measured in (
@@ -69,7 +68,7 @@ def test_every_policy_is_measured_alike(run):
         {"metric": "proxy", "judge": "codepmp", **sampled},
         {"metric": "kl"},
     ):
-        found = set(compare.select(records, **measured)["method"])
+        found = set(select(records, **measured)["method"])
         assert found - {"chosen"} == trained | {"best_of_n"}, measured
     assert records[records["metric"] == "distinct_2"]["value"].between(0, 1).all()
     kl = records[records["metric"] == "kl"]

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from helpers import answers, claims, claims_page, compare, gate, side_by_side
+from helpers import answers, claims, claims_page, estimates, gate, side_by_side
 from helpers.checks import CHECKS, Evidence
 from helpers.claims_page import decisions, status, tally
 from helpers.ledger import ClaimError, contrasts, read_ledger
@@ -40,8 +40,8 @@ def estimate(
 ) -> dict:
     """A record of an estimate, its interval two standard errors wide on each side."""
     own = Interval(value, value - 2 * error, value + 2 * error, error=error)
-    table = compare.one_row(method, own, opponent).assign(subset=subset)
-    (row,) = compare.as_records(table, metric)
+    table = estimates.one_row(method, own, opponent).assign(subset=subset)
+    (row,) = estimates.as_records(table, metric)
     return {**row, "stage": "09_compare", "seeds": seeds, "n": 100}
 
 
@@ -205,9 +205,9 @@ def test_a_claim_on_both_subsets_needs_the_gate_on_both(decided):
 
 def test_curves_that_do_not_overlap_are_said_to(decided):
     row = dict.fromkeys(("estimate", "low", "high", "p"), float("nan"))
-    row |= {**compare.contrast("ppo (base)", "sft_dpo"), "interval": None}
+    row |= {**estimates.contrast("ppo (base)", "sft_dpo"), "interval": None}
     table = pd.DataFrame([{**row, "subset": "helpful"}])
-    (nothing,) = compare.as_records(table, "difference_at_equal_kl")
+    (nothing,) = estimates.as_records(table, "difference_at_equal_kl")
     nothing |= {"stage": "09_compare"}
     at_kl = part(metric="difference_at_equal_kl")
     found = decided([*TRUTH, nothing], at_kl)

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import compare
+from helpers import compare, estimates
 from helpers.methods import name_of
-from helpers.records import tidy
+from helpers.records import select, tidy
 from helpers.stats import Interval
 
 
@@ -91,15 +91,6 @@ def test_a_contrast_learns_from_its_family_how_seeds_differ():
     assert among["estimate"][0] == alone["estimate"]
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [(0.1, 0.3, "up"), (-0.3, -0.1, "down"), (-0.1, 0.3, "no difference")],
-)
-def test_a_verdict_needs_an_interval_that_leaves_out_zero(low, high, said):
-    words = compare.verdict(Interval(0.0, low, high), "up", "down")
-    assert words.startswith(said)
-
-
 def test_names_tell_the_reward_models_start():
     assert name_of("ppo", "codepmp") == "ppo (codepmp)"
     assert name_of("sft", "") == "sft"
@@ -138,11 +129,11 @@ def test_records_are_selected_by_their_columns() -> None:
             {"metric": "kl", "value": 3.0},
         ]
     )
-    chosen = compare.select(records, "reward", judge=["truth", "other"])
+    chosen = select(records, "reward", judge=["truth", "other"])
     assert chosen["value"].tolist() == [1.0]
-    assert len(compare.select(records, judge="")) == 1
+    assert len(select(records, judge="")) == 1
     with pytest.raises(KeyError, match="judges"):
-        compare.select(records, "reward", judges="truth")
+        select(records, "reward", judges="truth")
 
 
 def test_several_judges_are_an_axis_of_their_own() -> None:
@@ -158,44 +149,44 @@ def test_several_judges_are_an_axis_of_their_own() -> None:
 def test_estimates_come_back_from_their_records():
     whole = Interval(2, 1, 3, error=0.5, seeds=3, n=20)
     rows = [
-        {**compare.contrast("sft_dpo", "sft"), "subset": "both", "p": 0.01},
-        {**compare.called("sft", ""), "subset": "helpful", "p": 0.5},
+        {**estimates.contrast("sft_dpo", "sft"), "subset": "both", "p": 0.01},
+        {**estimates.called("sft", ""), "subset": "helpful", "p": 0.5},
     ]
-    table = pd.DataFrame({**each, **compare.bounds(whole)} for each in rows)
+    table = pd.DataFrame({**each, **estimates.bounds(whole)} for each in rows)
     records = tidy(
         [
-            *compare.as_records(table, "gain"),
+            *estimates.as_records(table, "gain"),
             {"method": "dpo", "subset": "both", "metric": "gain", "value": 1.0},
             {"method": "sft", "subset": "both", "metric": "reward", "value": 1.0},
         ]
     )
-    found = compare.from_records(records, "gain")
+    found = estimates.from_records(records, "gain")
     same = {"check_like": True, "check_dtype": False}
     pd.testing.assert_frame_equal(found, table, **same)
-    one = compare.find_interval(records, "gain", "sft_dpo", "sft")
+    one = estimates.find_interval(records, "gain", "sft_dpo", "sft")
     assert (one, one.error, one.seeds, one.n) == (whole, 0.5, 3, 20)
-    assert compare.find_interval(records, "gain", "dpo") is None  # has no interval
+    assert estimates.find_interval(records, "gain", "dpo") is None  # has no interval
 
 
 def test_a_name_that_nobody_has_is_an_error_and_not_a_method_that_was_not_run() -> None:
-    records = tidy(compare.as_records(one_estimate(), "gain"))
+    records = tidy(estimates.as_records(one_estimate(), "gain"))
     with pytest.raises(KeyError, match="no estimate is called 'gains'"):
-        compare.find_interval(records, "gains", "sft")
+        estimates.find_interval(records, "gains", "sft")
     for sides in (("sft+dpo", "sft"), ("sft_dpo", "SFT")):
         with pytest.raises(KeyError, match="no model is called"):
-            compare.find_interval(records, "gain", *sides)
+            estimates.find_interval(records, "gain", *sides)
     with pytest.raises(KeyError, match="no estimate 'gains'"):
-        compare.as_records(one_estimate(), "gains")
+        estimates.as_records(one_estimate(), "gains")
 
 
 def test_an_estimate_that_stands_twice_is_refused():
-    records = tidy(compare.as_records(one_estimate(), "gain") * 2)
+    records = tidy(estimates.as_records(one_estimate(), "gain") * 2)
     with pytest.raises(ValueError, match="stands there twice"):
-        compare.from_records(records, "gain")
+        estimates.from_records(records, "gain")
 
 
 def one_estimate() -> pd.DataFrame:
-    return compare.one_row("a", Interval(1, 0, 2))
+    return estimates.one_row("a", Interval(1, 0, 2))
 
 
 def test_both_subsets_count_alike_however_many_examples_they_have() -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import best_of_n, compare, equal_kl, evaluation, frontier, stats
+from helpers import best_of_n, equal_kl, estimates, evaluation, frontier, stats
 from helpers.equal_kl import Curve
-from helpers.records import tidy
+from helpers.records import select, tidy
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
@@ -48,7 +48,7 @@ def test_what_is_measured_is_that_of_the_best() -> None:
     assert {row["metric"] for row in rows} == {"kl", "m"}
     # of all three replies, the best one is drawn for sure
     for decoding in ("sampled", "drawn"):
-        found = compare.select(tidy(rows), "m", judge="j", decoding=decoding)
+        found = select(tidy(rows), "m", judge="j", decoding=decoding)
         assert found["value"].tolist() == [2.0, 3.0]
 
 
@@ -170,9 +170,9 @@ def test_one_strength_is_no_curve() -> None:
 
 def test_what_is_without_a_number_is_no_record_of_one() -> None:
     table = compared_at_equal_kl(DPO, policy("ppo", "base", 0.1, 9.0, 2.0)).to_frame().T
-    records = tidy(compare.as_records(table, "difference_at_equal_kl"))
+    records = tidy(estimates.as_records(table, "difference_at_equal_kl"))
     assert len(records) == 1 and records["low"].isna().all()
-    assert compare.from_records(records, "difference_at_equal_kl").empty
+    assert estimates.from_records(records, "difference_at_equal_kl").empty
 
 
 def test_curves_overlap_where_those_of_every_seed_do() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import compare, gate
+from helpers import compare, estimates, gate
 from helpers.records import tidy
 
 PAIRS = 400
@@ -33,7 +33,7 @@ def records(judge: float, words: float = 0.6, length: float = 0.55) -> pd.DataFr
         [
             row
             for metric, table in tables.items()
-            for row in compare.as_records(table, metric)
+            for row in estimates.as_records(table, metric)
         ]
     )
 
@@ -72,7 +72,7 @@ def test_the_truth_has_nothing_to_pass() -> None:
     rows = [
         row
         for metric, each in tables.items()
-        for row in compare.as_records(each, metric)
+        for row in estimates.as_records(each, metric)
     ]
     assert gate.why_not(tidy(rows), "helpful") == ""
 

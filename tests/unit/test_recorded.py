@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from helpers import compare, evaluation, recorded, side_by_side
+from helpers import estimates, evaluation, recorded, side_by_side
 from helpers.project import ROOT, STAGES, RunError
 from helpers.records import tidy, write_records
 from helpers.stats import Interval
@@ -42,8 +42,8 @@ def run(tmp_path, monkeypatch):
     for stage in ("08_evaluate", "09_compare"):
         known = {"seeds": 3, "n": 200} if stage == "09_compare" else {}
         gain = Interval(0.01, -0.02, 0.04, error=0.015, **known)
-        table = compare.one_row("codepmp", gain, "base")
-        rows = compare.as_records(table, "gain")
+        table = estimates.one_row("codepmp", gain, "base")
+        rows = estimates.as_records(table, "gain")
         rows += [{**rows[0], "subset": "helpful"}]
         rows.append({"metric": "reward", "example": "p1", "value": 7.125, "seed": 0})
         frame = tidy(rows).assign(stage=stage)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import compare, figures, metrics, report, scorers
+from helpers import estimates, figures, metrics, report, scorers
 
 RANDOM = np.random.default_rng(0)
 SIZE = 2000
@@ -127,7 +127,7 @@ def test_a_gain_is_paired_and_told_for_each_number_of_pairs() -> None:
     both = table[table["subset"] == "both"]
     assert both["pairs"].tolist() == [600, 2400, 9600]
     assert (both["low"] > 0).all() and set(both["init"]) == {"x"}
-    assert set(table.columns) >= set(compare.BOUNDS)
+    assert set(table.columns) >= set(estimates.BOUNDS)
 
 
 def test_errors_that_go_along_are_told_from_those_of_their_own() -> None:

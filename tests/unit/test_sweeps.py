@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from helpers import compare, sweeps
+from helpers import estimates, sweeps
 from helpers.cli import app
 from helpers.params import ParameterError
 from helpers.project import ROOT, Project, RunError
@@ -191,9 +191,9 @@ def test_a_run_is_no_sweep(project: Project) -> None:
 
 def test_a_metric_across_a_sweep(tmp_path: Path) -> None:
     parts = [
-        tidy(compare.as_records(one, "difference")).assign(run=f"s/0{at}", beta=beta)
+        tidy(estimates.as_records(one, "difference")).assign(run=f"s/0{at}", beta=beta)
         for at, beta in enumerate(("0.1", "0.3"))
-        for one in [compare.one_row("sft_dpo", Interval(at, at - 1, at + 1), "sft")]
+        for one in [estimates.one_row("sft_dpo", Interval(at, at - 1, at + 1), "sft")]
     ]
     pd.concat(parts).to_parquet(tmp_path / "records.parquet")
     with pytest.raises(RunError, match="no finished sweep"):
