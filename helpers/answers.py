@@ -86,9 +86,10 @@ On {source} data, with models {models} and {seeds} seeds. Judge of replies: {jud
 - **Without training a policy.** The best of {best_of} replies by the reward model gains
   {best_over_sft} over SFT. Verdict: {best_verdict}. With CodePMP's reward model instead it
   gains {best_codepmp_gain} more. Verdict: {best_codepmp_verdict}.
-- **The judge of replies** is right on {judge_accuracy} held-out pairs itself.
-- **As judges of pairs.** The reward model is right on {rm_accuracy}, DPO's implicit reward
-  on {dpo_accuracy}, a bag of words on {words_accuracy}.
+- **The judge of replies** is itself right on held-out pairs: on
+  {judge_accuracy} ones.
+- **As judges of pairs.** The reward model is right on {rm_accuracy} pairs, DPO's implicit
+  reward on {dpo_accuracy} ones, a bag of words on {words_accuracy} ones.
 - **Cost.** Processor time beyond the base model: SFT+DPO {dpo_seconds} s, PPO
   {ppo_seconds} s, PPO with CodePMP {ppo_codepmp_seconds} s.
 """
