@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 
 class Errors(NamedTuple):
@@ -116,7 +116,7 @@ def _weights(examples: int, draws: int, seed: int) -> np.ndarray:
 def _normal(draws: int, seed: int) -> np.ndarray:
     """Each of `draws` even quantiles of the normal distribution once, shuffled."""
     order = np.random.default_rng(seed).permutation(draws)
-    return stats.norm.ppf((order + 0.5) / draws)
+    return special.ndtri((order + 0.5) / draws)
 
 
 def quantile(found: Errors, level: float) -> float:
@@ -128,9 +128,9 @@ def quantile(found: Errors, level: float) -> float:
     """
     upper = (1 + level) / 2
     if found.whole == 0:
-        return float(stats.norm.ppf(upper))
-    satterthwaite = stats.t.ppf(upper, degrees(found))
-    cochran_cox = found.shares @ stats.t.ppf(upper, found.freedom)
+        return float(special.ndtri(upper))
+    satterthwaite = special.stdtrit(degrees(found), upper)  # Student's t
+    cochran_cox = found.shares @ special.stdtrit(found.freedom, upper)
     return float((satterthwaite + cochran_cox) / 2)
 
 

@@ -132,6 +132,7 @@ LABELS = [
         label_curves(seeds, 600, doubling, 1.0),
         scorers.label_factor,
         2.0,
+        most=0.99,
         short=(seeds, doubling) == (3, 0.03),
     )
     for seeds, doubling in ((3, 0.03), (5, 0.03), (3, 0.015))
@@ -210,6 +211,7 @@ POWER = [
         family(seeds, 100, of_seeds, contrasts),
         detectable,
         partial(seen_with, 0.8, family(seeds, 100, of_seeds, contrasts)),
+        most=0.98,
         short=(seeds, of_seeds, contrasts) == (3, 0.3, 6),
     )
     for contrasts, words in ((1, ""), (6, ", of 6"))

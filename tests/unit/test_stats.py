@@ -123,7 +123,7 @@ def test_p_is_below_5_percent_exactly_where_the_interval_leaves_out_zero() -> No
 
 def test_p_values_under_the_null_are_small_as_often_as_they_say() -> None:
     random = np.random.default_rng(2)
-    found = np.array([stats.p_value(centred(random, 5)) for _ in range(400)])
+    found = np.array([stats.p_value(centred(random, 5), draws=200) for _ in range(400)])
     assert 0.02 <= (found < 0.05).mean() <= 0.08
     assert 0.40 <= (found < 0.5).mean() <= 0.60
     assert stats.p_value(np.zeros((3, 5))) == 1
@@ -133,7 +133,8 @@ def test_p_values_under_the_null_are_small_as_often_as_they_say() -> None:
 def test_holm_keeps_the_error_of_a_family() -> None:
     random = np.random.default_rng(3)
     families = [
-        [stats.p_value(centred(random, 3, 30)) for _ in range(5)] for _ in range(150)
+        [stats.p_value(centred(random, 3, 30), draws=200) for _ in range(5)]
+        for _ in range(80)
     ]
     wrong = [stats.holm(each).min() < 0.05 for each in families]
     alone = [min(each) < 0.05 for each in families]
