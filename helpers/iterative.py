@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers.flops import aside
 from helpers.generate import Reply, generate, uniform_draws
-from helpers.launched import gathered, share
+from helpers.launched import booked_once, gathered, share
 from helpers.metrics import sequence_kl
 from helpers.online_config import Online, Payment
 from helpers.rollouts import prompt_rows, seeded
@@ -59,11 +59,12 @@ def fit_iterative(
         texts = [prompts[row] for row in rows for _ in range(copies)]
         replies = answer(policy, tokenizer, texts, settings, number)
         encoded = [(reply.prompt, reply.ids) for reply in replies]
-        scores = payment(
-            texts,
-            [reply.text for reply in replies],
-            completion_ids=[reply.ids for reply in replies],
-        )
+        with booked_once():
+            scores = payment(
+                texts,
+                [reply.text for reply in replies],
+                completion_ids=[reply.ids for reply in replies],
+            )
         pairs = best_and_worst(encoded, np.array(scores), copies)
         log.append(health(policy, start, replies, encoded))
         if len(pairs):

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 from helpers.files import write_json
-from helpers.flops import Spent, metered
+from helpers.flops import Spent, aside, metered
 from helpers.progress import quiet
 
 CLI = "accelerate.commands.launch"
@@ -120,6 +121,13 @@ def processes() -> int:
 
     started = group.is_available() and group.is_initialized()
     return group.get_world_size() if started else 1
+
+
+def booked_once() -> AbstractContextManager:
+    """While it lasts, what all processes compute alike is booked for the first only."""
+    import torch.distributed as group
+
+    return aside() if processes() > 1 and group.get_rank() else nullcontext()
 
 
 def gathered(places: Iterable[int], items: Iterable[object]) -> list:

@@ -21,6 +21,7 @@ from trl import DPOTrainer, RewardTrainer, SFTTrainer
 
 from helpers import losses
 from helpers.heads import score_labelled_positions, score_last_tokens
+from helpers.launched import booked_once
 from helpers.models import disable_dropout
 from helpers.pair_batches import (
     BudgetSampler,
@@ -170,7 +171,8 @@ class PreferenceTrainer(Pairs, DPOTrainer):
     ):
         if kwargs["args"].precompute_ref_log_probs:  # before adapters are put in
             data = kwargs["train_dataset"]
-            self.scores = cached_scores(reference or model, data, cache)
+            with booked_once():
+                self.scores = cached_scores(reference or model, data, cache)
         super().__init__(model, **kwargs)
         if not torch.cuda.is_available():
             score_labelled_positions(self.model)
