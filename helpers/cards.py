@@ -13,7 +13,6 @@ import pandas as pd
 from huggingface_hub import (
     DatasetCard,
     DatasetCardData,
-    EvalResult,
     HfApi,
     ModelCard,
     ModelCardData,
@@ -21,7 +20,8 @@ from huggingface_hub import (
     get_token,
 )
 
-from helpers import answers, estimates, hub
+from helpers import answers, hub
+from helpers.card_numbers import eval_result, refusals, results
 from helpers.card_texts import BUILT_IN_LIMIT, LIMITS, MODEL, PAIRS, REAL_LIMIT
 from helpers.coders import in_words
 from helpers.evaluation import labels, strengths
@@ -58,29 +58,32 @@ class Given:
     what: str
     stage: str
     job: dict[str, object]
-    results: tuple[tuple[str, str], ...]  # (metric, name) in the records of 09
+    results: tuple[tuple[str, str, str], ...]  # metric, method, opponent, in 09
 
 
 def given_models(run: Path) -> list[Given]:
     """The models of a run that are worth giving away, as far as it holds them."""
-    results = (("difference", "sft − base"),)
+    results = (("difference", "sft", "base"),)
     what, job = "Fine-tuned on chosen replies.", {"method": "sft"}
     found = [Given("sft", "SFT policy", what, "05_sft", job, results)]
     for init in ("base", "codepmp"):
         start = "CodePMP" if init == "codepmp" else "the base model"
         job = {"method": "rm", "init": init, "pairs": labels(run)}
-        results = (("accuracy", f"rm ({init})"),)
+        results = (("accuracy", f"rm ({init})", ""),)
         what = f"A Bradley-Terry reward model that starts from {start}."
         title = f"Reward model from {start}"
         found.append(Given(f"rm-{init}", title, what, "04_reward_model", job, results))
         job = {"method": "ppo", "init": init, "strength": strengths(run)["ppo"]}
         versus = "sft" if init == "base" else "ppo (base)"
-        results = (("difference", f"ppo ({init}) − {versus}"),)
+        results = (("difference", f"ppo ({init})", versus),)
         what = f"Trained by PPO on the reward model that starts from {start}."
         title = f"PPO policy, reward model from {start}"
         found.append(Given(f"ppo-{init}", title, what, "07_ppo", job, results))
     job = {"method": "sft_dpo", "strength": strengths(run)["sft_dpo"]}
-    results = (("accuracy", "sft_dpo implicit"), ("difference", "sft_dpo − sft"))
+    results = (
+        ("accuracy", "sft_dpo implicit", ""),
+        ("difference", "sft_dpo", "sft"),
+    )
     what = "SFT, then direct preference optimisation."
     found.append(Given("sft-dpo", "SFT+DPO policy", what, "06_dpo", job, results))
     return [each for each in found if holds(run, each)]
@@ -147,7 +150,7 @@ def model_card(run: Path, given: Given, records: pd.DataFrame) -> str:
         what=given.what,
         run=whole_name(run),
         seed=SEED,
-        measured=shown.to_markdown(index=False),
+        measured=shown.to_markdown(index=False) + refusals(records),
         limits=LIMITS.format(seed=SEED, data_limit=limit),
         **{name: facts[name] for name in FACTS},
     )
@@ -185,36 +188,6 @@ def name_on_hub(source: str) -> str | None:
     """The hub's name of a source; None for a folder, whose place concerns nobody."""
     name = hub.located(source)[0] if source else ""
     return None if not name or Path(name).is_dir() else name
-
-
-def results(records: pd.DataFrame, metric: str, name: str) -> pd.DataFrame:
-    """A result of 09 by subset, with its metric in words: as `estimates.from_records`."""
-    found = estimates.from_records(records, metric, method=name)
-    right = metric == "accuracy"
-    words = "accuracy on held-out pairs" if right else f"judged reward, {name}"
-    return found.assign(metric=words)
-
-
-def eval_result(row, facts: dict) -> EvalResult:
-    """One line of the hub's model index, with its interval."""
-    name = "synthetic (built-in)" if facts["synthetic"] else "HH-RLHF"
-    return EvalResult(
-        task_type="text-generation",
-        dataset_type=str(facts["source"]),
-        dataset_name=f"{name}, {row.subset}",
-        dataset_config=row.subset,
-        dataset_revision=str(facts["commit"]),
-        dataset_split="test",
-        metric_type="accuracy" if "accuracy" in row.metric else "reward",
-        metric_name=row.metric,
-        metric_value=round(row.estimate, 4),
-        metric_args={
-            "level": 0.95,
-            "low": round(row.low, 4),
-            "high": round(row.high, 4),
-            "seeds": facts["seeds"],
-        },
-    )
 
 
 def licence_page(base_model: str | None) -> str | None:
