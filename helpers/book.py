@@ -18,6 +18,7 @@ import yaml
 
 from helpers.claims_page import claims_page
 from helpers.costs import costs_page
+from helpers.front_page import answer_table
 from helpers.ledger import ClaimError
 from helpers.params import declares, plain, read_schema
 from helpers.project import ROOT, STAGES, read_manifest
@@ -96,6 +97,7 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         "real": real_page(run, root),
         "claims": claims_page(run, root),
         "recorded_answer": recorded_answer(root),
+        "answer": answer_table(run, root),
     }
     for name, text in pages.items():
         (tree / "book" / f"{name}.md").write_text(text, encoding="utf-8")
