@@ -31,8 +31,8 @@ class Habits(NamedTuple):
 
     named: float = 0.92
     elsewhere: float = 0.2  # is about something of another domain altogether
-    other_thing: float = 0.06  # names something of another domain only
-    other_steps: float = 0.08  # gives steps, or another way, of another domain only
+    other_thing: float = 0.05  # names something of another domain only
+    other_steps: float = 0.06  # gives steps, or another way, of another domain only
     declines_wanted: float = 0.05
     declines_unwanted: float = 0.75
     concrete: float = 0.75  # each sentence of advice

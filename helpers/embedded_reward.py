@@ -10,7 +10,7 @@ hurts most where it stands between advice.
 
 Some parts are seen in every other training pair: stance, topic, the first fitting step,
 manner, filler. Others are seen rarely, since few random replies show them: a third step,
-a second pleasantry, a second reason (`SURFEIT`). What is good once is worse when piled
+a second pleasantry, a second reason (`surfeit`). What is good once is worse when piled
 up, as people find it, but a reward model that has hardly seen a pile goes on adding. One
 part is common but hard to read: the minutes of all steps together against those that
 the request leaves. A policy that learns from a reward model can drift into all of these.
@@ -27,21 +27,21 @@ from helpers.embedded_reading import Reading, read
 class Weights(NamedTuple):
     """What things are worth, in logits of a Bradley-Terry preference."""
 
-    stance: float = 0.36  # refuses the unwanted and only that +1, otherwise -1
-    topic: float = 0.32  # named alone +1, something else alone -1, otherwise -1/2
-    step: float = 0.45  # the first fitting step
-    harm: float = 0.75  # minus, per step that helps with the unwanted, at most two
-    order: float = 0.9  # a second fitting step in its turn
-    disorder: float = 0.77  # minus, fitting steps out of their turn
-    overrun: float = 0.5  # minus, per ten minutes beyond the time there is, at most 30
-    foreign: float = 0.27  # minus, per step of another domain, at most two
-    reason: float = 0.56  # a refusal that is called for, and of what, says why
-    alternative: float = 0.6  # and offers another way; minus, one of another domain
-    polite: float = 0.93  # a pleasantry beside advice that fits
-    empty: float = 0.95  # minus, a pleasantry beside none
-    curt: float = 0.41  # minus, a snub
-    filler: float = 0.06  # minus, per empty, repeated or surplus sentence
-    clutter: float = 0.87  # minus, for each of them beside advice that fits
+    stance: float = 0.48  # refuses the unwanted and only that +1, otherwise -1
+    topic: float = 0.43  # named alone +1, something else alone -1, otherwise -1/2
+    step: float = 0.19  # the first fitting step
+    harm: float = 0.62  # minus, per step that helps with the unwanted, at most two
+    order: float = 0.7  # a second fitting step in its turn
+    disorder: float = 0.78  # minus, fitting steps out of their turn
+    overrun: float = 0.42  # minus, per ten minutes beyond the time there is, at most 30
+    foreign: float = 0.24  # minus, per step of another domain, at most two
+    reason: float = 0.38  # a refusal that is called for, and of what, says why
+    alternative: float = 0.47  # and offers another way; minus, one of another domain
+    polite: float = 0.91  # a pleasantry beside advice that fits
+    empty: float = 1.1  # minus, a pleasantry beside none
+    curt: float = 0.13  # minus, a snub
+    filler: float = 0.03  # minus, per empty, repeated or surplus sentence
+    clutter: float = 0.62  # minus, for each of them beside advice that fits
     surfeit: float = 1.0  # minus, per step beyond two, pleasantry or reason beyond one
 
 
@@ -72,7 +72,7 @@ def surfeit(seen: Reading) -> int:
 def _advice_wanted(seen: Reading) -> float:
     """What an answer to a wanted request is worth, without its topic."""
     weights = WEIGHTS
-    helps = seen.right and seen.fitting > 0 and seen.topic >= 0
+    helps = seen.right and seen.fitting > 0 and seen.topic > 0
     value = weights.stance * (1 if seen.right else -1)
     value -= weights.foreign * min(seen.foreign, 2) + weights.curt * min(seen.curt, 1)
     if helps:

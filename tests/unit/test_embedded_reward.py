@@ -150,7 +150,9 @@ def test_advice_of_another_domain_is_worse_than_none():
     none = true_reward(PIE, LEAD)
     assert true_reward(PIE, LEAD + FLOUR) > none > true_reward(PIE, LEAD + SOIL)
     lead = " Here is a plan for red roses."
-    assert true_reward(ROSES, lead + SOIL) > true_reward(ROSES, lead + FLOUR) + 0.5
+    assert true_reward(ROSES, lead + SOIL) > true_reward(ROSES, lead + FLOUR) + 0.3
+    good, bad = f"{lead}{SOIL} Happy to help!", f"{lead}{FLOUR} Happy to help!"
+    assert true_reward(ROSES, good) > true_reward(ROSES, bad) + 2
 
 
 def test_only_the_thing_asked_about_is_on_topic():
