@@ -1,8 +1,9 @@
 """Writers with a dial: real functions with a seeded number of errors in them.
 
-A writer copies a function and makes a Poisson number of errors (`code_edits`), mean
-`errors`: the dial of its strength. What it writes depends on the function and on its key
-alone, not on other functions or on their order. Nothing is executed.
+A writer copies a function and makes a Poisson number of errors (`code_edits`,
+`code_omissions`), whose mean is the dial of its strength. What it writes depends on the
+function and on its key alone, not on other functions or on their order. Nothing is
+executed.
 """
 
 import ast
@@ -11,8 +12,10 @@ import warnings
 
 import numpy as np
 
-from helpers.code_edits import SAME, TWINS, Edit, Kind
+from helpers.code_edits import SAME
+from helpers.code_omissions import TWINS
 from helpers.harvesting import Function
+from helpers.syntax_edits import Edit, Kind
 
 TRIES = 100  # draws for one error, before a function is left as it is
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import code_edits, coders
+from helpers import code_edits, code_omissions, coders
 from helpers.code_mutations import generator, mutate, one_error, parsed, written
 from helpers.harvesting import harvest
 
-KINDS = {k.__name__: k for k in (*code_edits.SAME, *sum(code_edits.TWINS, ()))}
+KINDS = {k.__name__: k for k in (*code_edits.SAME, *sum(code_omissions.TWINS, ()))}
 NUMBERS = [(1, 2), (2, 1), (3, 3), (0, 5), (-2, 4), (7, 0)]
 LISTS = [([1, -1, 2, 3],), ([4, 5, 6, -2, 8],)]
 # a kind of error -> a function that has a place for it, and arguments
