@@ -260,7 +260,7 @@ def evaluation(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     texts = policies * len(DECODINGS) * given["prompts"]
     scored = judges * (texts * (shape.prompt + given["max_new_tokens"]) + read)
     size = judge_parameters(values, shape)
-    yield Work(stage, "held-out judges", judges, size, 0, scored)
+    yield Work(stage, "held-out judges", 0, size, 0, scored)  # in the same jobs
     methods = {"sft", *values["06_dpo"]["methods"]}
     asked = 1 + seeds * len(methods & set(ASKED))
     few = len(REPAIRS) * 2 * PUBLISHED_PROMPTS  # all protocols but the last repair

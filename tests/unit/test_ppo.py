@@ -189,7 +189,8 @@ def test_missing_ends_are_penalised_and_rewards_clipped(trainer, monkeypatch) ->
     rollout = replace(ppo.roll_out(0), scores=scores, ended=ended)
     monkeypatch.setattr(ppo, "roll_out", lambda number: rollout)
     ppo.begin(0)
-    assert ppo.credit.returns[:4, 0].tolist() == pytest.approx([0.0, -1.5, 2.0, -2.0])
+    expected = pytest.approx([0.0, -1.5, 2.0, -2.0], abs=1e-6)  # values come and go
+    assert ppo.credit.returns[:4, 0].tolist() == expected
 
 
 def test_whitening_is_a_switch(trainer) -> None:
