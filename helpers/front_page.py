@@ -7,66 +7,53 @@ import pandas as pd
 from helpers import claims, estimates
 from helpers.checks import Evidence
 from helpers.embedded import SUBSETS
+from helpers.ledger import read_ledger
 from helpers.report import cell
 
-# question, estimate of 09, method, opponent, the claim that decides it
-QUESTIONS = (
-    (
-        "Does CodePMP make a better reward model? (accuracy on held-out pairs)",
-        *("gain", "codepmp", "base", "codepmp_reward_model"),
+# claim of the ledger, by its id without the subset -> the question that it answers
+QUESTIONS = {
+    "codepmp_reward_model": (
+        "Does CodePMP make a better reward model? (accuracy on held-out pairs)"
     ),
-    (
-        "Does it lead to better replies inside PPO? (judged reward)",
-        *("difference", "ppo (codepmp)", "ppo (base)", "codepmp_in_ppo"),
+    "codepmp_in_ppo": "Does it lead to better replies inside PPO? (judged reward)",
+    "codepmp_best_of_n": "Does it choose better among N replies?",
+    "dpo_over_sft": "Is SFT+DPO better than SFT?",
+    "ppo_over_sft": "Is PPO better than SFT?",
+    "ppo_over_dpo": "Is PPO better than SFT+DPO, as trained?",
+    "ppo_over_dpo_equal_kl": "Is it, both equally far from SFT?",
+    "best_of_n_over_sft": (
+        "Is the best of N replies better than SFT, without training a policy?"
     ),
-    (
-        "Does it choose better among N replies?",
-        *("difference", "best_of_n (codepmp)", "best_of_n (base)"),
-        "codepmp_best_of_n",
+    "ppo_over_best_of_n_equal_kl": (
+        "Is PPO better than best-of-N, both equally far from SFT?"
     ),
-    (
-        "Is SFT+DPO better than SFT?",
-        *("difference", "sft_dpo", "sft", "dpo_over_sft"),
-    ),
-    (
-        "Is PPO better than SFT?",
-        *("difference", "ppo (base)", "sft", "ppo_over_sft"),
-    ),
-    (
-        "Is PPO better than SFT+DPO, as trained?",
-        *("difference", "ppo (base)", "sft_dpo", "ppo_over_dpo"),
-    ),
-    (
-        "Is it, both equally far from SFT?",
-        *("difference_at_equal_kl", "ppo (base)", "sft_dpo"),
-        "ppo_over_dpo_equal_kl",
-    ),
-    (
-        "Is the best of N replies better than SFT, without training a policy?",
-        *("difference", "best_of_n (base)", "sft", "best_of_n_over_sft"),
-    ),
-    (
-        "Is PPO better than best-of-N, both equally far from SFT?",
-        *("difference_at_equal_kl", "ppo (base)", "best_of_n (base)"),
-        "ppo_over_best_of_n_equal_kl",
-    ),
-)
+}
 
 
 def answer_table(run: Path, root: Path) -> str:
     """The questions as a Markdown table: an estimate for each subset, and the verdict.
 
-    Where the judge of replies may not decide there is no number.
+    The estimate is the first that the claim rests on. Where the judge of replies may not
+    decide there is no number.
     """
     evidence = Evidence(run)
-    decisions, records = claims.decide(evidence, root), evidence.records("09_compare")
+    decisions = claims.decide(evidence, root)
+    ledger = read_ledger(root / "book" / "claims.yml")
+    asked = {claim["id"]: claim["records"][0] for claim in ledger.recorded()}
     rows = []
-    for words, metric, method, opponent, claim in QUESTIONS:
-        row = {"question": words}
-        for subset in SUBSETS:
-            kept = {"opponent": opponent, "subset": subset}
-            found = estimates.find_interval(records, metric, method, **kept)
-            silent = found is None or (metric != "gain" and evidence.gate(subset))
-            row[subset] = "–" if silent else cell(found)
-        rows.append({**row, "verdict": claims.by_subset(decisions, claim)})
+    for claim, words in QUESTIONS.items():
+        records = {subset: asked[f"{claim}_{subset}"] for subset in SUBSETS}
+        shown = {name: estimate(each, evidence) for name, each in records.items()}
+        verdict = claims.by_subset(decisions, claim)
+        rows.append({"question": words, **shown, "verdict": verdict})
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def estimate(record: dict, evidence: Evidence) -> str:
+    """The interval that a claim's record asks for; none that its judge may not give."""
+    if record["metric"] in claims.JUDGED and evidence.gate(record["subset"]):
+        return "–"
+    kept = ("metric", "method", "opponent", "subset")
+    wanted = {name: record[name] for name in kept if name in record}
+    found = estimates.find_interval(evidence.records(record["stage"]), **wanted)
+    return "–" if found is None else cell(found)
