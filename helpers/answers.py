@@ -14,6 +14,7 @@ from helpers import compare, estimates, evaluation, gate, rates
 from helpers.embedded import SUBSETS
 from helpers.hh import BUILT_IN
 from helpers.hub import plain_name
+from helpers.methods import is_held_out
 from helpers.metrics import preference_accuracy
 from helpers.project import ROOT, read_manifest
 from helpers.recipes import data_source
@@ -139,7 +140,7 @@ def setting(run: Path) -> dict[str, object]:
 def judge_of(run: Path) -> str:
     """Who decides between policies, in words."""
     panel = evaluation.panel(run)
-    learned = panel[0].startswith("judge ")
+    learned = is_held_out(panel[0])
     return f"{len(panel)} held-out reward models" if learned else panel[0]
 
 
@@ -267,7 +268,7 @@ def by_judge(
     present = select(records, "reward")["judge"].unique()
     kinds: dict[str, list[str]] = {}
     for name in present:
-        kind = "held-out models" if name.startswith("judge ") else name
+        kind = "held-out models" if is_held_out(name) else name
         kinds.setdefault(kind, []).append(name)
     parts = [
         compare.difference_table(judged(records, panel, decoding), contrasts).assign(

@@ -17,6 +17,7 @@ from helpers.syntax_edits import (
     Kind,
     blocks,
     exchange,
+    exchange_between,
     exchange_fields,
     nodes,
     put,
@@ -132,16 +133,7 @@ def swapped_arguments(function: Function) -> Iterator[Edit]:
     for node in nodes(function, ast.Call):
         for one, other in combinations([k for k in node.keywords if k.arg], 2):
             if not same(one.value, other.value):
-                yield Edit(_exchange_values(one, other))
-
-
-def _exchange_values(one: ast.keyword, other: ast.keyword) -> Callable[[], None]:
-    values = other.value, one.value
-
-    def apply() -> None:
-        one.value, other.value = values
-
-    return apply
+                yield Edit(exchange_between(one, other, "value"))
 
 
 def swapped_operands(function: Function) -> Iterator[Edit]:
@@ -171,16 +163,7 @@ def swapped_variables(function: Function) -> Iterator[Edit]:
         names = [n for n in ast.walk(statement) if id(n) in found]
         for one, other in combinations(names, 2):
             if one.id != other.id:
-                yield Edit(_exchange_names(one, other))
-
-
-def _exchange_names(one: ast.Name, other: ast.Name) -> Callable[[], None]:
-    names = other.id, one.id
-
-    def apply() -> None:
-        one.id, other.id = names
-
-    return apply
+                yield Edit(exchange_between(one, other, "id"))
 
 
 def swapped_sides(function: Function) -> Iterator[Edit]:

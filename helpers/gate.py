@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from helpers import compare, estimates, rates
-from helpers.methods import RULES
+from helpers.embedded import SUBSETS
+from helpers.methods import RULES, is_held_out
 from helpers.report import cell
 
 CHANCE = 0.5
@@ -21,8 +22,7 @@ BETTER = {"length": "judge_over_length", "bag of words": "judge_over_words"}
 
 def scorer(panel: Sequence[str]) -> str:
     """The judges of a panel as a scorer of pairs: held-out models are one, with seeds."""
-    held_out = all(name.startswith("judge ") for name in panel)
-    return "judge" if held_out else panel[0]
+    return "judge" if all(map(is_held_out, panel)) else panel[0]
 
 
 def examine(margins: pd.DataFrame, panel: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -48,7 +48,7 @@ def why_not(records: pd.DataFrame, subset: str) -> str:
     of the built-in corpus has drawn the labels, so it has nothing to pass.
     """
     if subset == "both":
-        reasons = [why_not(records, each) for each in ("helpful", "harmless")]
+        reasons = [why_not(records, each) for each in SUBSETS]
         return "; ".join(filter(None, reasons))
     found = estimates.from_records(records, RIGHT, subset=subset)
     if found.empty:
@@ -73,7 +73,7 @@ def why_not(records: pd.DataFrame, subset: str) -> str:
 def verdict_of(records: pd.DataFrame) -> pd.DataFrame:
     """The gate as a table for the reader: subset, the three intervals, what follows."""
     rows = []
-    for subset in ("helpful", "harmless"):
+    for subset in SUBSETS:
         found = {
             metric: estimates.from_records(records, metric, subset=subset)["interval"]
             for metric in (RIGHT, *BETTER.values())

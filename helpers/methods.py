@@ -46,6 +46,11 @@ def name_of(method: str, init: str) -> str:
     return f"{method} ({init})" if init and method != init else method
 
 
+def is_held_out(judge: str) -> bool:
+    """Whether a judge is one of the held-out models, which are called `judge 0` and so on."""
+    return judge.startswith("judge ")
+
+
 def names() -> set[str]:
     """Every name that an estimate can have in the comparison."""
     rewarded = [name_of(method, init) for method in ONLINE for init in INITS]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from helpers.estimates import contrast
+
 COLUMNS = ["name", "subset", "seed", "estimate"]
 
 
@@ -37,4 +39,4 @@ def _differences(means: pd.Series, first: str, second: str) -> pd.DataFrame:
     models = [means[means.index.get_level_values("name") == n] for n in (first, second)]
     own, other = (each.droplevel("name") for each in models)
     gaps = (own - other).dropna().rename("estimate").reset_index()
-    return gaps.assign(name=f"{first} − {second}")[COLUMNS]
+    return gaps.assign(name=contrast(first, second)["name"])[COLUMNS]

@@ -92,3 +92,14 @@ def exchange_fields(owner: object, one: str, other: str) -> Callable[[], None]:
         setattr(owner, other, values[0])
 
     return apply
+
+
+def exchange_between(one: object, other: object, name: str) -> Callable[[], None]:
+    """The same field of two nodes exchanged."""
+    values = getattr(other, name), getattr(one, name)
+
+    def apply() -> None:
+        for owner, value in zip((one, other), values):
+            setattr(owner, name, value)
+
+    return apply

@@ -6,17 +6,7 @@ import pytest
 from helpers import rates, stats
 from helpers.rates import mcnemar_exact, rate_interval, wilson
 from helpers.stats import mean_interval
-
-
-def centred(
-    random: np.random.Generator, seeds: int = 3, examples: int = 60
-) -> np.ndarray:
-    """Values of a two-way layout with mean 0, seeds and examples both random."""
-    return (
-        random.normal(scale=0.3, size=(seeds, 1))
-        + random.normal(size=(1, examples))
-        + random.normal(size=(seeds, examples))
-    )
+from tests.unit.layouts import centred
 
 
 def test_a_rate_of_one_has_the_bound_of_one_seed() -> None:

@@ -13,6 +13,7 @@ from helpers.stats import (
     mean_interval,
     paired_difference,
 )
+from tests.unit.layouts import centred
 
 
 def layout_of(
@@ -97,17 +98,6 @@ def test_a_rate_stays_a_rate() -> None:
 
 
 # --- p-values, ratios, equal length ----------------------------------------------------
-
-
-def centred(
-    random: np.random.Generator, seeds: int = 3, examples: int = 60
-) -> np.ndarray:
-    """Values of a two-way layout with mean 0, seeds and examples both random."""
-    return (
-        random.normal(scale=0.3, size=(seeds, 1))
-        + random.normal(size=(1, examples))
-        + random.normal(size=(seeds, examples))
-    )
 
 
 def test_p_is_below_5_percent_exactly_where_the_interval_leaves_out_zero() -> None:
