@@ -28,10 +28,12 @@ from gpu_work import KINDS, VOCABULARY, Given, begin
 from pairs import hh_name
 from torch.profiler import ProfilerActivity, profile
 
-from helpers import hh, models, recorded
-from helpers.plan import RECOMPUTED
-from helpers.progress import quiet
-from helpers.provenance import watched_memory
+from helpers.core import measurements
+from helpers.core.progress import quiet
+from helpers.core.provenance import watched_memory
+from helpers.data import hh
+from helpers.models import hardware, loading
+from helpers.planning.estimate import RECOMPUTED
 
 # what the names of kernels for matrix products and attention have in common
 MATRICES = ("gemm", "cutlass", "nvjet", "xmma", "flash", "fmha", "attention")
@@ -50,7 +52,7 @@ def prepare(
     found, _ = hh.load_pairs(data, **limits)
     found = found[found["split"] == "train"]
     texts = (found["prompt"] + found["chosen"]).tolist()
-    models.build_tokenizer(texts, VOCABULARY).save_pretrained(folder / "tokenizer")
+    loading.build_tokenizer(texts, VOCABULARY).save_pretrained(folder / "tokenizer")
     drawn = found.sample(frac=1, random_state=0).head(pairs)
     drawn.to_parquet(folder / "pairs.parquet")
     (folder / SOURCE).write_text(hh_name(data), "utf-8")
@@ -75,13 +77,13 @@ def measure(
         torch.cuda.set_per_process_memory_fraction(memory * 1e9 / total)
     given = begin(folder, tier, layers)
     with computing_as_t4() if like_t4 else nullcontext():
-        text = about(given, tier, models.precision(), memory)
+        text = about(given, tier, hardware.precision(), memory)
         rows = []
         for name in only.split(",") if only else KINDS:
             rows.append(measured(name, given, batches))
             table = pd.DataFrame(rows).set_index("work")
             if out:  # after each: time on a GPU may end before the list does
-                recorded.record(table, Path(out), f"Tier `{tier}` on a GPU", text)
+                measurements.record(table, Path(out), f"Tier `{tier}` on a GPU", text)
     print(f"{text}\n\n{table.to_markdown(floatfmt='.4g')}")
 
 
@@ -102,7 +104,7 @@ def about(given: Given, tier: str, precision: str, memory: float) -> str:
 def computing_as_t4():
     """Half precision and batches of replies as on a T4, whatever the GPU."""
     return patch.multiple(
-        models, native_bf16=lambda: False, replies_at_once=lambda memory=None: 64
+        hardware, native_bf16=lambda: False, replies_at_once=lambda: 64
     )
 
 

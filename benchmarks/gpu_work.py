@@ -10,11 +10,13 @@ import torch
 from pairs import fitting, stock_trainer
 from transformers import OPTConfig, OPTForCausalLM, OPTForSequenceClassification
 
-from helpers import generate, models, online, token_rows, training
-from helpers.judge import reward_scores
-from helpers.project import PROJECT, STAGES
-from helpers.settings import Values, all_values
-from helpers.training import Fit
+from helpers.config.settings import Values, all_values
+from helpers.core.paths import PROJECT, STAGES
+from helpers.models import generation, hardware, loading
+from helpers.recipes import online
+from helpers.rewards.judges import reward_scores
+from helpers.trainers import datasets, training
+from helpers.trainers.training import Fit
 
 SHAPE = {  # facebook/opt-350m
     "hidden_size": 1024,
@@ -34,7 +36,7 @@ Run = tuple[Callable[[], None], dict[str, float]]  # a call, and the tokens it w
 def begin(folder: Path, tier: str, layers: int) -> "Given":
     """What `gpu.py prepare` kept, at a tier: the pairs that nobody has to cut or drop."""
     values = all_values(PROJECT, list(STAGES), "runs/plan", tier, (), ())
-    tokenizer = models.load_tokenizer(folder / "tokenizer")
+    tokenizer = loading.load_tokenizer(folder / "tokenizer")
     pairs = pd.read_parquet(folder / "pairs.parquet")
     pairs = fitting(pairs, tokenizer, 0, values["06_dpo"]["max_length"])
     return Given(folder, values, pairs, layers)
@@ -51,11 +53,11 @@ class Given:
 
     @property
     def tokenizer(self):
-        return models.load_tokenizer(self.folder / "tokenizer")
+        return loading.load_tokenizer(self.folder / "tokenizer")
 
     @cached_property
     def parameters(self) -> int:
-        return models.size(self.policy())
+        return loading.size(self.policy())
 
     def policy(self) -> OPTForCausalLM:
         """A new policy, always the same."""
@@ -70,7 +72,7 @@ class Given:
         tokens = {"pad_token_id": 0, "bos_token_id": end, "eos_token_id": end}
         shape = SHAPE | {"num_hidden_layers": self.layers, "num_labels": 1}
         torch.manual_seed(0)
-        with models.device():
+        with hardware.device():
             return kind(OPTConfig(vocab_size=PADDED, **tokens, **shape)).eval()
 
     def fit(self, stage: str) -> Fit:
@@ -90,7 +92,7 @@ class Given:
 def sft(given: Given, batches: int) -> Run:
     fit, rows = given.fit("05_sft"), given.rows("05_sft", batches)
     replies = rows["prompt"].tolist(), rows["chosen"].tolist()
-    data = token_rows.reply_dataset(*replies, given.tokenizer, fit.max_length)
+    data = datasets.reply_dataset(*replies, given.tokenizer, fit.max_length)
     arguments = given.policy(), given.tokenizer, data, fit, given.folder
     return (
         lambda: training.fit_language_model(*arguments),
@@ -101,7 +103,7 @@ def sft(given: Given, batches: int) -> Run:
 def pairs_of(given: Given, stage: str, batches: int) -> tuple[Fit, object, dict]:
     """How to train, the pairs, and their tokens with prompts counted once."""
     fit, rows = given.fit(stage), given.rows(stage, batches)
-    data = token_rows.pair_dataset(rows, given.tokenizer, fit.max_length)
+    data = datasets.pair_dataset(rows, given.tokenizer, fit.max_length)
     return fit, data, {"trained": sum(data["length"]), "batch": fit.batch_size}
 
 
@@ -169,14 +171,14 @@ def ppo(given: Given, batches: int, adapters: bool = False) -> Run:
 def sampling(given: Given, batches: int) -> Run:
     """As many replies as are sampled side by side, for every 10 batches."""
     own = given.values["07_ppo"]
-    side, limit = models.replies_at_once(), own["max_length"] - own["max_new_tokens"]
+    side, limit = hardware.replies_at_once(), own["max_length"] - own["max_new_tokens"]
     model, tokenizer = given.policy(), given.tokenizer
     times = max(1, batches // 10)
     prompts = given.pairs["prompt"].head(side * times).tolist()
     tokens: dict[str, float] = {"batch": side}
 
     def sample() -> None:
-        replies = generate.generate(
+        replies = generation.generate(
             *(model, tokenizer, prompts),
             max_new_tokens=own["max_new_tokens"],
             max_prompt_tokens=limit,

@@ -31,10 +31,14 @@ from datasets import Dataset
 from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
-from helpers import hh, judge, models, recorded, token_rows, training
-from helpers.progress import quiet
-from helpers.provenance import peak_memory_mib
-from helpers.training import Fit
+from helpers.core import measurements
+from helpers.core.progress import quiet
+from helpers.core.provenance import peak_memory_mib
+from helpers.data import hh
+from helpers.models import loading
+from helpers.rewards import judges
+from helpers.trainers import datasets, training
+from helpers.trainers.training import Fit
 
 FIT = Fit(learning_rate=1e-4, batch_size=8, max_length=384)
 SHAPE = {"hidden": 128, "layers": 4, "heads": 4, "max_positions": FIT.max_length}
@@ -135,10 +139,10 @@ def prepare(
     pairs = pairs[(pairs["split"] == "test") & (pairs["subset"] == subset)]
     pairs = pairs.sample(frac=1, random_state=0).head(2000)
     texts = (pairs["prompt"] + pairs["chosen"]).head(400).tolist()
-    tokenizer = models.build_tokenizer(texts, 2048)
+    tokenizer = loading.build_tokenizer(texts, 2048)
     pairs = fitting(pairs, tokenizer, *lengths).head(count)
     shape = SHAPE | shape
-    models.save(models.build_opt(tokenizer, seed=0, **shape), tokenizer, folder)
+    loading.save(loading.build_opt(tokenizer, seed=0, **shape), tokenizer, folder)
     pairs.to_parquet(folder / "pairs.parquet")
     return len(pairs)
 
@@ -147,7 +151,7 @@ def fitting(
     pairs: pd.DataFrame, tokenizer, shortest: int, longest: int
 ) -> pd.DataFrame:
     """Pairs that nobody has to cut or drop: TRL would drop what is longer."""
-    data = token_rows.pair_dataset(pairs, tokenizer, 10**6)
+    data = datasets.pair_dataset(pairs, tokenizer, 10**6)
     # a token of room for the one that a trainer may add by itself
     sizes = [
         len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
@@ -190,7 +194,7 @@ def measured(kind: str, who: str, folder: Path, threads: int) -> dict:
 def timed(kind: str, who: str, folder: Path) -> dict:
     """One measurement, here."""
     frame = pd.read_parquet(folder / "pairs.parquet")
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder)
     run = {"ours": ours, "stock": stock}[who](kind, folder, tokenizer, frame)
     started = time.perf_counter()
     run()
@@ -201,25 +205,25 @@ def timed(kind: str, who: str, folder: Path) -> dict:
 def ours(kind: str, folder: Path, tokenizer, frame: pd.DataFrame) -> Callable:
     """A call that trains or scores with this project."""
     if kind == "scoring":
-        scorer = models.load_scorer(folder)
+        scorer = loading.load_scorer(folder)
         texts = [each for side in SIDES for each in frame[side]]
         settings = {"max_length": FIT.max_length}
         arguments = scorer, tokenizer, frame["prompt"].tolist() * 2, texts
-        return lambda: judge.reward_scores(*arguments, **settings)
-    data = token_rows.pair_dataset(frame, tokenizer, FIT.max_length)
+        return lambda: judges.reward_scores(*arguments, **settings)
+    data = datasets.pair_dataset(frame, tokenizer, FIT.max_length)
     if kind == "reward":
-        scorer = models.load_scorer(folder)
+        scorer = loading.load_scorer(folder)
         return lambda: training.fit_reward_model(scorer, tokenizer, data, FIT, folder)
-    policy = models.load_policy(folder)
+    policy = loading.load_policy(folder)
     return lambda: training.fit_dpo(policy, tokenizer, data, FIT, folder, beta=0.1)
 
 
 def stock(kind: str, folder: Path, tokenizer, frame: pd.DataFrame) -> Callable:
     """A call that trains with TRL's own trainer, as its documentation has it."""
     if kind == "scoring":
-        scorer = models.load_scorer(folder)
+        scorer = loading.load_scorer(folder)
         return lambda: padded_loop(scorer, tokenizer, frame)
-    model = models.load_scorer(folder) if kind == "reward" else str(folder)
+    model = loading.load_scorer(folder) if kind == "reward" else str(folder)
     return stock_trainer(kind, tokenizer, frame, FIT, folder / "stock", model).train
 
 
@@ -269,7 +273,7 @@ def show(table: pd.DataFrame, out: str, title: str, text: str) -> None:
     """Print a table; record it for the book if a folder is given."""
     print(f"{text}\n\n{table.to_markdown(floatfmt='.1f')}")
     if out:
-        recorded.record(table.round(1), Path(out), title, text)
+        measurements.record(table.round(1), Path(out), title, text)
 
 
 def slopes(rows: pd.DataFrame) -> pd.DataFrame:

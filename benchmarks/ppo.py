@@ -27,12 +27,14 @@ import torch
 import typer
 from transformers import TrainerCallback
 
-from helpers import hh, models, recorded
-from helpers.encoding import encode_prompt
-from helpers.ppo import PPOTrainer
-from helpers.ppo_config import PPOConfig
-from helpers.progress import quiet
-from helpers.provenance import peak_memory_mib
+from helpers.core import measurements
+from helpers.core.progress import quiet
+from helpers.core.provenance import peak_memory_mib
+from helpers.data import hh
+from helpers.models import loading
+from helpers.models.encoding import encode_prompt
+from helpers.trainers.ppo.config import PPOConfig
+from helpers.trainers.ppo.trainer import PPOTrainer
 
 SHAPE = {"hidden": 128, "layers": 4, "heads": 4, "max_positions": 160}
 SETTINGS = {  # those of both trainers, by the names that they share
@@ -91,7 +93,7 @@ def compare(
     )
     print(f"{text}\n\n{measures.to_markdown(floatfmt='.2f')}")
     if out:
-        recorded.record(measures.round(2), out, "Episodes of PPO", text)
+        measurements.record(measures.round(2), out, "Episodes of PPO", text)
 
 
 @app.command()
@@ -137,13 +139,13 @@ def prepare(folder: Path, data: str, count: int) -> None:
     pairs, _ = hh.load_pairs(data, **limits)
     prompts = pairs[pairs["split"] == "test"]["prompt"].drop_duplicates()
     texts = prompts.sample(count, random_state=0, replace=len(prompts) < count).tolist()
-    tokenizer = models.build_tokenizer(texts, 2048)
+    tokenizer = loading.build_tokenizer(texts, 2048)
     ids = [encode_prompt(tokenizer, text, PROMPT) for text in texts]
-    policy = models.build_opt(tokenizer, seed=0, **SHAPE)
-    models.save(endless(policy, tokenizer), tokenizer, folder / "policy")
+    policy = loading.build_opt(tokenizer, seed=0, **SHAPE)
+    loading.save(endless(policy, tokenizer), tokenizer, folder / "policy")
     for seed, name in enumerate(("critic", "reward")):
-        scorer = models.load_scorer(folder / "policy", seed=seed)
-        models.save(scorer, tokenizer, folder / name)
+        scorer = loading.load_scorer(folder / "policy", seed=seed)
+        loading.save(scorer, tokenizer, folder / name)
     settings = {**SETTINGS, "episodes": EPISODES, "response_length": REPLY}
     content = {"settings": settings, "texts": texts, "ids": ids}
     (folder / "prompts.json").write_text(json.dumps(content), "utf-8")
@@ -200,12 +202,12 @@ def ours(folder: Path, rollouts: int, entry: Entry, clock: Clock) -> PPOTrainer:
         **SETTINGS,
     )
     return PPOTrainer(
-        models.load_policy(folder / "policy"),
-        models.load_scorer(folder / "reward"),
+        loading.load_policy(folder / "policy"),
+        loading.load_scorer(folder / "reward"),
         args,
         json.loads((folder / "prompts.json").read_text("utf-8"))["texts"],
-        models.load_tokenizer(folder / "policy"),
-        value_model=models.load_scorer(folder / "critic") if critic else None,
+        loading.load_tokenizer(folder / "policy"),
+        value_model=loading.load_scorer(folder / "critic") if critic else None,
         callbacks=[clock],
     )
 

@@ -15,9 +15,12 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from helpers import compare, recorded, report, scorers
-from helpers.project import read_manifest
-from helpers.records import read_records
+from helpers.analysis import pair_scorers
+from helpers.book import recorded_runs
+from helpers.core import measurements
+from helpers.core.manifests import read_manifest
+from helpers.core.records import read_records
+from helpers.statistics import compare, formats
 
 
 def accuracies(run: Path) -> pd.DataFrame:
@@ -26,7 +29,7 @@ def accuracies(run: Path) -> pd.DataFrame:
     rules = read_records(run / "00_data" / "records.parquet")
     margins = compare.named(pd.concat([rewards, rules]).query("metric == 'margin'"))
     table = compare.accuracy_table(margins, by=["name", "pairs"])
-    table["interval"] = table["interval"].map(report.cell)
+    table["interval"] = table["interval"].map(formats.cell)
     return table.pivot(index=["name", "pairs"], columns="subset", values="interval")
 
 
@@ -47,7 +50,7 @@ def against_words(run: Path) -> str:
     contrasts = [(start, "bag of words") for start in ("base", "codepmp")]
     table = compare.difference_table(both, contrasts).query("subset == 'harmless'")
     found = [
-        f"{row.name.split(' ')[0]} start {report.cell(row.interval)}"
+        f"{row.name.split(' ')[0]} start {formats.cell(row.interval)}"
         for row in table.itertuples(index=False)
     ]
     said = f"Reward model minus bag of words, harmless pairs: {'; '.join(found)}."
@@ -56,7 +59,7 @@ def against_words(run: Path) -> str:
     curve = compare.accuracy_table(rewards.query("init == 'base'"), by=["pairs"])
     curve = curve[curve["subset"] == "harmless"].sort_values("pairs")
     steps = ", ".join(
-        f"{report.cell(row.interval)} with {row.pairs:,}" for row in curve.itertuples()
+        f"{formats.cell(row.interval)} with {row.pairs:,}" for row in curve.itertuples()
     )
     return (
         f"{said} So it is not shown to have learned more than words. Accuracy of the base "
@@ -68,15 +71,16 @@ def gains(run: Path) -> str:
     """What CodePMP changes at each number of pairs, and what it is worth in labels."""
     rewards = read_records(run / "04_reward_model" / "records.parquet")
     rewards = rewards.query("method == 'rm'")
-    table = scorers.pretraining_gains(rewards).query("subset == 'both'")
+    table = pair_scorers.pretraining_gains(rewards).query("subset == 'both'")
     table = table[table["init"] == "codepmp"]
     parts = [
-        f"{row.pairs:,} pairs {report.cell(row.interval)}" for row in table.itertuples()
+        f"{row.pairs:,} pairs {formats.cell(row.interval)}"
+        for row in table.itertuples()
     ]
-    worth = scorers.label_worth(rewards, "codepmp")
+    worth = pair_scorers.label_worth(rewards, "codepmp")
     words = f"CodePMP minus base start, both subsets: {'; '.join(parts)}."
     if worth is not None:
-        words += f" In labels that is a factor of {report.cell(worth[0], 2)}."
+        words += f" In labels that is a factor of {formats.cell(worth[0], 2)}."
     return words
 
 
@@ -93,11 +97,11 @@ def main(
             f"{name} {about['parameters'][name]}" for name in ("hidden", "layers")
         )
         text = (
-            f"Data: {recorded.data_of(run.resolve())}. Models: OPT trained here from "
+            f"Data: {recorded_runs.data_of(run.resolve())}. Models: OPT trained here from "
             f"scratch ({shape}); the mean over seeds, with 95 % intervals over pairs and "
             f"seeds. {words}"
         )
-        recorded.record(table, out, "Reward models on real pairs", text)
+        measurements.record(table, out, "Reward models on real pairs", text)
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ def run(
 ) -> None:
     """Run the stages that are stale. STAGE is `06_dpo`, `06` or `dpo`."""
     with one_line_errors():
-        from helpers.pipeline import duration, run_stages
-        from helpers.settings import all_values, select
+        from helpers.config.settings import all_values, select
+        from helpers.runs.pipeline import duration, run_stages
 
         project = project_of(context)
         name = run_name(run or tier)
@@ -95,7 +95,8 @@ def sweep(
 ) -> None:
     """Run every combination of a grid over a scheduler, and collect one table."""
     with one_line_errors():
-        from helpers import sweeps
+        from helpers.analysis import sweep_table
+        from helpers.runs import sweeps
 
         project = project_of(context)
         wanted = sweeps.points(
@@ -111,7 +112,7 @@ def sweep(
         if cluster == "slurm" and not sweeps.keeps_accounts():
             print("SLURM keeps no accounts here: nobody sees it if a run is killed")
         failed = sweeps.run_sweep(project, wanted, executor, print, parallel)
-        table = sweeps.write_table(sweeps.collect(project, wanted), folder)
+        table = sweep_table.write_table(sweep_table.collect(project, wanted), folder)
         done = len(wanted) - len(failed)
         print(f"sweep {name}: {done} of {len(wanted)} runs, {project.shown(table)}")
         if failed:
@@ -125,8 +126,8 @@ def params(
 ) -> None:
     """List every parameter: type, default (the cpu tier), range, meaning."""
     with one_line_errors():
-        from helpers.params import read_schema
-        from helpers.settings import stage_name
+        from helpers.config.schema import read_schema
+        from helpers.config.settings import stage_name
 
         project = project_of(context)
         stages = [stage_name(stage, project.stages)] if stage else project.stages
@@ -150,9 +151,9 @@ def plan(
 ) -> None:
     """Estimate what OPT-350M would take on real pairs, by stage; nothing runs."""
     with one_line_errors():
-        from helpers.plan import REAL, works
-        from helpers.plan_tables import assumed, plan_text
-        from helpers.settings import all_values
+        from helpers.config.settings import all_values
+        from helpers.planning.estimate import REAL, works
+        from helpers.planning.tables import assumed, plan_text
 
         project = project_of(context)
         stages = list(project.stages)
@@ -167,7 +168,7 @@ def plan(
 def status(context: typer.Context, run: Run = "cpu") -> None:
     """Show which stages of a run are done, which are stale and why."""
     with one_line_errors():
-        from helpers import pipeline
+        from helpers.runs import pipeline
 
         project = project_of(context)
         folder = project.run(run_name(run))
@@ -179,7 +180,7 @@ def status(context: typer.Context, run: Run = "cpu") -> None:
 def build(context: typer.Context, run: Run = "cpu") -> None:
     """Build the book of a run and print where it is."""
     with one_line_errors():
-        from helpers.book import build_book
+        from helpers.book.build import build_book
 
         print(build_book(project_of(context).run(run_name(run))))
 
@@ -188,7 +189,7 @@ def build(context: typer.Context, run: Run = "cpu") -> None:
 def record(context: typer.Context, run: Run = "cpu") -> None:
     """Keep the tables of a run's comparison with the sources: the book shows them."""
     with one_line_errors():
-        from helpers.recorded import record_run
+        from helpers.book.recorded_runs import record_run
 
         project, name = project_of(context), run_name(run)
         out = project.root / "book" / "recorded" / "runs" / name.replace("/", "-")
@@ -212,12 +213,13 @@ def tune(
 ) -> None:
     """Try settings on the dev pairs of a run whose 00 to 05 are done; record all."""
     with one_line_errors():
-        from helpers import tuning
+        from helpers.analysis import tuning
+        from helpers.core import measurements
 
         project = project_of(context)
         folder = project.run(run_name(run))
         wanted = tuning.parse_methods(methods), tuning.parse_factors(factors)
-        place = out or project.root / "book" / "recorded" / tuning.TUNING
+        place = out or project.root / "book" / "recorded" / measurements.TUNING
         table = tuning.tune(folder, *wanted, place, project)
         print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
         print(f"recorded in {project.shown(place)}")
@@ -237,18 +239,18 @@ def push(
 ) -> None:
     """Give models and code pairs to the hub, with cards; needs `hf auth login`."""
     with one_line_errors():
-        from helpers import cards
+        from helpers.publish import model_cards
 
         folder = project_of(context).run(run_name(run))
         if dry_run:
-            for each in cards.uploads(folder):
+            for each in model_cards.uploads(folder):
                 print(
                     f"# {each.kind} {each.name}: {', '.join(each.files)}\n{each.card}"
                 )
             return
-        hub = cards.logged_in(to)
-        cards.ask_hub(cards.uploads(folder))
-        cards.push(folder, to, public, print, hub)
+        hub = model_cards.logged_in(to)
+        model_cards.ask_hub(model_cards.uploads(folder))
+        model_cards.push(folder, to, public, print, hub)
 
 
 @app.command()
@@ -257,7 +259,7 @@ def address(context: typer.Context) -> None:
     with one_line_errors():
         import yaml
 
-        from helpers.colab import write_cells, write_link
+        from helpers.publish.colab import write_cells, write_link
 
         project = project_of(context)
         config = yaml.safe_load((project.root / "_config.yml").read_text("utf-8"))

@@ -1,44 +1,111 @@
-"""The methods by name: what there is to train, to examine and to compare.
+"""The methods: what there is to train, to examine and to compare, one entry each.
 
-The one list of them. A name that stands in no list here is a mistake, not a method that
-was not run: `check_names` tells the two apart.
+The one list of them. Where a method starts, which stage trains it, which parameters are
+its rate and its strength, and its colour stand here and nowhere else: grids, trials,
+costs and figures ask this list. A name that it does not know is a mistake, not a method
+that was not run: `check_names` tells the two apart.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+SFT, DPO, PPO = "05_sft", "06_dpo", "07_ppo"  # the stages that train policies
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train a policy.
+
+    start: `base` or `sft`, which its implicit reward is measured from. loss: TRL's name
+    of it, of what 06 trains. rate, strength, further, pairs: the parameters of its stage
+    that hold its learning rate, the strength at which it is compared, its further
+    strengths and its number of pairs. follows: whose trials chose its settings, "" if
+    its own. colours: of its policies, by the start of the reward model.
+    """
+
+    name: str
+    stage: str
+    start: str = "sft"
+    loss: str = "sigmoid"
+    rate: str = "learning_rate"
+    strength: str = "beta"
+    further: str = ""
+    pairs: str = "relative_pairs"
+    weights: bool = False  # of tokens: TIS-DPO (arXiv 2410.04350) and its controls
+    adapters: bool = False  # trained in place of all weights
+    part: bool = False  # PPO with one part changed: 07 and 08 examine it, 09 does not
+    follows: str = ""
+    colours: tuple[str, ...] = ()
+
+
+_TIS = {"rate": "tis_learning_rate", "further": "tis_betas", "weights": True}
+_LORA = {"rate": "adapter_learning_rate", "adapters": True}
+_ONLINE = {"strength": "kl_coef", "further": "online_kl_coefs"}
+_PART = {"strength": "kl_coef", "part": True, "follows": "ppo"}
+
+METHODS = (
+    Method("sft", SFT, start="base", colours=("#ca9161",)),
+    # all pairs of the reward models, so that the two kinds can be compared
+    Method(
+        "dpo",
+        DPO,
+        start="base",
+        rate="base_learning_rate",
+        pairs="pairs",
+        colours=("#fbafe4",),
+    ),
+    Method("sft_dpo", DPO, further="betas", pairs="pairs", colours=("#d55e00",)),
+    # DPO's relatives have fewer pairs and are compared with each other
+    Method("ipo", DPO, loss="ipo", rate="ipo_learning_rate", strength="tau"),
+    Method(
+        "dpo_norm",
+        DPO,
+        loss="sigmoid_norm",
+        rate="norm_learning_rate",
+        strength="norm_beta",
+    ),
+    Method("dpo_robust", DPO, loss="robust", rate="robust_learning_rate"),
+    # (D) and (S): weights by two DPO policies, or by two SFT policies; the controls deal
+    # (D)'s weights to other tokens, or weigh all alike, which is DPO
+    Method("tis_dpo", DPO, **_TIS),
+    Method("tis_dpo_s", DPO, **_TIS, follows="tis_dpo"),
+    Method("tis_random", DPO, **_TIS, follows="tis_dpo"),
+    Method("tis_equal", DPO, **_TIS, follows="tis_dpo"),
+    # as the OPT-350M study (arXiv 2509.09055) trained its DPO
+    Method("dpo_lora", DPO, start="base", **_LORA, follows="sft_dpo_lora"),
+    Method("sft_dpo_lora", DPO, **_LORA),
+    Method("dpo_iter", PPO, **_ONLINE, rate="dpo_learning_rate", colours=("#2f6f4f",)),
+    Method("ppo", PPO, **_ONLINE, colours=("#b59400", "#56b4e9")),
+    Method("rloo", PPO, **_ONLINE, rate="rloo_learning_rate", colours=("#4b3b8f",)),
+    Method("grpo", PPO, **_ONLINE, rate="grpo_learning_rate", colours=("#7a3b1e",)),
+    Method("ppo_raw_advantages", PPO, **_PART),
+    Method("ppo_small_batch", PPO, **_PART),
+    Method("ppo_ema_reference", PPO, **_PART),
+    Method("ppo_normalised_rewards", PPO, **_PART),
+    Method("ppo_normalised_values", PPO, **_PART),
+)
+BY_NAME = {each.name: each for each in METHODS}
+
+# --- groups of them, by name ------------------------------------------------------------
+
+POLICIES = tuple(BY_NAME)  # as they are trained
+OFFLINE = tuple(each.name for each in METHODS if each.stage == DPO)
+RELATIVES = tuple(each for each in OFFLINE if BY_NAME[each].pairs == "relative_pairs")
+WEIGHTED = tuple(each.name for each in METHODS if each.weights)
+ADAPTERS = tuple(each.name for each in METHODS if each.adapters)
+ONLINE = tuple(each.name for each in METHODS if each.stage == PPO and not each.part)
+PARTS = tuple(each.name for each in METHODS if each.part)
+FROM_BASE = tuple(each.name for each in METHODS if each.start == "base")
+
+# --- what is not a policy that was trained ----------------------------------------------
 
 # starts of reward models: the base model, CodePMP, the paper's ablations and a control
 INITS = ("base", "codepmp", "rm_only", "lm_only", "shuffled")
-
-# TIS-DPO (D) and (S): weights by two DPO policies, or by two SFT policies; its controls
-# deal (D)'s weights to other tokens, or weigh all alike, which is DPO
-CONTRASTS = ("tis_dpo", "tis_dpo_s")
-CONTROLS = ("tis_random", "tis_equal")
-WEIGHTED = (*CONTRASTS, *CONTROLS)
-# DPO with adapters in place of all weights, as the OPT-350M study (arXiv 2509.09055)
-ADAPTERS = ("dpo_lora", "sft_dpo_lora")
-# IPO, DPO per token, and DPO for noisy labels, by their names in TRL
-LOSSES = {"ipo": "ipo", "dpo_norm": "sigmoid_norm", "dpo_robust": "robust"}
-# 06 gives DPO's relatives fewer pairs; these are all that learn from pairs, not samples
-RELATIVES = (*LOSSES, *WEIGHTED, *ADAPTERS)
-OFFLINE = ("dpo", "sft_dpo", *RELATIVES)
-FROM_BASE = ("sft", "dpo", "dpo_lora")  # the others start from SFT
-
-ONLINE = ("dpo_iter", "ppo", "rloo", "grpo")
-PARTS = (  # PPO with one part changed; 07 and 08 examine them, 09 does not
-    "ppo_raw_advantages",
-    "ppo_small_batch",
-    "ppo_ema_reference",
-    "ppo_normalised_rewards",
-    "ppo_normalised_values",
-)
-POLICIES = ("sft", *OFFLINE, *ONLINE, *PARTS)  # as they are trained
 CHOOSERS = ("random", "base", "codepmp")  # who takes the best of N
-
 LEARNED = ("rm (base)", "rm (codepmp)")  # reward models that policies learn from
-RULES = (
-    "length",
-    "bag of words",
-)  # scorers of pairs that learn no weights of a network
+RULES = ("length", "bag of words")  # scorers of pairs without weights of a network
+SCORERS = ("truth", "judge", "words judge", "Bayes", *RULES)
+SCORERS += ("sft log-prob", "sft log-prob, mean")
 
 
 def name_of(method: str, init: str) -> str:
@@ -47,29 +114,20 @@ def name_of(method: str, init: str) -> str:
 
 
 def is_held_out(judge: str) -> bool:
-    """Whether a judge is one of the held-out models, which are called `judge 0` and so on."""
+    """Whether a judge is one of the held-out models: `judge 0` and so on."""
     return judge.startswith("judge ")
 
 
 def names() -> set[str]:
     """Every name that an estimate can have in the comparison."""
     rewarded = [name_of(method, init) for method in ONLINE for init in INITS]
-    chosen = [f"best_of_n ({init})" for init in CHOOSERS]
-    implicit = [name_of(f"{each} implicit", "") for each in (*OFFLINE, *ONLINE)]
+    chosen = [name_of("best_of_n", init) for init in CHOOSERS]
+    implicit = [f"{each} implicit" for each in (*OFFLINE, *ONLINE)]
     implicit += [name_of(f"{each} implicit", init) for each in ONLINE for init in INITS]
     scorers = [name_of("rm", init) for init in INITS]
-    scorers += [
-        "truth",
-        "judge",
-        "words judge",
-        "sft log-prob",
-        "sft log-prob, mean",
-        "Bayes",
-        *RULES,
-    ]
     variants = [each.removeprefix("ppo_") for each in PARTS]
     policies = ["base", "chosen", *POLICIES, *rewarded, *chosen, *variants]
-    return {*policies, *implicit, *scorers, *INITS}
+    return {*policies, *implicit, *scorers, *SCORERS, *INITS}
 
 
 def check_names(known: Sequence[str], what: str, *asked: str) -> None:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from helpers.project import Project
+    from helpers.core.paths import Project
 
 
 def project_of(context: typer.Context) -> "Project":
     """The project that the command works on: this one, unless a test gives another."""
-    from helpers.project import PROJECT
+    from helpers.core.paths import PROJECT
 
     return context.obj or PROJECT
 
 
 def run_name(text: str) -> str:
     """A folder in runs/, or a numbered one in a sweep; ParameterError otherwise."""
-    from helpers.params import ParameterError
+    from helpers.config.schema import ParameterError
 
     if not re.fullmatch(r"\w[\w.-]*(/\d+)?", text):
         raise ParameterError(
@@ -52,11 +52,11 @@ def one_line_errors() -> Iterator[None]:
 
 def exit_code(error: Exception) -> int | None:
     """2 for what is refused, 1 for what failed, None for what should not happen."""
-    from helpers.book import BookError
-    from helpers.jobs import JobError
-    from helpers.params import ParameterError
-    from helpers.pipeline import StageError
-    from helpers.project import RunError
+    from helpers.book.build import BookError
+    from helpers.config.schema import ParameterError
+    from helpers.core.paths import RunError
+    from helpers.runs.jobs import JobError
+    from helpers.runs.pipeline import StageError
 
     if isinstance(error, ParameterError | RunError):
         return 2

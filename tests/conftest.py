@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.project import ROOT, Project
+from helpers.core.paths import ROOT, Project
 
 # Many tests compare numbers to 1e-5, which half precision on a GPU does not keep. Where
 # the variable is set by hand, they run there all the same.
@@ -17,8 +17,7 @@ HEADER = """run_dir: str = "runs/cpu"  # folder of the run
 workers: int = 1  # processes; in [0, 8]
 """
 BODY = """from pathlib import Path
-from helpers.project import Project
-from helpers.runs import open_stage
+from tests.opening import Project, open_stage
 project = Project(Path({root!r}), {stages!r}, Path({package!r}))
 stage = open_stage({name!r}, globals(), project)
 {work}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.project import ROOT
+from helpers.core.paths import ROOT
 
 NAME = "test-smoke"
 

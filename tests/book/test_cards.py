@@ -7,9 +7,9 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from helpers import cards
-from helpers.params import ParameterError
-from helpers.project import ROOT
+from helpers.config.schema import ParameterError
+from helpers.core.paths import ROOT
+from helpers.publish import model_cards
 from tests.book.conftest import NAME, prefbook
 
 
@@ -34,7 +34,7 @@ class Hub:
 @pytest.fixture
 def hub(run: Path) -> Hub:
     api = Hub()
-    cards.push(run, "someone", False, lambda line: None, api)
+    model_cards.push(run, "someone", False, lambda line: None, api)
     return api
 
 
@@ -92,21 +92,21 @@ def test_runs_of_two_sweeps_have_repositories_of_their_own(run: Path, tmp_path) 
         place.parent.mkdir()
         place.symlink_to(run, target_is_directory=True)
         api = Hub()
-        cards.push(place, "someone", False, lambda line: None, api)
+        model_cards.push(place, "someone", False, lambda line: None, api)
         names.append(set(api.repositories))
     assert names[0].isdisjoint(names[1])
     assert "someone/prefbook-beta-00-sft" in names[0]
 
 
 def test_a_card_that_the_hub_would_refuse_stops_everything_before(run: Path) -> None:
-    good = cards.uploads(run)[-1]
+    good = model_cards.uploads(run)[-1]
     assert "license: other" in good.card and "license_name: psf-2.0" in good.card
     bad = replace(good, card=good.card.replace("license: other", "license: psf-2.0"))
     with pytest.raises(ParameterError, match="licence 'psf-2.0', expected one of"):
-        cards.check_card(bad)
+        model_cards.check_card(bad)
     nameless = good.card.replace("license_name: psf-2.0\n", "")
     with pytest.raises(ParameterError, match="expected its name"):
-        cards.check_card(replace(good, card=nameless))
+        model_cards.check_card(replace(good, card=nameless))
 
 
 def test_without_an_account_nothing_is_tried(run: Path) -> None:

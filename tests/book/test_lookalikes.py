@@ -11,10 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import embedded, models
-from helpers.jobs import finished_jobs
-from helpers.project import ROOT, STAGES, job_folder
-from helpers.records import read_records, select
+from helpers.core.paths import ROOT, STAGES
+from helpers.core.records import read_records, select
+from helpers.data.synthetic import corpus
+from helpers.models import loading
+from helpers.runs.jobs import finished_jobs
+from helpers.runs.store import job_folder
 from tests import lookalikes
 
 NAME = "test-lookalikes"
@@ -37,7 +39,7 @@ SMALL = (
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The look-alikes, by the parameter that names them."""
     root = tmp_path_factory.mktemp("hub")
-    rows = embedded.transcripts("harmless", "train", 100, 0)
+    rows = corpus.transcripts("harmless", "train", 100, 0)
     texts = [row["chosen"] for row in rows]
     texts.append((ROOT / "helpers" / "hh.py").read_text(encoding="utf-8"))
     return {
@@ -74,14 +76,14 @@ def run(folders: dict[str, Path]) -> Path:
 
 
 def test_everything_starts_from_the_pretrained_model(run: Path) -> None:
-    base = models.load_policy(job_folder(run, "01_base_model"))
+    base = loading.load_policy(job_folder(run, "01_base_model"))
     assert base.config.word_embed_proj_dim == 8
     for stage, job in (
         ("05_sft", {}),
         ("06_dpo", {"method": "dpo_lora"}),
         ("07_ppo", {"method": "ppo", "strength": 0.1}),
     ):
-        policy = models.load_policy(job_folder(run, stage, seed=0, **job))
+        policy = loading.load_policy(job_folder(run, stage, seed=0, **job))
         assert policy.config.word_embed_proj_dim == 8
         assert policy.state_dict().keys() == base.state_dict().keys()
 

@@ -5,26 +5,28 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import models, plan
-from helpers.encoding import encode
-from helpers.jobs import finished_jobs
-from helpers.project import STAGES, read_manifest
-from helpers.recipes import base_folder, read_code_pairs, read_pairs
-from helpers.records import read_records
+from helpers.core.manifests import read_manifest
+from helpers.core.paths import STAGES
+from helpers.core.records import read_records
+from helpers.models import loading
+from helpers.models.encoding import encode
+from helpers.planning import estimate
+from helpers.runs.jobs import finished_jobs
+from helpers.runs.store import base_folder, read_code_pairs, read_pairs
 
 
 @pytest.fixture(scope="module")
 def planned(run: Path) -> pd.DataFrame:
     """Jobs and FLOPs that the estimate has for the smoke run, by stage."""
-    tokenizer = models.load_tokenizer(base_folder(run))
-    model = models.load_policy(base_folder(run))
+    tokenizer = loading.load_tokenizer(base_folder(run))
+    model = loading.load_policy(base_folder(run))
     values = {stage: read_manifest(run, stage)["parameters"] for stage in STAGES}
     limit = values["04_reward_model"]["max_length"]
     pairs = read_pairs(run, "train", "judge", "dev", "test")
     prompt, reply = mean_lengths(tokenizer, pairs, limit)
     code = mean_lengths(tokenizer, read_code_pairs(run, "train", "test"), limit)
     counts = pairs["split"].value_counts()
-    shape = plan.Shape(
+    shape = estimate.Shape(
         parameters=model.num_parameters(exclude_embeddings=True),
         prompt=prompt,
         reply=reply,
@@ -34,7 +36,7 @@ def planned(run: Path) -> pd.DataFrame:
         judge=0,
         test=counts["test"],
     )
-    found = plan.works(values, shape)
+    found = estimate.works(values, shape)
     rows = [(each.stage, each.jobs, flops(each, shape, model)) for each in found]
     table = pd.DataFrame(rows, columns=["stage", "jobs", "flops"])
     return table.groupby("stage").sum()
@@ -58,7 +60,7 @@ def mean_lengths(tokenizer, pairs: pd.DataFrame, limit: int) -> list[float]:
 TRAINED = ("01_base_model", "03_codepmp", "04_reward_model", "05_sft", "06_dpo")
 
 
-def flops(work: plan.Work, shape: plan.Shape, model) -> float:
+def flops(work: estimate.Work, shape: estimate.Shape, model) -> float:
     """Those that records count: of what is trained, and read by DPO's reference; online
     ones what they sample and read, too. What examines is not booked.
 

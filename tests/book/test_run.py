@@ -7,9 +7,10 @@ import nbformat
 import pandas as pd
 import pytest
 
+from helpers.core.manifests import read_manifest
+from helpers.core.paths import ROOT, STAGES
+from helpers.core.records import COLUMNS, read_records, select
 from helpers.methods import ONLINE, POLICIES, WEIGHTED
-from helpers.project import ROOT, STAGES, read_manifest
-from helpers.records import COLUMNS, read_records, select
 from tests.book.conftest import NAME, prefbook
 
 JUDGES = ("truth", "judge 0", "judge 1", "words judge")

@@ -9,9 +9,9 @@ from threading import Thread
 import pytest
 import yaml
 
-from helpers import verdicts
-from helpers.ledger import read_ledger
-from helpers.project import ROOT, STAGES
+from helpers.core.paths import ROOT, STAGES
+from helpers.ledger import rule
+from helpers.ledger.entries import read_ledger
 
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
 PAGES = [CONTENTS["root"]] + [
@@ -124,11 +124,11 @@ def test_every_claim_has_a_status_and_what_it_rests_on(browser, address):
     assert len(cells) == sum(map(len, sections))
     for cell in cells:
         status, _, evidence = cell.partition(":")
-        assert status in verdicts.STATUSES and evidence.strip(), cell
+        assert status in rule.STATUSES and evidence.strip(), cell
 
 
 def test_a_claim_that_nothing_backs_fails_the_build(run, tmp_path):
-    from helpers.book import BookError, build_book
+    from helpers.book.build import BookError, build_book
 
     for name in ("book", "notebooks", "_toc.yml", "_config.yml"):
         link = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -153,7 +153,7 @@ def test_kinds_of_numbers_have_columns_of_their_own(browser, address):
 
 
 def test_a_missing_page_fails_the_build(site, tmp_path):
-    from helpers.book import BookError, check_pages
+    from helpers.book.build import BookError, check_pages
 
     shutil.copy(ROOT / "_toc.yml", tmp_path / "_toc.yml")
     shutil.copytree(site, tmp_path / "html")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.hh import SPLITS
-from helpers.recipes import read_pairs
-from helpers.trials import SEED
+from helpers.data.hh import SPLITS
+from helpers.recipes.trials import SEED
+from helpers.runs.store import read_pairs
 from tests.book.conftest import prefbook
 
 

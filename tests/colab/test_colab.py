@@ -15,10 +15,10 @@ import pytest
 import yaml
 from nbclient import NotebookClient
 
-from helpers.params import declares, read_schema
-from helpers.pipeline import ThisInterpreter
-from helpers.project import PROJECT, ROOT, STAGES
-from helpers.settings import from_yaml
+from helpers.config.schema import declares, read_schema
+from helpers.config.settings import from_yaml
+from helpers.core.paths import PROJECT, ROOT, STAGES
+from helpers.runs.pipeline import ThisInterpreter
 
 COLAB = ROOT / ".venv-colab" / "bin" / "python"
 SMOKE = ROOT / "notebooks" / "tiers" / "smoke.yaml"

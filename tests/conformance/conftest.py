@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from helpers import models, training
-from helpers.training import Fit
+from helpers.models import loading
+from helpers.trainers import training
+from helpers.trainers.training import Fit
 from tests import lookalikes
 
 PROMPT = "\n\nHuman: {}\n\nAssistant:"
@@ -36,9 +37,9 @@ LENGTH = 128
 
 def built_in(folder: Path, texts: list[str]) -> Path:
     """The tokenizer and the OPT that stage 01 makes."""
-    tokenizer = models.build_tokenizer(texts, 300)
+    tokenizer = loading.build_tokenizer(texts, 300)
     shape = {"hidden": 16, "layers": 2, "heads": 2, "max_positions": 256}
-    models.save(models.build_opt(tokenizer, **shape, seed=0), tokenizer, folder)
+    loading.save(loading.build_opt(tokenizer, **shape, seed=0), tokenizer, folder)
     return folder
 
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers import losses, models, reference, token_rows, training
+from helpers.losses import preference, token_level
+from helpers.models import loading
+from helpers.trainers import datasets, reference, tis_weights, training
 from tests.conformance.conftest import (
     FIT,
     LENGTH,
@@ -20,9 +22,9 @@ from tests.conformance.conftest import (
 
 def policy_of(kind):
     """A policy and its tokenizer; dropout is off, which SFT leaves to the model."""
-    policy = models.load_policy(kind).cpu()
-    models.disable_dropout(policy)
-    return policy, models.load_tokenizer(kind)
+    policy = loading.load_policy(kind).cpu()
+    loading.disable_dropout(policy)
+    return policy, loading.load_tokenizer(kind)
 
 
 def wandered(policy):
@@ -47,9 +49,7 @@ def test_sft_learns_the_reply_and_its_end_and_nothing_else(kind, taken, tmp_path
     policy, tokenizer = policy_of(kind)
     naive = deepcopy(policy)
     replies = PAIRS["chosen"].tolist()
-    data = token_rows.reply_dataset(
-        PAIRS["prompt"].tolist(), replies, tokenizer, LENGTH
-    )
+    data = datasets.reply_dataset(PAIRS["prompt"].tolist(), replies, tokenizer, LENGTH)
     driver = training.fit_language_model
     found = taken(driver, policy, tokenizer, data, FIT, tmp_path)
     spelled, rows, names = [], [], ("input_ids", "labels", "attention_mask")
@@ -69,7 +69,7 @@ def test_sft_learns_the_reply_and_its_end_and_nothing_else(kind, taken, tmp_path
 def test_a_base_model_learns_every_token(kind, taken, tmp_path):
     policy, tokenizer = policy_of(kind)
     texts = PAIRS["prompt"].tolist(), PAIRS["chosen"].tolist()
-    data = token_rows.reply_dataset(*texts, tokenizer, LENGTH, whole=True)
+    data = datasets.reply_dataset(*texts, tokenizer, LENGTH, whole=True)
     driver = training.fit_language_model
     batch = taken(driver, policy, tokenizer, data, FIT, tmp_path).batch
     real = batch["attention_mask"].bool()
@@ -89,7 +89,7 @@ def pairs_of(tokenizer, batch) -> list[tuple[list[int], list[int], list[int]]]:
     half, found = len(rows) // 2, []
     asked = {
         (pair.chosen, pair.rejected): len(
-            token_rows.encode(tokenizer, pair.prompt, pair.chosen, LENGTH)[0]
+            datasets.encode(tokenizer, pair.prompt, pair.chosen, LENGTH)[0]
         )
         for pair in PAIRS.itertuples()
     }
@@ -113,10 +113,10 @@ def reward_alone(scorer, prompt: list[int], reply: list[int]):
 
 
 def test_a_reward_model_is_trained_at_the_end_that_is_scored(kind, taken, tmp_path):
-    tokenizer = models.load_tokenizer(kind)
-    scorer = models.load_scorer(kind, seed=1).cpu()
+    tokenizer = loading.load_tokenizer(kind)
+    scorer = loading.load_scorer(kind, seed=1).cpu()
     naive = deepcopy(scorer).eval()
-    data = token_rows.pair_dataset(PAIRS, tokenizer, LENGTH)
+    data = datasets.pair_dataset(PAIRS, tokenizer, LENGTH)
     driver = training.fit_reward_model
     found = taken(driver, scorer, tokenizer, data, FIT, tmp_path)
     rows = pairs_of(tokenizer, found.batch)
@@ -124,20 +124,20 @@ def test_a_reward_model_is_trained_at_the_end_that_is_scored(kind, taken, tmp_pa
         torch.stack([reward_alone(naive, row[0], row[side]) for row in rows])
         for side in (1, 2)
     )
-    expected = losses.bradley_terry(chosen, rejected)
+    expected = preference.bradley_terry(chosen, rejected)
     assert found.loss == pytest.approx(expected.item(), rel=1e-5)
     expected.backward()
     assert_same(found.gradients, gradients(naive))
 
 
 def test_what_is_saved_is_read_at_the_same_token_by_the_stock_forward(kind, tmp_path):
-    tokenizer = models.load_tokenizer(kind)
-    scorer = models.load_scorer(kind, seed=1).cpu()
-    models.save(scorer, tokenizer, tmp_path)
-    stock = models.load_scorer(tmp_path).cpu()
-    again = models.load_tokenizer(tmp_path)
+    tokenizer = loading.load_tokenizer(kind)
+    scorer = loading.load_scorer(kind, seed=1).cpu()
+    loading.save(scorer, tokenizer, tmp_path)
+    stock = loading.load_scorer(tmp_path).cpu()
+    again = loading.load_tokenizer(tmp_path)
     rows = [
-        token_rows.encode(again, pair.prompt, pair.chosen, LENGTH)
+        datasets.encode(again, pair.prompt, pair.chosen, LENGTH)
         for pair in PAIRS.itertuples()
     ]
     again.padding_side = "right"  # GPT-2 counts positions from the first column
@@ -150,11 +150,11 @@ def test_what_is_saved_is_read_at_the_same_token_by_the_stock_forward(kind, tmp_
 
 def test_codepmp_reads_rewards_and_words_where_they_are(kind, taken, tmp_path):
     policy, tokenizer = policy_of(kind)
-    scorer = models.load_scorer(kind, seed=1).cpu()
+    scorer = loading.load_scorer(kind, seed=1).cpu()
     naive, head = deepcopy(scorer).eval(), deepcopy(policy.get_output_embeddings())
     if naive.config.tie_word_embeddings:
         head.weight = naive.get_input_embeddings().weight
-    data = token_rows.pair_dataset(PAIRS, tokenizer, LENGTH)
+    data = datasets.pair_dataset(PAIRS, tokenizer, LENGTH)
     given = (scorer, policy.get_output_embeddings(), tokenizer, data, FIT, tmp_path)
     driver = partial(training.fit_preference_model, rm_coef=1.0, lm_coef=1.0)
     found = taken(driver, *given)
@@ -162,12 +162,12 @@ def test_codepmp_reads_rewards_and_words_where_they_are(kind, taken, tmp_path):
     for prompt, chosen, _ in rows:
         hidden = naive.base_model(input_ids=torch.tensor([[*prompt, *chosen]]))
         states = hidden.last_hidden_state[0, len(prompt) - 1 : -1]
-        words.append(losses.token_logprobs(head(states), torch.tensor(chosen)))
+        words.append(token_level.token_logprobs(head(states), torch.tensor(chosen)))
     rewards = [
         torch.stack([reward_alone(naive, row[0], row[side]) for row in rows])
         for side in (1, 2)
     ]
-    expected = losses.bradley_terry(*rewards) - torch.cat(words).mean()
+    expected = preference.bradley_terry(*rewards) - torch.cat(words).mean()
     assert found.loss == pytest.approx(expected.item(), rel=1e-5)
     expected.backward()
     assert_same(found.gradients, gradients(naive))
@@ -205,9 +205,9 @@ FAMILY = {
 
 @pytest.mark.parametrize("loss_type", FAMILY)
 def test_the_dpo_family_reads_both_replies_alone(kind, loss_type, taken, tmp_path):
-    frozen, tokenizer = models.load_policy(kind).cpu(), models.load_tokenizer(kind)
+    frozen, tokenizer = loading.load_policy(kind).cpu(), loading.load_tokenizer(kind)
     policy, naive = wandered(frozen), wandered(frozen).eval()
-    data = token_rows.pair_dataset(PAIRS, tokenizer, LENGTH)
+    data = datasets.pair_dataset(PAIRS, tokenizer, LENGTH)
     more = {"label_smoothing": 0.1} if loss_type == "robust" else {}
     found = taken(
         training.fit_dpo,
@@ -230,10 +230,10 @@ def test_the_dpo_family_reads_both_replies_alone(kind, loss_type, taken, tmp_pat
 
 
 def test_tis_dpo_weighs_the_tokens_of_the_replies(kind, taken, tmp_path):
-    frozen, tokenizer = models.load_policy(kind).cpu(), models.load_tokenizer(kind)
+    frozen, tokenizer = loading.load_policy(kind).cpu(), loading.load_tokenizer(kind)
     policy, naive = wandered(frozen), wandered(frozen).eval()
-    data = token_rows.pair_dataset(PAIRS, tokenizer, LENGTH)
-    data = reference.contrastive_weights(wandered(frozen), frozen, data)
+    data = datasets.pair_dataset(PAIRS, tokenizer, LENGTH)
+    data = tis_weights.contrastive_weights(wandered(frozen), frozen, data)
     found = taken(
         training.fit_dpo,
         *(policy, tokenizer, data, FIT, tmp_path),

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import generate, iterative, losses, models, online
-from helpers.encoding import encode_prompt, reply_tokens
-from helpers.endings import Ending, end_ids
-from helpers.online_config import Online, Payment
+from helpers.losses import policy_gradient
+from helpers.models import generation, loading
+from helpers.models.encoding import encode_prompt, reply_tokens
+from helpers.models.endings import Ending, end_ids
+from helpers.recipes import online
+from helpers.rewards.payment import Payment
+from helpers.trainers import iterative_dpo, rloo_grpo
+from helpers.trainers.online_settings import Online
 from tests.conformance.conftest import (
     PAIRS,
     assert_same,
@@ -58,16 +62,16 @@ def paid_by(reward, policy, tokenizer) -> Payment:
 
 def fitted(method: str, kind, out, settings=SETTINGS, reward=None) -> list[dict]:
     """The log of one method on the model of a kind, dropout as its configuration says."""
-    policy, tokenizer = models.load_policy(kind).cpu(), models.load_tokenizer(kind)
+    policy, tokenizer = loading.load_policy(kind).cpu(), loading.load_tokenizer(kind)
     payment = paid_by(reward or Letters(), policy, tokenizer)
     common = (tokenizer, payment, PROMPTS, settings, out)
     if method == "ppo":
-        critic = None if settings.adapters else models.load_scorer(kind, 1).cpu()
+        critic = None if settings.adapters else loading.load_scorer(kind, 1).cpu()
         log = online.fit_ppo(policy, critic, *common)
     elif method == "dpo_iter":
-        log = iterative.fit_iterative(policy, *common)
+        log = iterative_dpo.fit_iterative(policy, *common)
     else:
-        log = online.fit_grouped(method, policy, *common)
+        log = rloo_grpo.fit_grouped(method, policy, *common)
     seen = payment.seen_by_all()
     return [entry | told for entry, told in zip(log, seen, strict=True)]
 
@@ -100,7 +104,7 @@ def test_adapters_rest_too(method, folders, tmp_path, watched):
 def watched(monkeypatch) -> list[float]:
     """The share of replies whose ratio was clipped, of every update of TRL's trainers."""
     shares: list[float] = []
-    for trainer in (online.Rloo, online.Grpo):
+    for trainer in (rloo_grpo.Rloo, rloo_grpo.Grpo):
         stock = trainer._compute_loss
 
         def watch(self, model, inputs, stock=stock):
@@ -127,7 +131,7 @@ def test_one_rule_of_where_a_reply_ends_and_what_is_paid(
     method, kind, tmp_path, monkeypatch
 ):
     """Replies that end in the two ways there are, at a marker, and not at all."""
-    tokenizer, policy = models.load_tokenizer(kind), models.load_policy(kind)
+    tokenizer, policy = loading.load_tokenizer(kind), loading.load_policy(kind)
     ends = sorted(end_ids(tokenizer, policy))
 
     def ids(text: str) -> list[int]:
@@ -144,7 +148,7 @@ def test_one_rule_of_where_a_reply_ends_and_what_is_paid(
     def scripted(model, prompts, *_):
         return [list(script[at % 4]) for at in range(len(prompts))], None
 
-    monkeypatch.setattr(generate, "_decode", scripted)
+    monkeypatch.setattr(generation, "_decode", scripted)
     reward, paid = Letters(), []
     stock = Payment.__call__
 
@@ -165,14 +169,14 @@ def test_one_rule_of_where_a_reply_ends_and_what_is_paid(
 
 @pytest.mark.parametrize("method", ["rloo", "grpo", "ppo"])
 def test_all_methods_read_the_same_ids(method, kind, tmp_path, monkeypatch):
-    tokenizer, read = models.load_tokenizer(kind), []
-    stock = generate._decode
+    tokenizer, read = loading.load_tokenizer(kind), []
+    stock = generation._decode
 
     def watch(model, prompts, *rest):
         read.extend(map(tuple, prompts))
         return stock(model, prompts, *rest)
 
-    monkeypatch.setattr(generate, "_decode", watch)
+    monkeypatch.setattr(generation, "_decode", watch)
     settings = replace(SETTINGS, max_prompt_length=12, rollouts=1, epochs=1)
     fitted(method, kind, tmp_path, settings)
     known = {tuple(encode_prompt(tokenizer, prompt, 12)) for prompt in PROMPTS}
@@ -184,8 +188,8 @@ def test_all_methods_read_the_same_ids(method, kind, tmp_path, monkeypatch):
 
 def started(method: str, kind, out, monkeypatch, settings):
     """A trainer of TRL's that is ready to take a step, and a copy of its policy."""
-    found, policy = [], models.load_policy(kind).cpu()
-    naive, tokenizer = deepcopy(policy).eval(), models.load_tokenizer(kind)
+    found, policy = [], loading.load_policy(kind).cpu()
+    naive, tokenizer = deepcopy(policy).eval(), loading.load_tokenizer(kind)
     monkeypatch.setattr(
         online, "log_of", lambda trainer, _: found.append(trainer) or []
     )
@@ -194,7 +198,7 @@ def started(method: str, kind, out, monkeypatch, settings):
     if method == "ppo":
         online.fit_ppo(policy, None, *common)
     else:
-        online.fit_grouped(method, policy, *common)
+        rloo_grpo.fit_grouped(method, policy, *common)
     return found[0], naive
 
 
@@ -222,7 +226,7 @@ def test_gradients_of_groups_are_those_of_replies_alone(
         if method == "rloo":  # the ratio is that of the whole reply
             parts.append(-(now.sum() - now.sum().detach()).exp() * advantage)
         else:
-            kl = losses.kl_estimate(now, now.detach(), "k3")
+            kl = policy_gradient.kl_estimate(now, now.detach(), "k3")
             parts.append((-(now - now.detach()).exp() * advantage + 0.1 * kl).mean())
     torch.stack(parts).mean().backward()
     assert_same(gradients(trainer.model), gradients(naive))
@@ -239,7 +243,7 @@ def test_gradients_of_ppo_are_those_of_replies_alone(kind, tmp_path, monkeypatch
     now = torch.nn.utils.rnn.pad_sequence(logprobs, batch_first=True)
     torch.testing.assert_close(now, rollout.logprobs, rtol=1e-4, atol=1e-5)
     # the value head starts at zero, and so does what it sends into the trunk
-    losses.ppo_policy_loss(
+    policy_gradient.ppo_policy_loss(
         now, rollout.logprobs, trainer.credit.advantages, rollout.mask, 0.2
     ).backward()
     assert_same(gradients(model.policy), gradients(naive))

@@ -15,7 +15,8 @@ from trl import (
     SFTTrainer,
 )
 
-from helpers import models, reference, token_rows, trainers, training
+from helpers.models import loading
+from helpers.trainers import datasets, reference, training, trl_trainers
 from tests.conformance.conftest import FIT, LENGTH, PAIRS
 
 # rows a micro-batch and how many of them: all five pairs, or parts of which one is ragged
@@ -24,7 +25,7 @@ SPLITS = {(5, 1), (1, 5), (4, 2), (2, 3)}
 
 def sft(model, tokenizer, pairs, out):
     texts = PAIRS["prompt"].tolist(), PAIRS["chosen"].tolist()
-    data = token_rows.reply_dataset(*texts, tokenizer, LENGTH)
+    data = datasets.reply_dataset(*texts, tokenizer, LENGTH)
     training.fit_language_model(model, tokenizer, data, FIT, out)
 
 
@@ -74,8 +75,8 @@ def test_a_step_is_the_same_for_every_split_of_its_batch(
     name, folders, tmp_path, monkeypatch
 ):
     """Weights after one step of plain gradient descent, replies of unequal lengths."""
-    tokenizer = models.load_tokenizer(folders["smollm2"])
-    pairs = token_rows.pair_dataset(PAIRS, tokenizer, LENGTH)
+    tokenizer = loading.load_tokenizer(folders["smollm2"])
+    pairs = datasets.pair_dataset(PAIRS, tokenizer, LENGTH)
     stock, found = training.arguments, {}
     monkeypatch.setattr(training, "run", lambda trainer: trainer.train() and [])
     for rows, parts in sorted(SPLITS):
@@ -92,7 +93,7 @@ def test_a_step_is_the_same_for_every_split_of_its_batch(
 
         monkeypatch.setattr(training, "arguments", split)
         torch.manual_seed(0)
-        load = models.load_scorer if name in ("rm", "codepmp") else models.load_policy
+        load = loading.load_scorer if name in ("rm", "codepmp") else loading.load_policy
         model = load(folders["smollm2"]).cpu()
         before = deepcopy(model).state_dict()
         KINDS[name](model, tokenizer, pairs, tmp_path)
@@ -141,34 +142,40 @@ def same_step(ours, theirs) -> None:
 
 def test_sft_takes_the_step_of_stock_trl_on_the_same_ids(kind, tmp_path):
     """From prompt and completion, TRL's own labels; ours from ids and a mask."""
-    policy, tokenizer = models.load_policy(kind).cpu(), models.load_tokenizer(kind)
-    models.disable_dropout(policy)
+    policy, tokenizer = loading.load_policy(kind).cpu(), loading.load_tokenizer(kind)
+    loading.disable_dropout(policy)
     texts = PAIRS["prompt"].tolist(), PAIRS["chosen"].tolist()
-    data = token_rows.reply_dataset(*texts, tokenizer, LENGTH)
+    data = datasets.reply_dataset(*texts, tokenizer, LENGTH)
     config = SFTConfig(**settings_of(tmp_path), completion_only_loss=True)
     common = {"args": config, "train_dataset": data, "processing_class": tokenizer}
     theirs = SFTTrainer(deepcopy(policy), **common)
-    same_step(trainers.ReplyTrainer(policy, **common), theirs)
+    same_step(trl_trainers.ReplyTrainer(policy, **common), theirs)
 
 
 def test_a_reward_model_takes_the_step_of_stock_trl(folders, tmp_path):
     folder = folders["built_in"]  # a token of its own pads, so stock TRL reads ends
-    scorer, tokenizer = models.load_scorer(folder).cpu(), models.load_tokenizer(folder)
-    data = token_rows.as_sequences(token_rows.pair_dataset(PAIRS, tokenizer, LENGTH))
+    scorer, tokenizer = (
+        loading.load_scorer(folder).cpu(),
+        loading.load_tokenizer(folder),
+    )
+    data = datasets.as_sequences(datasets.pair_dataset(PAIRS, tokenizer, LENGTH))
     common = {
         "args": RewardConfig(**settings_of(tmp_path)),
         "train_dataset": data,
         "processing_class": tokenizer,
     }
     theirs = RewardTrainer(deepcopy(scorer), **common)
-    same_step(trainers.RewardModelTrainer(scorer, **common), theirs)
+    same_step(trl_trainers.RewardModelTrainer(scorer, **common), theirs)
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo", "sigmoid_norm", "robust"])
 def test_the_dpo_family_takes_the_step_of_stock_trl(loss, folders, tmp_path):
     """TRL tokenises the texts by itself, and reads the reference by itself."""
     folder = folders["built_in"]
-    frozen, tokenizer = models.load_policy(folder).cpu(), models.load_tokenizer(folder)
+    frozen, tokenizer = (
+        loading.load_policy(folder).cpu(),
+        loading.load_tokenizer(folder),
+    )
     policy = deepcopy(frozen)
     with torch.no_grad():
         policy.get_input_embeddings().weight.mul_(1.1)
@@ -190,11 +197,11 @@ def test_the_dpo_family_takes_the_step_of_stock_trl(loss, folders, tmp_path):
         train_dataset=texts,
         processing_class=tokenizer,
     )
-    ours = trainers.PreferenceTrainer(
+    ours = trl_trainers.PreferenceTrainer(
         policy,
         reference=frozen,
         args=config,
-        train_dataset=token_rows.pair_dataset(plain, tokenizer, LENGTH),
+        train_dataset=datasets.pair_dataset(plain, tokenizer, LENGTH),
         processing_class=tokenizer,
     )
     for side in reference.SIDES:
@@ -206,13 +213,13 @@ def test_the_dpo_family_takes_the_step_of_stock_trl(loss, folders, tmp_path):
 
 def test_batches_hold_every_row_once_and_follow_the_seed_alone(folders, tmp_path):
     folder = folders["built_in"]
-    tokenizer, orders = models.load_tokenizer(folder), []
+    tokenizer, orders = loading.load_tokenizer(folder), []
     rows = [([1, 2], list(range(3, 4 + n % 7))) for n in range(40)]
-    data = token_rows.masked_sequences(rows)
+    data = datasets.masked_sequences(rows)
     for seed, history in ((0, 1), (0, 2), (1, 1)):
         fit = training.Fit(1e-3, 8, seed=seed)
-        trainer = trainers.ReplyTrainer(
-            models.load_policy(folder).cpu(),
+        trainer = trl_trainers.ReplyTrainer(
+            loading.load_policy(folder).cpu(),
             args=SFTConfig(**training.arguments(fit, tmp_path, 5)),
             train_dataset=data,
             processing_class=tokenizer,
@@ -225,8 +232,8 @@ def test_batches_hold_every_row_once_and_follow_the_seed_alone(folders, tmp_path
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_same_training_twice_gives_the_same_records(name, folders, tmp_path):
-    tokenizer = models.load_tokenizer(folders["gpt2"])  # with dropout
-    load = models.load_scorer if name in ("rm", "codepmp") else models.load_policy
+    tokenizer = loading.load_tokenizer(folders["gpt2"])  # with dropout
+    load = loading.load_scorer if name in ("rm", "codepmp") else loading.load_policy
     runs, stock = [], training.run
 
     def kept(trainer):
@@ -236,7 +243,7 @@ def test_the_same_training_twice_gives_the_same_records(name, folders, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "run", kept)
         for history in (1, 2):  # whatever else was drawn before
-            pairs = token_rows.pair_dataset(PAIRS, tokenizer, LENGTH)
+            pairs = datasets.pair_dataset(PAIRS, tokenizer, LENGTH)
             model = load(folders["gpt2"]).cpu()
             torch.manual_seed(history)
             KINDS[name](model, tokenizer, pairs, tmp_path)

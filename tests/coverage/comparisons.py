@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 from scipy.special import expit
 
-from helpers import cas, layout, metrics, rates, scorers, stats
-from helpers.stats import Interval
+from helpers.analysis import pair_scorers
+from helpers.statistics import cas, intervals, metrics, rates, sampling_errors
+from helpers.statistics.intervals import Interval
 from tests.coverage.means import DRAWS, family, in_family, mean
 from tests.coverage.simulate import Case, Draw
 
@@ -28,7 +29,7 @@ def label_curves(seeds: int, pairs: int, doubling: float, shift: float) -> Draw:
         luck = 0.01 * random.normal(size=(2, 3, seeds, 1))
         chance = grown[..., None, None] + luck + ease
         right = (random.random((2, 3, seeds, pairs)) < chance).astype(float)
-        curves = scorers.LabelCurves(sizes, *right)
+        curves = pair_scorers.LabelCurves(sizes, *right)
         return (curves.own - curves.base).mean(axis=0), curves.slope
 
     return draw
@@ -98,8 +99,8 @@ def passing(models: int, seeds: int, ahead: float = 0.0) -> Draw:
 
 
 def cas_difference(first: tuple, second: tuple) -> Interval:
-    parts = map(stats.paired_difference, first, second)
-    return stats.mean_interval(cas.combined(*parts), draws=DRAWS)
+    parts = map(intervals.paired_difference, first, second)
+    return intervals.mean_interval(cas.combined(*parts), draws=DRAWS)
 
 
 def winners_lead(*models: tuple) -> Interval:
@@ -109,12 +110,12 @@ def winners_lead(*models: tuple) -> Interval:
 
 
 def brier(values: np.ndarray) -> Interval:
-    return stats.mean_interval(metrics.brier(values), draws=DRAWS)
+    return intervals.mean_interval(metrics.brier(values), draws=DRAWS)
 
 
 def detectable(*contrasts: np.ndarray) -> Interval:
-    spread = layout.pooled(contrasts) if len(contrasts) > 1 else None
-    return stats.detectable(contrasts[0], family=spread)
+    spread = sampling_errors.pooled(contrasts) if len(contrasts) > 1 else None
+    return intervals.detectable(contrasts[0], family=spread)
 
 
 def seen_with(power: float, draw: Draw) -> float:
@@ -130,7 +131,7 @@ LABELS = [
     Case(
         f"label factor, {seeds} seeds, {doubling} a doubling",
         label_curves(seeds, 600, doubling, 1.0),
-        scorers.label_factor,
+        pair_scorers.label_factor,
         2.0,
         most=0.99,
         short=(seeds, doubling) == (3, 0.03),
@@ -173,7 +174,7 @@ CALIBRATION = [
         Case(
             f"calibration error, {told}",
             margins(seeds, pairs, loud, spread, noise),
-            scorers.calibration_interval,
+            pair_scorers.calibration_interval,
             # what is calibrated has none, of which very many pairs leave a little
             0.0
             if (loud, spread, noise) == (1.0, 0.0, 0.0)

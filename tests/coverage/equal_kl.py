@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from helpers import equal_kl
-from helpers.stats import Interval
+from helpers.statistics import equal_kl
+from helpers.statistics.intervals import Interval
 from tests.coverage.simulate import Case
 
 DRAWS = 200  # of the bootstrap: enough here, and ten times as quick

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from helpers import layout, rates, stats
-from helpers.stats import Interval
+from helpers.statistics import intervals, rates, sampling_errors
+from helpers.statistics.intervals import Interval
 from tests.coverage.simulate import Case, Draw
 
 DRAWS = 200  # of the bootstrap: enough here, and ten times as quick
@@ -101,16 +101,16 @@ def family(seeds: int, examples: int, of_seeds: float, contrasts: int = 6) -> Dr
 
 
 def mean(values: np.ndarray) -> Interval:
-    return stats.mean_interval(values, draws=DRAWS)
+    return intervals.mean_interval(values, draws=DRAWS)
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> Interval:
-    return stats.difference_interval(first, second, draws=DRAWS)
+    return intervals.difference_interval(first, second, draws=DRAWS)
 
 
 def in_family(*contrasts: np.ndarray) -> Interval:
-    spread = layout.pooled(contrasts)
-    return stats.mean_interval(contrasts[0], family=spread, draws=DRAWS)
+    spread = sampling_errors.pooled(contrasts)
+    return intervals.mean_interval(contrasts[0], family=spread, draws=DRAWS)
 
 
 # --- cases ------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from helpers.stats import Interval
+from helpers.statistics.intervals import Interval
 
 Draw = Callable[[np.random.Generator], tuple]
 

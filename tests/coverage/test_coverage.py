@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from helpers import layout, metrics, rates, scorers, stats
-from helpers.stats import Interval
+from helpers.analysis import pair_scorers
+from helpers.statistics import intervals, metrics, rates, sampling_errors
+from helpers.statistics.intervals import Interval
 from tests.coverage.cases import CASES, SHORT
 from tests.coverage.means import mean
 from tests.coverage.simulate import coverage, outside
@@ -35,23 +36,25 @@ def test_the_same_seed_gives_the_same_coverage() -> None:
 
 def test_without_widening_for_few_seeds_it_is_noticed(monkeypatch) -> None:
     (case,) = named("mean, 3 seeds that differ by 0.5")
-    monkeypatch.setattr(layout, "quantile", lambda _, level: norm.ppf((1 + level) / 2))
+    monkeypatch.setattr(
+        sampling_errors, "quantile", lambda _, level: norm.ppf((1 + level) / 2)
+    )
     assert "covers 0.8" in outside(case, REPETITIONS)
 
 
 def test_without_a_floor_it_is_noticed(monkeypatch) -> None:
     """Three seeds that agree by chance: their narrow intervals decide wrongly."""
     case = named("mean of 2% changed")[0]
-    whole = layout.errors
+    whole = sampling_errors.errors
     monkeypatch.setattr(
-        layout, "errors", lambda values: whole(values)._replace(sampling=0.0)
+        sampling_errors, "errors", lambda values: whole(values)._replace(sampling=0.0)
     )
     assert "the narrowest cover 0." in outside(case, 600)
 
 
 def test_contrasts_that_learn_nothing_from_each_other_are_noticed(monkeypatch) -> None:
     (case,) = named("one of 6 contrasts, 3 seeds that differ by 0.5")
-    monkeypatch.setattr(layout, "pooled", lambda contrasts: None)
+    monkeypatch.setattr(sampling_errors, "pooled", lambda contrasts: None)
     assert "the narrowest cover 0." in outside(replace(case, narrow=0.88), 300)
 
 
@@ -73,7 +76,7 @@ def test_a_rate_near_one_needs_more_than_its_spread() -> None:
 def test_a_calibration_error_of_noise_is_noticed() -> None:
     def plain(margins: np.ndarray) -> Interval:
         errors = np.array([metrics.calibration_errors(each) for each in margins])
-        return stats.mean_interval(errors)
+        return intervals.mean_interval(errors)
 
     for case in named("calibration error, 3 seeds, 600 pairs, 1.0"):
         assert "covers 0." in outside(replace(case, estimator=plain), REPETITIONS)
@@ -87,7 +90,7 @@ def test_a_win_rate_that_length_made_is_noticed() -> None:
 
 def test_a_factor_without_the_error_of_its_gain_is_noticed() -> None:
     def plain(gain: np.ndarray, slope: np.ndarray) -> Interval:
-        return scorers.label_factor(np.full_like(gain, gain.mean()), slope)
+        return pair_scorers.label_factor(np.full_like(gain, gain.mean()), slope)
 
     for case in named("label factor, 3 seeds, 0.03"):
         assert "covers 0." in outside(replace(case, estimator=plain), SLOW)

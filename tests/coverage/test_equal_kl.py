@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers import equal_kl, stats
-from helpers.stats import Interval
+from helpers.statistics import equal_kl, intervals
+from helpers.statistics.intervals import Interval
 from tests.coverage.equal_kl import (
     ALIKE,
     BEST_OF_N,
@@ -49,7 +49,7 @@ def chord(*methods: tuple[Curve, Strengths]) -> Interval:
                 ]
             )
         )
-    found = stats.difference_interval(*ends, draws=DRAWS)
+    found = intervals.difference_interval(*ends, draws=DRAWS)
     return error(found, target, *truths)
 
 
@@ -65,7 +65,7 @@ def straight(*methods: tuple[Curve, Strengths]) -> Interval:
     truths, measured = zip(*methods)
     target = equal_kl.common_kl(*(kl for kl, _ in measured))
     ends = [equal_kl.interpolate(*each, target) for each in measured]
-    return error(stats.difference_interval(*ends, draws=DRAWS), target, *truths)
+    return error(intervals.difference_interval(*ends, draws=DRAWS), target, *truths)
 
 
 def test_straight_lines_alone_miss_bent_curves() -> None:

@@ -28,12 +28,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from helpers import losses, models
-from helpers.credit import Credit
-from helpers.judge import reward_scores
-from helpers.ppo import PPOTrainer
-from helpers.ppo_config import PPOConfig
-from helpers.rollouts import Episode, Rollout, measure, stack
+from helpers.losses import token_level
+from helpers.models import loading
+from helpers.rewards.judges import reward_scores
+from helpers.trainers.ppo.advantages import Credit
+from helpers.trainers.ppo.config import PPOConfig
+from helpers.trainers.ppo.trainer import PPOTrainer
+from helpers.trainers.rollouts import Episode, Rollout, measure, stack
 
 DEFAULT = Path(__file__).parents[2] / ".venv-oracle" / "recorded"
 RECORDED = Path(os.environ.get("ORACLE", DEFAULT))
@@ -101,20 +102,20 @@ def build_trainer(name: str, episodes: int, scratch: Path) -> PPOTrainer:
         **settings,
     )
     return PPOTrainer(
-        models.load_policy(RECORDED / "policy").cpu(),
-        models.load_scorer(RECORDED / "reward").cpu(),
+        loading.load_policy(RECORDED / "policy").cpu(),
+        loading.load_scorer(RECORDED / "reward").cpu(),
         args,
         ["w2"],
-        models.load_tokenizer(RECORDED / "tokenizer"),
-        ref_model=models.load_policy(RECORDED / "reference").cpu(),
-        value_model=models.load_scorer(RECORDED / "critic").cpu(),
+        loading.load_tokenizer(RECORDED / "tokenizer"),
+        ref_model=loading.load_policy(RECORDED / "reference").cpu(),
+        value_model=loading.load_scorer(RECORDED / "critic").cpu(),
     )
 
 
 def read_episodes(theirs: dict[str, Tensor]) -> list[Episode]:
     """TRL's rows without their padding, scored by the same reward model."""
     start = int(theirs["context_length"])
-    scorer = models.load_scorer(RECORDED / "reward").cpu()
+    scorer = loading.load_scorer(RECORDED / "reward").cpu()
     episodes = []
     for row, last, ended in zip(
         theirs["query_responses"].tolist(),
@@ -168,7 +169,7 @@ def begin_as_theirs(case: Case) -> tuple[Rollout, Credit]:
     """As `begin`, in TRL's reading of replies that end, with its advantages."""
     case.ppo.args.whiten_advantages = False
     rollout, credit = begin(case.ppo, longer(case))
-    advantages = losses.masked_whiten(credit.advantages, case.tokens)
+    advantages = token_level.masked_whiten(credit.advantages, case.tokens)
     return rollout, replace(credit, advantages=advantages * shrinks(case.tokens))
 
 
@@ -236,7 +237,7 @@ def test_a_reward_model_gives_replies_that_end_the_same_scores(early: Case) -> N
     tokenizer = early.ppo.processing_class
     prompts = [tokenizer.decode(each.prompt) for each in ended]
     replies = [f" {tokenizer.decode(each.reply[:-1])}" for each in ended]
-    scorer = models.load_scorer(RECORDED / "reward").cpu()
+    scorer = loading.load_scorer(RECORDED / "reward").cpu()
     scores = reward_scores(scorer, tokenizer, prompts, replies, max_length=30)
     theirs = early.theirs["scores"][early.theirs["contain_eos_token"]]
     same(torch.from_numpy(scores).float(), theirs, "scores")

@@ -8,10 +8,11 @@ import pandas as pd
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from helpers import dialogues, embedded
-from helpers import embedded_text as words
-from helpers.embedded import true_reward
-from helpers.embedded_reading import Reading, read
+from helpers.data import dialogues
+from helpers.data.synthetic import corpus
+from helpers.data.synthetic import phrases as words
+from helpers.data.synthetic.reading import Reading, read
+from helpers.data.synthetic.reward import true_reward
 
 SIDES = ("chosen", "rejected")
 ATTRIBUTES = [name for name in Reading._fields if name != "unwanted"]
@@ -28,7 +29,7 @@ def asking(*turns: str) -> str:
 @cache
 def sample(subset: str, split: str = "test", n: int = 1500) -> pd.DataFrame:
     """Pairs of one subset with both true rewards; do not change it."""
-    rows = embedded.transcripts(subset, split, n, seed=5)
+    rows = corpus.transcripts(subset, split, n, seed=5)
     pairs = pd.DataFrame([dialogues.compare(**row) for row in rows])
     pairs.columns = ["prompt", *SIDES]
     for side in SIDES:

@@ -5,10 +5,10 @@ import sys
 
 import torch
 
-from helpers import models
-from helpers.ppo import PPOTrainer
-from helpers.ppo_config import PPOConfig
-from helpers.progress import quiet
+from helpers.core.progress import quiet
+from helpers.models import loading
+from helpers.trainers.ppo.config import PPOConfig
+from helpers.trainers.ppo.trainer import PPOTrainer
 
 
 def main(folder: str, out: str) -> None:
@@ -33,12 +33,12 @@ def main(folder: str, out: str) -> None:
         save_strategy="no",
     )
     trainer = PPOTrainer(
-        models.load_policy(folder).cpu(),
+        loading.load_policy(folder).cpu(),
         lambda prompts, completions: [float(text.count("a")) for text in completions],
         args,
         [f"\n\nHuman: {'very ' * n}good?\n\nAssistant:" for n in range(7)],
-        models.load_tokenizer(folder),
-        value_model=models.load_scorer(folder).cpu(),
+        loading.load_tokenizer(folder),
+        value_model=loading.load_scorer(folder).cpu(),
     )
     trainer.train()
     if trainer.is_world_process_zero():

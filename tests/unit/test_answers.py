@@ -4,26 +4,28 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import answers, estimates, front_page
-from helpers.checks import Evidence
-from helpers.ledger import contrasts, read_ledger
-from helpers.project import ROOT
-from helpers.records import tidy
-from helpers.stats import Interval
+from helpers.analysis import answer
+from helpers.book import front_page
+from helpers.core.paths import ROOT
+from helpers.core.records import tidy
+from helpers.ledger.checks import Evidence
+from helpers.ledger.entries import contrasts, read_ledger
+from helpers.statistics import estimates
+from helpers.statistics.intervals import Interval
 
 LEDGER = read_ledger(ROOT / "book" / "claims.yml")
 
 
 def test_09_computes_every_contrast_that_a_claim_asks_for() -> None:
-    trained = {*answers.CONTRASTS, *answers.RELATIVE_CONTRASTS}
+    trained = {*answer.CONTRASTS, *answer.RELATIVE_CONTRASTS}
     assert set() < set(contrasts("difference")) <= trained
-    assert set() < set(contrasts("difference_at_equal_kl")) <= set(answers.EQUAL_KL)
+    assert set() < set(contrasts("difference_at_equal_kl")) <= set(answer.EQUAL_KL)
 
 
 def test_every_question_and_verdict_has_its_claim() -> None:
     known = {claim["id"] for claim in LEDGER.recorded()}
     known |= {each.rpartition("_")[0] for each in known}
-    assert set(answers.VERDICTS.values()) <= known
+    assert set(answer.VERDICTS.values()) <= known
     assert set(front_page.QUESTIONS) <= known
 
 
@@ -39,22 +41,22 @@ def table(*subsets: str, interval: Interval | None = ONE):
 
 
 def test_subsets_are_told_apart_and_both_is_not_told() -> None:
-    said = answers.apart(table("helpful", "harmless", "both"), "sft", "base", {})
+    said = answer.apart(table("helpful", "harmless", "both"), "sft", "base", {})
     assert said.count("1.000 (95% interval") == 2
     assert " on helpful and " in said and said.endswith(" on harmless")
 
 
 def test_where_the_judge_fails_there_is_no_number() -> None:
     refused = {"helpful": "it fails", "harmless": ""}
-    said = answers.apart(table("helpful", "harmless"), "sft", "base", refused)
+    said = answer.apart(table("helpful", "harmless"), "sft", "base", refused)
     assert "no number on helpful, where the judge fails its gate" in said
     assert said.count("1.000") == 1
 
 
 def test_a_number_that_could_not_be_given_says_why() -> None:
-    said = answers.apart(table("helpful", interval=None), "sft", "base", {})
+    said = answer.apart(table("helpful", interval=None), "sft", "base", {})
     assert said == "no number on helpful: curves apart"
-    assert answers.apart(table("helpful"), "sft", "dpo", {}) == answers.NOT_RUN
+    assert answer.apart(table("helpful"), "sft", "dpo", {}) == answer.NOT_RUN
 
 
 def test_held_out_models_are_one_kind_of_judge() -> None:
@@ -69,7 +71,7 @@ def test_held_out_models_are_one_kind_of_judge() -> None:
         for seed in range(3)
         for at in range(60)
     ]
-    found = answers.by_judge(tidy(rows), "sampled", [("sft", "base")])
+    found = answer.by_judge(tidy(rows), "sampled", [("sft", "base")])
     by = found.set_index("judge")["interval"]
     assert set(by.index) == {"truth", "held-out models"}
     assert by["truth"].judges in (0, 1) and by["held-out models"].judges == 2
@@ -98,5 +100,5 @@ def test_the_front_page_has_a_row_a_question(decides, tmp_path, monkeypatch) -> 
 
 
 def test_distinct_pairs_of_names_stand_once() -> None:
-    for each in (answers.CONTRASTS, answers.RELATIVE_CONTRASTS, answers.EQUAL_KL):
+    for each in (answer.CONTRASTS, answer.RELATIVE_CONTRASTS, answer.EQUAL_KL):
         assert len(each) == len(set(each))

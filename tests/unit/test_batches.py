@@ -5,7 +5,12 @@ from itertools import combinations, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.batches import PER_BATCH, budget_batches, cheap_batches, length_batches
+from helpers.models.batching import (
+    PER_BATCH,
+    budget_batches,
+    cheap_batches,
+    length_batches,
+)
 
 some_lengths = st.lists(st.integers(1, 300), max_size=9)
 

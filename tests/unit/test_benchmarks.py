@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import OPTConfig, OPTForCausalLM
 
-from helpers import models
-from helpers.plan import REAL
-from helpers.project import ROOT
-from helpers.records import tidy, write_records
+from helpers.core.paths import ROOT
+from helpers.core.records import tidy, write_records
+from helpers.models import hardware, loading
+from helpers.planning.estimate import REAL
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_the_shape_is_that_of_opt_350m(gpu: ModuleType) -> None:
     work = importlib.import_module("gpu_work")
     with torch.device("meta"):
         model = OPTForCausalLM(OPTConfig(vocab_size=work.PADDED, **work.SHAPE))
-    assert models.size(model) == pytest.approx(REAL.parameters, rel=0.001)
+    assert loading.size(model) == pytest.approx(REAL.parameters, rel=0.001)
 
 
 def test_starting_cancels_out_of_the_rates(gpu: ModuleType) -> None:
@@ -41,10 +41,10 @@ def test_starting_cancels_out_of_the_rates(gpu: ModuleType) -> None:
 
 
 def test_a_t4_is_imitated_for_a_while(gpu: ModuleType) -> None:
-    before = models.native_bf16, models.replies_at_once(80)
+    before = hardware.native_bf16, hardware.replies_at_once
     with gpu.computing_as_t4():
-        assert not models.native_bf16() and models.replies_at_once(80) == 64
-    assert before == (models.native_bf16, models.replies_at_once(80))
+        assert not hardware.native_bf16() and hardware.replies_at_once() == 64
+    assert before == (hardware.native_bf16, hardware.replies_at_once)
 
 
 @pytest.mark.parametrize("right", [(0.5, 0.6, 0.9), (0.9, 0.6, 0.5)])

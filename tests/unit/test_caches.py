@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache, Gemma2Config, LlamaConfig
 
-from helpers.caches import ROOM, RoomyLayer, roomy_cache
+from helpers.models.kv_cache import ROOM, RoomyLayer, roomy_cache
 
 CONFIG = LlamaConfig(num_hidden_layers=1)
 STEPS = st.one_of(

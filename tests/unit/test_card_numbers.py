@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
-from helpers import card_numbers, estimates
-from helpers.records import tidy
-from helpers.stats import Interval
+from helpers.core.records import tidy
+from helpers.publish import card_numbers
+from helpers.statistics import estimates
+from helpers.statistics.intervals import Interval
 
 
 def records(judge_low: float) -> pd.DataFrame:

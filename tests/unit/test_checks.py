@@ -5,12 +5,15 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from helpers import checks, protocols, study, trainers
-from helpers.checks import CHECKS, STUDY_JUDGE, Evidence
-from helpers.hh import BUILT_IN
-from helpers.protocols import LETTER
-from helpers.records import tidy
-from helpers.verdicts import CONSTRUCTED, FAILS, HOLDS, UNTESTED
+from helpers.core.records import tidy
+from helpers.data import opt350m_prompts
+from helpers.data.hh import BUILT_IN
+from helpers.data.opt350m_prompts import LETTER
+from helpers.ledger import checks
+from helpers.ledger.checks import CHECKS, STUDY_JUDGE, Evidence
+from helpers.ledger.rule import CONSTRUCTED, FAILS, HOLDS, UNTESTED
+from helpers.runs import store
+from helpers.trainers import trl_trainers
 
 REAL = "some/hh-rlhf"
 JUDGE = STUDY_JUDGE.rpartition("/")[2]
@@ -35,7 +38,9 @@ WITHOUT = {
 }
 
 
-def asked_of(prompts: pd.DataFrame, methods=study.MODELS, runon: float = 0.5) -> list:
+def asked_of(
+    prompts: pd.DataFrame, methods=opt350m_prompts.MODELS, runon: float = 0.5
+) -> list:
     """Records of 08 for prompts that the study's models were asked to the letter."""
     common = {"stage": "08_evaluate", "seed": 0, "protocol": LETTER.name}
     rows = []
@@ -54,12 +59,12 @@ def find(tmp_path, monkeypatch):
 
     def run(name: str, *, records=None, rows=ROWS, pairs=None, source=REAL, judge=""):
         texts = {subset: [each for each, _ in own] for subset, own in rows.items()}
-        drawn, _ = protocols.draw_prompts(texts, LETTER)
+        drawn, _ = opt350m_prompts.draw_prompts(texts, LETTER)
         records = asked_of(drawn) if records is None else records(drawn)
         evidence = Evidence(tmp_path, {"08_evaluate": tidy(records)})
-        monkeypatch.setattr(study, "test_rows", lambda _: rows)
-        monkeypatch.setattr(checks, "data_source", lambda _: source)
-        monkeypatch.setattr(checks, "read_pairs", lambda *_: pairs)
+        monkeypatch.setattr(store, "test_rows", lambda _: rows)
+        monkeypatch.setattr(store, "data_source", lambda _: source)
+        monkeypatch.setattr(store, "read_pairs", lambda *_: pairs)
         about = {"parameters": {"judge_model": judge}, "versions": {"trl": "1"}}
         monkeypatch.setattr(checks, "read_manifest", lambda *_: about)
         return CHECKS[name](evidence).status
@@ -69,7 +74,7 @@ def find(tmp_path, monkeypatch):
 
 def test_four_models(find):
     assert find("four_models") == HOLDS
-    three = lambda drawn: asked_of(drawn, study.MODELS[:3])
+    three = lambda drawn: asked_of(drawn, opt350m_prompts.MODELS[:3])
     assert find("four_models", records=three) == FAILS
 
 
@@ -110,10 +115,10 @@ def test_only_the_length(find, monkeypatch):
     assert find("only_the_length") == HOLDS
     stopped = lambda drawn: asked_of(drawn, runon=0.0)
     assert find("only_the_length", records=stopped) == UNTESTED
-    monkeypatch.setattr(study, "NEW_TOKENS", 60)
+    monkeypatch.setattr(opt350m_prompts, "NEW_TOKENS", 60)
     assert find("only_the_length") == FAILS
-    monkeypatch.setattr(study, "NEW_TOKENS", 50)
-    monkeypatch.setattr(protocols, "LETTER", replace(LETTER, stop=True))
+    monkeypatch.setattr(opt350m_prompts, "NEW_TOKENS", 50)
+    monkeypatch.setattr(opt350m_prompts, "LETTER", replace(LETTER, stop=True))
     assert find("only_the_length") == FAILS
 
 
@@ -153,5 +158,5 @@ def test_pairs_as_they_are(find):
 
 def test_trained_by_trl_is_no_result(find, monkeypatch):
     assert find("trained_by_trl") == CONSTRUCTED
-    monkeypatch.setattr(trainers, "PreferenceTrainer", object)
+    monkeypatch.setattr(trl_trainers, "PreferenceTrainer", object)
     assert find("trained_by_trl") == FAILS

@@ -6,15 +6,17 @@ import pandas as pd
 import pytest
 import yaml
 
-from helpers import answers, claims, claims_page, estimates, gate, side_by_side
-from helpers.checks import CHECKS, Evidence
-from helpers.claims_page import decisions, status, tally
-from helpers.ledger import ClaimError, contrasts, read_ledger
-from helpers.project import ROOT
-from helpers.records import tidy
-from helpers.stats import Interval
-from helpers.study import CONTRASTS, MODELS
-from helpers.verdicts import (
+from helpers.analysis import answer, gate, run_notes
+from helpers.analysis.opt350m_rates import CONTRASTS
+from helpers.book import side_by_side
+from helpers.core.paths import ROOT
+from helpers.core.records import tidy
+from helpers.data.opt350m_prompts import MODELS
+from helpers.ledger import claims, claims_page
+from helpers.ledger.checks import CHECKS, Evidence
+from helpers.ledger.claims_page import decisions, status, tally
+from helpers.ledger.entries import ClaimError, contrasts, read_ledger
+from helpers.ledger.rule import (
     CONSTRUCTED,
     EQUIVALENT,
     FAILS,
@@ -23,6 +25,8 @@ from helpers.verdicts import (
     UNTESTED,
     Decision,
 )
+from helpers.statistics import estimates
+from helpers.statistics.intervals import Interval
 
 LEDGER = read_ledger(ROOT / "book" / "claims.yml")
 EVERY = [each for section in LEDGER.sections.values() for each in section]
@@ -339,11 +343,11 @@ def everything(tmp_path):
 def test_the_whole_ledger_is_decided_where_everything_was_run(everything, monkeypatch):
     found = claims.decide(everything)
     assert {each.status for each in found.values()} == {HOLDS}
-    asked = {*answers.VERDICTS.values(), *(claim for _, claim in side_by_side.SAID)}
+    asked = {*answer.VERDICTS.values(), *(claim for _, claim in side_by_side.SAID)}
     for name in asked:  # what other pages say of it
         assert "not" not in claims.by_subset(found, name)
     about = {"source": "real", "models": "small"}
-    monkeypatch.setattr(answers, "setting", lambda _: about)
+    monkeypatch.setattr(run_notes, "setting", lambda _: about)
     monkeypatch.setattr(claims_page, "Evidence", lambda _: everything)
     monkeypatch.setattr(claims, "from_test", lambda *_: Decision(FAILS, "x"))
     checked = {name: lambda _: Decision(CONSTRUCTED, "y") for name in CHECKS}

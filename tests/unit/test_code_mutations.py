@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import code_edits, code_omissions, coders
-from helpers.code_mutations import generator, mutate, one_error, parsed, written
-from helpers.harvesting import harvest
+from helpers.data.code import exchanges, omissions
+from helpers.data.code.harvesting import harvest
+from helpers.data.code.mutations import generator, mutate, one_error, parsed, written
+from helpers.recipes import code_writers
 
-KINDS = {k.__name__: k for k in (*code_edits.SAME, *sum(code_omissions.TWINS, ()))}
+KINDS = {k.__name__: k for k in (*exchanges.SAME, *sum(omissions.TWINS, ()))}
 NUMBERS = [(1, 2), (2, 1), (3, 3), (0, 5), (-2, 4), (7, 0)]
 LISTS = [([1, -1, 2, 3],), ([4, 5, 6, -2, 8],)]
 # a kind of error -> a function that has a place for it, and arguments
@@ -162,7 +163,7 @@ def test_what_is_written_depends_on_the_key_alone(library, tmp_path) -> None:
     for name, order in (("there", rows), ("back", rows[::-1]), ("part", rows[5:9])):
         (tmp_path / name).mkdir()
         settings = {"errors": {"weak": 2.0}, "seed": 1, "method": "weak"}
-        coders.copyist(tmp_path / name, functions=order, **settings)
+        code_writers.copyist(tmp_path / name, functions=order, **settings)
         table = pd.read_parquet(tmp_path / name / "replies.parquet")
         found[name] = table.set_index("id")["reply"]
     assert found["there"].to_dict() == found["back"].to_dict()
@@ -185,7 +186,7 @@ def test_errors_leave_operators_about_as_frequent_as_they_were(library) -> None:
 
     codes = library["code"].tolist()
     before = shares(codes)
-    kind = code_edits.other_comparison
+    kind = exchanges.other_comparison
     draws = [one_error(c, generator(f"{c}:{s}"), kind) for c in codes for s in range(9)]
     after = shares([draw for draw in draws if draw])
     old, new = (each["NotEq"] / each["Eq"] for each in (before, after))
@@ -205,8 +206,8 @@ def test_a_function_without_a_place_for_errors_stays() -> None:
 
 def test_writers_learn_from_no_function_they_are_asked_for() -> None:
     asked, others = [{"id": "a"}, {"id": "b"}], [{"id": "c"}]
-    coders.check_apart(asked, others)
+    code_writers.check_apart(asked, others)
     with pytest.raises(
         ValueError, match="1 functions, b first, are asked for and lear"
     ):
-        coders.check_apart(asked, [*others, {"id": "b"}])
+        code_writers.check_apart(asked, [*others, {"id": "b"}])

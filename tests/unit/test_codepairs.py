@@ -3,19 +3,19 @@
 import pandas as pd
 import pytest
 
-from helpers.code_mutations import written
-from helpers.codepairs import (
+from helpers.analysis.pair_scorers import rule_margins
+from helpers.data.code.code_pairs import (
     PAIR_COLUMNS,
     build_pairs,
     hold_out,
     of_split,
-    rule_margins,
     shuffle_labels,
 )
-from helpers.compare import accuracy_table
-from helpers.descriptions import code_prompt
-from helpers.harvesting import harvest
-from helpers.hh import DataError
+from helpers.data.code.descriptions import code_prompt
+from helpers.data.code.harvesting import harvest
+from helpers.data.code.mutations import written
+from helpers.data.hh import DataError
+from helpers.statistics.compare import accuracy_table
 
 
 def functions(count: int) -> pd.DataFrame:

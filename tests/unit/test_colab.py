@@ -10,8 +10,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from helpers import colab
-from helpers.project import PROJECT, ROOT, STAGES
+from helpers.core.paths import PROJECT, ROOT, STAGES
+from helpers.publish import colab
 
 CELL = colab.install_cell(yaml.safe_load((ROOT / "_config.yml").read_text()))
 
@@ -51,7 +51,7 @@ def test_the_readme_leads_to_the_same_place(tmp_path) -> None:
 def test_the_address_stands_in_one_place() -> None:
     url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     tracked = (
-        "helpers/*.py",
+        "helpers/**/*.py",
         "book/*.md",
         "Makefile",
         "pyproject.toml",

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import compare, estimates
+from helpers.core.records import select, tidy
 from helpers.methods import name_of
-from helpers.records import select, tidy
-from helpers.stats import Interval
+from helpers.statistics import compare, estimates
+from helpers.statistics.intervals import Interval
 
 
 def margins(name: str, values: np.ndarray) -> pd.DataFrame:

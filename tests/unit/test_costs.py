@@ -5,8 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from helpers import costs, recorded
-from helpers.records import tidy, write_records
+from helpers.book import cost_page
+from helpers.core import measurements
+from helpers.core.records import tidy, write_records
 
 
 @pytest.fixture
@@ -14,7 +15,9 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["benchmarks/some.py", "compare", "--pairs", "9"])
     table = pd.DataFrame({"trainer": ["ours", "stock"], "pairs/s": [47.04, 11.8]})
     folder = tmp_path / "recorded"
-    recorded.record(table.set_index("trainer"), folder / "some", "Some", "Nine pairs.")
+    measurements.record(
+        table.set_index("trainer"), folder / "some", "Some", "Nine pairs."
+    )
     return folder
 
 
@@ -36,7 +39,7 @@ def test_the_page_shows_stages_jobs_and_measurements(kept, tmp_path) -> None:
     records = tidy(rows, stage="04_reward_model")
     write_records(records, tmp_path / "04_reward_model" / "records.parquet")
     manifest = {"seconds": 40.0, "job_seconds": 30.0, "peak_memory_mib": 512.0}
-    page = costs.costs_page(tmp_path, {"04_reward_model": manifest}, kept)
+    page = cost_page.costs_page(tmp_path, {"04_reward_model": manifest}, kept)
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in page.splitlines()

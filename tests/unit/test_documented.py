@@ -13,10 +13,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from helpers import book, cards, pipeline, recorded, sweeps, tuning
+from helpers.analysis import tuning
+from helpers.book import build, recorded_runs
 from helpers.cli import app
-from helpers.params import parse_text, read_schema
-from helpers.project import PROJECT, ROOT
+from helpers.config.schema import parse_text, read_schema
+from helpers.core.paths import PROJECT, ROOT
+from helpers.publish import model_cards
+from helpers.runs import pipeline, sweeps
 
 PAGES = ("README.md", "book/run.md")
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
@@ -44,16 +47,16 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         return lambda *_, **__: (done.append(name), result)[1]
 
     monkeypatch.setattr(pipeline, "run_stages", does("run", []))
-    monkeypatch.setattr(book, "build_book", does("build", tmp_path / "index.html"))
-    monkeypatch.setattr(recorded, "record_run", does("record", None))
+    monkeypatch.setattr(build, "build_book", does("build", tmp_path / "index.html"))
+    monkeypatch.setattr(recorded_runs, "record_run", does("record", None))
     monkeypatch.setattr(tuning, "tune", does("tune", pd.DataFrame()))
     monkeypatch.setattr(sweeps, "begin", does("begin", tmp_path))
     monkeypatch.setattr(sweeps, "executor_of", does("executor", None))
     monkeypatch.setattr(sweeps, "run_sweep", does("sweep", {}))
-    monkeypatch.setattr(cards, "uploads", does("cards", []))
-    monkeypatch.setattr(cards, "logged_in", does("log in", None))
+    monkeypatch.setattr(model_cards, "uploads", does("cards", []))
+    monkeypatch.setattr(model_cards, "logged_in", does("log in", None))
     monkeypatch.setattr(pipeline, "status", does("status", []))
-    monkeypatch.setattr("helpers.rules.ROOT", tmp_path)
+    monkeypatch.setattr("helpers.config.constraints.ROOT", tmp_path)
     (tmp_path / "runs" / "beta").mkdir(parents=True)
     (tmp_path / "runs" / "beta" / "sweep.json").write_text("{}")
     return done

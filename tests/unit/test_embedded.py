@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import dialogues, embedded, hh, metrics
-from helpers import embedded_text as words
-from helpers.embedded import true_reward
-from helpers.embedded_reading import asked, read
-from helpers.embedded_reward import surfeit
+from helpers.data import dialogues, hh
+from helpers.data.synthetic import corpus, reward
+from helpers.data.synthetic import phrases as words
+from helpers.data.synthetic.reading import asked, read
+from helpers.data.synthetic.reward import surfeit, true_reward
+from helpers.statistics import metrics
 from tests.unit.embedded_pairs import (
     DOMAINS,
     SIDES,
@@ -24,7 +25,7 @@ from tests.unit.embedded_pairs import (
     sample,
 )
 
-SUBSETS = pytest.mark.parametrize("subset", embedded.SUBSETS)
+SUBSETS = pytest.mark.parametrize("subset", corpus.SUBSETS)
 LISTS = [each for each in vars(words).values() if isinstance(each, words.Phrases)]
 
 
@@ -38,9 +39,9 @@ def held_out(subset: str) -> set[str]:
 
 @SUBSETS
 def test_the_seed_decides_and_a_longer_corpus_starts_with_a_shorter(subset):
-    first = embedded.transcripts(subset, "train", 60, seed=1)
-    assert embedded.transcripts(subset, "train", 30, seed=1) == first[:30]
-    other = embedded.transcripts(subset, "train", 60, seed=2)
+    first = corpus.transcripts(subset, "train", 60, seed=1)
+    assert corpus.transcripts(subset, "train", 30, seed=1) == first[:30]
+    other = corpus.transcripts(subset, "train", 60, seed=2)
     assert not {row["chosen"] for row in first} & {row["chosen"] for row in other}
 
 
@@ -61,14 +62,14 @@ def test_train_and_test_share_no_opening(subset):
 
 def test_unknown_subset_or_split():
     with pytest.raises(ValueError, match="subset 'other', split 'train'"):
-        embedded.transcripts("other", "train", 1, seed=0)
+        corpus.transcripts("other", "train", 1, seed=0)
     with pytest.raises(ValueError, match="split 'judge'"):
-        embedded.transcripts("helpful", "judge", 1, seed=0)
+        corpus.transcripts("helpful", "judge", 1, seed=0)
 
 
 def test_part_of_the_harmless_requests_is_innocent():
     unwanted = [read(prompt, "").unwanted for prompt in sample("harmless")["prompt"]]
-    assert np.mean(unwanted) == pytest.approx(embedded.UNWANTED_SHARE, abs=0.04)
+    assert np.mean(unwanted) == pytest.approx(corpus.UNWANTED_SHARE, abs=0.04)
     assert not any(read(prompt, "").unwanted for prompt in sample("helpful")["prompt"])
 
 
@@ -120,7 +121,7 @@ def test_test_sentences_and_words_are_unseen_in_training(subset):
 def test_half_of_the_test_prompts_ask_about_a_thing_that_is_held_out(subset):
     things = [asked(prompt).thing for prompt in sample(subset)["prompt"]]
     share = np.mean([thing in held_out(subset) for thing in things])
-    assert share == pytest.approx(embedded.HELD_OUT_THINGS, abs=0.05)
+    assert share == pytest.approx(corpus.HELD_OUT_THINGS, abs=0.05)
     learned = sample(subset, "train", 3000)["prompt"]
     assert not {asked(prompt).thing for prompt in learned} & held_out(subset)
 
@@ -150,7 +151,7 @@ def test_what_is_held_out_comes_with_words_that_are_known():
 def test_the_best_possible_accuracy_is_about_that_of_people(subset, split):
     pairs = sample(subset, split, 3000 if split == "train" else 1500)
     margin = (pairs["chosen_reward"] - pairs["rejected_reward"]).abs()
-    best = embedded.bayes_accuracy(pairs)
+    best = reward.bayes_accuracy(pairs)
     assert 0.72 < best < 0.78
     assert best == pytest.approx((1 / (1 + np.exp(-margin))).mean())
 
@@ -187,7 +188,7 @@ def test_a_bag_of_words_stays_well_below_the_best(subset):
     words_of = metrics.BagOfWords().fit(sample(subset, "train", 3000))
     test = sample(subset)
     accuracy = expected_accuracy(test, words_of.margins(test))
-    assert 0.51 < accuracy < embedded.bayes_accuracy(test) - 0.1
+    assert 0.51 < accuracy < reward.bayes_accuracy(test) - 0.1
 
 
 @SUBSETS
@@ -196,7 +197,7 @@ def test_a_sum_of_all_attributes_stays_below_the_best(subset):
     chosen, rejected = (attributes(pairs["prompt"], pairs[side]) for side in SIDES)
     margins = (chosen - rejected) @ linear_rule(subset)
     accuracy = expected_accuracy(pairs, margins)
-    assert 0.6 < accuracy < embedded.bayes_accuracy(pairs) - 0.03
+    assert 0.6 < accuracy < reward.bayes_accuracy(pairs) - 0.03
 
 
 @SUBSETS

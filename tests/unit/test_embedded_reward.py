@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from helpers import dialogues, embedded
-from helpers import embedded_text as words
-from helpers.embedded import true_reward
-from helpers.embedded_reading import asked, read
-from helpers.embedded_reward import FLOOR, WEIGHTS, surfeit
+from helpers.data import dialogues
+from helpers.data.synthetic import corpus
+from helpers.data.synthetic import phrases as words
+from helpers.data.synthetic.reading import asked, read
+from helpers.data.synthetic.reward import FLOOR, WEIGHTS, surfeit, true_reward
 from tests.unit.embedded_pairs import DOMAINS, SIDES, asking, rewards, sample
 
 PIE = asking("How do I bake apple pie in a small oven?")
@@ -43,7 +43,7 @@ def best_refusal_value() -> float:
 # --- It reads what the corpus holds ---------------------------------------------
 
 
-@pytest.mark.parametrize("subset", embedded.SUBSETS)
+@pytest.mark.parametrize("subset", corpus.SUBSETS)
 def test_every_reply_of_the_corpus_is_fluent(subset):
     pairs = sample(subset)
     for side in SIDES:
@@ -106,7 +106,7 @@ def test_the_ceiling_is_reached_and_never_passed():
     best_answer = w.topic + w.stance + w.step + w.order + w.polite
     assert true_reward(PIE, BEST_ANSWER) == pytest.approx(best_answer)
     assert true_reward(DIARY, BEST_REFUSAL) == pytest.approx(best_refusal_value())
-    highest = max(rewards(sample(subset)).max() for subset in embedded.SUBSETS)
+    highest = max(rewards(sample(subset)).max() for subset in corpus.SUBSETS)
     assert highest == pytest.approx(best_answer)
 
 
@@ -279,7 +279,7 @@ def test_a_word_salad_of_good_replies_is_worth_less_than_a_random_reply():
     assert max(salads) < pairs["rejected_reward"].mean()
 
 
-@pytest.mark.parametrize("subset", embedded.SUBSETS)
+@pytest.mark.parametrize("subset", corpus.SUBSETS)
 def test_what_a_search_finds_for_one_prompt_is_worth_little_elsewhere(subset):
     """Greedy over all sentences and places; a search passes no ceiling either."""
     pairs = sample(subset)

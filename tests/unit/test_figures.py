@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import compare, figures
-from helpers.per_seed import seed_points
+from helpers.analysis.per_seed import seed_points
+from helpers.figures import panels, policies
+from helpers.statistics import compare
 
 
 def rewards(name: str, values: np.ndarray, first: int = 0) -> pd.DataFrame:
@@ -68,19 +69,19 @@ def test_each_seed_is_a_dot_beside_its_interval() -> None:
     table = compare.mean_table(RECORDS, by=["name"])
     assert table["name"].iloc[0] == "a"  # so it is the uppermost
     points = seed_points(RECORDS)
-    figure = figures.forest(table, "reward", points=points)
+    figure = panels.forest(table, "reward", points=points)
     for axis, subset in zip(figure.axes, dict.fromkeys(table["subset"]), strict=True):
         assert axis.get_title() == subset
         own = points[points["subset"] == subset]
         places = own["name"].map(["b", "a"].index)
         assert drawn(axis) == sorted(zip(own["estimate"], places))
-    assert not any(map(drawn, figures.forest(table, "reward").axes))
+    assert not any(map(drawn, panels.forest(table, "reward").axes))
 
 
 def test_dots_lie_below_the_interval_not_on_it() -> None:
     table = compare.mean_table(RECORDS, by=["name"], subsets=False)
     points = seed_points(RECORDS, subsets=False)
-    axis = figures.forest(table, "reward", points=points).axes[0]
+    axis = panels.forest(table, "reward", points=points).axes[0]
     (line,) = [each for each in axis.lines if each.get_markersize() == 3]
     shown = line.get_transform().transform(line.get_xydata())
     exact = axis.transData.transform(line.get_xydata())
@@ -93,10 +94,10 @@ def test_policies_have_dots_against_their_cost_and_on_the_frontier() -> None:
     table = compare.mean_table(RECORDS, by=["name"], subsets=False)
     table = table.assign(kl=[1.0, 4.0], strength=0.1)
     points = seed_points(RECORDS, subsets=False)
-    against = figures.reward_against(table, "kl", "KL", "reward", points).axes[0]
+    against = policies.reward_against(table, "kl", "KL", "reward", points).axes[0]
     assert drawn(against) == sorted(
         zip(points["name"].map(table.set_index("name")["kl"]), points["estimate"])
     )
     moved = points.assign(kl=[0.9, 1.0, 1.1, 3.8, 4.0, 4.2])
-    curves = figures.frontier(table, "gain", moved).axes[0]
+    curves = policies.frontier(table, "gain", moved).axes[0]
     assert drawn(curves) == sorted(zip(moved["kl"], moved["estimate"]))

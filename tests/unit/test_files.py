@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.files import whole, write_json, write_text
+from helpers.core.atomic import whole, write_json, write_text
 
 
 def test_what_fails_half_way_leaves_the_file_as_it_was(tmp_path):

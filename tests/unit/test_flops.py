@@ -8,14 +8,18 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import flops, iterative, models, online, token_rows, training
-from helpers.endings import Ending
-from helpers.generate import generate
-from helpers.judge import reward_scores
-from helpers.online_config import Online, Payment
-from helpers.reference import cached_scores
-from helpers.scoring import token_scores
-from helpers.training import Fit
+from helpers.core import flops
+from helpers.models import loading
+from helpers.models.endings import Ending
+from helpers.models.generation import generate
+from helpers.models.scoring import token_scores
+from helpers.recipes import online
+from helpers.rewards.judges import reward_scores
+from helpers.rewards.payment import Payment
+from helpers.trainers import datasets, iterative_dpo, rloo_grpo, training
+from helpers.trainers.online_settings import Online
+from helpers.trainers.reference import cached_scores
+from helpers.trainers.training import Fit
 
 ASKED = [f"\n\nHuman: Name {what}.\n\nAssistant:" for what in ("a herb", "two oils")]
 PAIRS = pd.DataFrame(
@@ -25,7 +29,7 @@ PAIRS = pd.DataFrame(
         "rejected": ["No idea at all.", " butter", " a herb.", " who asks?"] * 2,
     }
 )
-TOKENIZER = models.build_tokenizer([*(PAIRS["prompt"] + PAIRS["chosen"])], 290)
+TOKENIZER = loading.build_tokenizer([*(PAIRS["prompt"] + PAIRS["chosen"])], 290)
 HIDDEN, LAYERS = 32, 4
 SHAPE = {"hidden": HIDDEN, "layers": LAYERS, "heads": 2, "max_positions": 128}
 FIT = Fit(1e-3, 4, max_length=96)
@@ -48,7 +52,7 @@ WEIGHED = (torch.ops.aten.mm, torch.ops.aten.addmm)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("tiny")
-    models.save(models.build_opt(TOKENIZER, **SHAPE, seed=0), TOKENIZER, out)
+    loading.save(loading.build_opt(TOKENIZER, **SHAPE, seed=0), TOKENIZER, out)
     return out
 
 
@@ -67,7 +71,7 @@ def count_a(prompts: list[str], replies: list[str]) -> np.ndarray:
 
 def payment(folder, judge) -> Payment:
     """Paid by a reward model, watched by a judge."""
-    scorer = models.load_scorer(folder)
+    scorer = loading.load_scorer(folder)
 
     def scored(prompts, replies):
         return reward_scores(scorer, TOKENIZER, prompts, replies, max_length=96)
@@ -78,11 +82,11 @@ def payment(folder, judge) -> Payment:
 
 def work_of(method: str, folder, out):
     """One short training by a method, ready to be done."""
-    pairs = token_rows.pair_dataset(PAIRS, TOKENIZER, 96)
-    policy, scorer = models.load_policy(folder), models.load_scorer(folder)
+    pairs = datasets.pair_dataset(PAIRS, TOKENIZER, 96)
+    policy, scorer = loading.load_policy(folder), loading.load_scorer(folder)
     paid = payment(folder, count_a)
     common = (TOKENIZER, paid, ASKED, SETTINGS, out)
-    critic = models.load_scorer(folder)
+    critic = loading.load_scorer(folder)
     return {
         "sft": lambda: training.fit_chosen(policy, TOKENIZER, pairs, FIT, out),
         "rm": lambda: training.fit_reward_model(scorer, TOKENIZER, pairs, FIT, out),
@@ -92,9 +96,9 @@ def work_of(method: str, folder, out):
         ),
         "ppo": lambda: online.fit_ppo(policy, critic, *common),
         "ppo_head": lambda: online.fit_ppo(policy, None, *common),
-        "rloo": lambda: online.fit_grouped("rloo", policy, *common),
-        "grpo": lambda: online.fit_grouped("grpo", policy, *common),
-        "dpo_iter": lambda: iterative.fit_iterative(policy, *common),
+        "rloo": lambda: rloo_grpo.fit_grouped("rloo", policy, *common),
+        "grpo": lambda: rloo_grpo.fit_grouped("grpo", policy, *common),
+        "dpo_iter": lambda: iterative_dpo.fit_iterative(policy, *common),
     }[method]
 
 
@@ -116,7 +120,7 @@ def test_what_is_booked_is_what_torch_counts(
     method, folder, tmp_path, monkeypatch
 ) -> None:
     # what watches is not booked, but torch counts it
-    monkeypatch.setattr(iterative, "health", iterative.health.__wrapped__)
+    monkeypatch.setattr(iterative_dpo, "health", iterative_dpo.health.__wrapped__)
     booked, weighed = counted(work_of(method, folder, tmp_path))
     # a little more: the last block's keys and values are booked where they are not read
     assert 0.995 < booked / weighed < 1.08
@@ -124,7 +128,7 @@ def test_what_is_booked_is_what_torch_counts(
 
 def one_pair():
     """A prompt and two replies that begin apart, and how long each is."""
-    data = token_rows.pair_dataset(PAIRS[:1], TOKENIZER, 96)
+    data = datasets.pair_dataset(PAIRS[:1], TOKENIZER, 96)
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
     return data, *(len(data[0][name]) for name in names)
 
@@ -136,7 +140,7 @@ def test_a_pair_of_a_reward_model_by_hand(folder, tmp_path) -> None:
     whole = 12 * HIDDEN**2 * ((LAYERS - 1) * tokens + ends)
     keys = 3 * HIDDEN**2 * tokens  # the last block's keys, values and queries of all
     by_hand = 6 * (whole + keys + ends * HIDDEN)
-    scorer = models.load_scorer(folder)
+    scorer = loading.load_scorer(folder)
     with flops.metered() as spent:
         training.fit_reward_model(scorer, TOKENIZER, data, FIT, tmp_path)
     assert spent.flops == by_hand
@@ -152,7 +156,7 @@ def test_a_pair_of_dpo_by_hand(folder, tmp_path) -> None:
     read = learned - 1  # the prompt's last token predicts the first of both replies
     trunk = 12 * HIDDEN**2 * ((LAYERS - 1) * tokens + read) + 3 * HIDDEN**2 * tokens
     head = HIDDEN * len(TOKENIZER) * learned
-    policy = models.load_policy(folder)
+    policy = loading.load_policy(folder)
     with flops.metered() as reference:
         cached_scores(policy, data, None)
     assert reference.flops == 2 * (trunk + head)
@@ -165,7 +169,7 @@ def test_scores_that_are_read_from_a_cache_are_booked_all_the_same(
     folder, tmp_path
 ) -> None:
     data, *_ = one_pair()
-    policy, spent = models.load_policy(folder), []
+    policy, spent = loading.load_policy(folder), []
     for _ in range(2):
         with flops.metered() as each:
             cached_scores(policy, data, tmp_path)
@@ -174,7 +178,7 @@ def test_scores_that_are_read_from_a_cache_are_booked_all_the_same(
 
 
 def test_a_sampled_token_reads_itself_and_a_prompt_is_read_once(folder) -> None:
-    policy = models.load_policy(folder)
+    policy = loading.load_policy(folder)
     per_token = 12 * HIDDEN**2 * LAYERS
     head = HIDDEN * len(TOKENIZER)
     for copies in (1, 3):
@@ -189,7 +193,7 @@ def test_a_sampled_token_reads_itself_and_a_prompt_is_read_once(folder) -> None:
 
 
 def test_what_examines_is_not_booked(folder, tmp_path) -> None:
-    policy = models.load_policy(folder)
+    policy = loading.load_policy(folder)
     with flops.metered() as outer:
         with flops.aside(), flops.metered() as inner:
             token_scores(policy, [([1, 2], [3, 4])])
@@ -202,7 +206,7 @@ def test_what_examines_is_not_booked(folder, tmp_path) -> None:
 
 def test_a_judge_that_watches_costs_nothing(folder, tmp_path) -> None:
     def judge(prompts, replies):
-        policy = models.load_policy(folder)
+        policy = loading.load_policy(folder)
         token_scores(policy, [([1, 2], [3, 4])] * 50)
         return count_a(prompts, replies)
 

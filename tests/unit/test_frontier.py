@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import best_of_n, equal_kl, estimates, evaluation, frontier, stats
-from helpers.equal_kl import Curve
-from helpers.records import select, tidy
+from helpers.analysis import frontier
+from helpers.core.records import select, tidy
+from helpers.recipes import best_of_n, evaluate
+from helpers.statistics import equal_kl, estimates, intervals
+from helpers.statistics.equal_kl import Curve
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
@@ -263,10 +265,10 @@ def test_the_error_of_the_kl_is_in_the_interval() -> None:
     random = np.random.default_rng(0)
     kl = np.array([1.0, 9.0])[:, None, None] * random.gamma(1.0, size=(2, 1, 100))
     gained = np.broadcast_to(np.array([1.0, 9.0])[:, None, None], kl.shape)
-    found = stats.mean_interval(equal_kl.interpolate(kl, gained, 4.0))
+    found = intervals.mean_interval(equal_kl.interpolate(kl, gained, 4.0))
     assert found.high - found.low > 0.5
     exact = np.broadcast_to(kl.mean(2, keepdims=True), kl.shape)
-    sure = stats.mean_interval(equal_kl.interpolate(exact, gained, 4.0))
+    sure = intervals.mean_interval(equal_kl.interpolate(exact, gained, 4.0))
     assert sure.error == pytest.approx(0, abs=1e-9)
     assert sure.high - sure.low < 0.35  # 100 examples alike leave room for another
 
@@ -322,7 +324,7 @@ def test_policies_are_compared_at_one_strength() -> None:
         [RECORDS, pd.DataFrame(policy("best_of_n", "base", 2.0, 0.2, 0.1))]
     )
     more = pd.DataFrame(policy("best_of_n", "base", 4.0, 0.6, 0.2))
-    kept = evaluation.compared(pd.concat([records, more]), {"sft_dpo": 0.3, "ppo": 0.1})
+    kept = evaluate.compared(pd.concat([records, more]), {"sft_dpo": 0.3, "ppo": 0.1})
     strengths = kept.groupby("method")["strength"].unique()
     assert strengths["sft_dpo"].tolist() == [0.3]
     assert strengths["best_of_n"].tolist() == [4.0]  # no strength named: the largest

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import compare, estimates, gate
-from helpers.records import tidy
+from helpers.analysis import gate
+from helpers.core.records import tidy
+from helpers.statistics import compare, estimates
 
 PAIRS = 400
 

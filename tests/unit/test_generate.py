@@ -11,16 +11,12 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from helpers import models
-from helpers.dialogues import HUMAN
-from helpers.encoding import encode, encode_prompt
-from helpers.generate import (
-    collate,
-    generate,
-    reply_states,
-    uniform_draws,
-)
-from helpers.scoring import couples, sequence_logprobs
+from helpers.data.dialogues import HUMAN
+from helpers.models import hardware, loading
+from helpers.models.encoding import encode, encode_prompt
+from helpers.models.generation import generate, uniform_draws
+from helpers.models.scoring import couples, sequence_logprobs
+from helpers.models.states import collate, reply_states
 
 CORPUS = [
     "\n\nHuman: Which herbs grow well on a balcony?\n\nAssistant: Mint and chives do.",
@@ -32,14 +28,14 @@ PROMPTS = [
     "\n\nHuman: Which herbs grow well?\n\nAssistant:",
     "\n\nHuman: And mint?\n\nAssistant:",
 ]
-TOKENIZER = models.build_tokenizer(CORPUS, 300)
+TOKENIZER = loading.build_tokenizer(CORPUS, 300)
 EOS = TOKENIZER.eos_token_id
 SMALL = {"hidden": 32, "layers": 2, "heads": 2, "max_positions": 128}
 
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
-    built = models.build_opt(TOKENIZER, seed=0, **SMALL)
+    built = loading.build_opt(TOKENIZER, seed=0, **SMALL)
     with torch.no_grad():  # livelier than a fresh model, whose logits are all alike
         for parameter in built.parameters():
             parameter.mul_(4.0)
@@ -61,7 +57,7 @@ class Script(nn.Module):
 
 
 def scripted(text: str, end: bool = False) -> nn.Module:
-    built = models.build_opt(TOKENIZER, seed=0, **SMALL)
+    built = loading.build_opt(TOKENIZER, seed=0, **SMALL)
     ids = TOKENIZER(text)["input_ids"] + [EOS] * end
     built.lm_head = Script(ids, len(TOKENIZER))
     return built.eval()
@@ -106,7 +102,7 @@ def test_encode_fits_any_text(prompt: str, reply: str, limit: int) -> None:
 
 def test_a_start_token_survives_the_cut() -> None:
     # OPT's own tokenizer opens every text with one
-    starting = models.build_tokenizer(CORPUS, 300)
+    starting = loading.build_tokenizer(CORPUS, 300)
     starting.backend_tokenizer.post_processor = TemplateProcessing(
         single="</s> $A", special_tokens=[("</s>", EOS)]
     )
@@ -348,7 +344,7 @@ def test_where_half_precision_is_native_the_trunk_reads_in_it(
     asked = (TOKENIZER, [PROMPTS[0]], [" mint and chives"])
     whole = sequence_logprobs(model, *asked, max_length=64)[0]
     assert set(seen.values()) == {torch.float32}
-    monkeypatch.setattr(models, "reading_dtype", lambda: torch.bfloat16)
+    monkeypatch.setattr(hardware, "reading_dtype", lambda: torch.bfloat16)
     half = sequence_logprobs(model, *asked, max_length=64)[0]
     assert seen == {"block": torch.bfloat16, "head": torch.float32}
     assert half.dtype == np.float32
@@ -365,8 +361,8 @@ def test_collate_marks_the_tokens_that_are_predicted() -> None:
 
 
 def test_the_last_value_is_the_classifier_score_of_the_state_before(tmp_path) -> None:
-    models.save(models.build_opt(TOKENIZER, seed=0, **SMALL), TOKENIZER, tmp_path)
-    critic = models.load_scorer(tmp_path).cpu()
+    loading.save(loading.build_opt(TOKENIZER, seed=0, **SMALL), TOKENIZER, tmp_path)
+    critic = loading.load_scorer(tmp_path).cpu()
     pairs = [([5, 6], [7, 8, 9]), ([9], [4])]
     ids, mask = collate(pairs)
     with torch.no_grad():

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from helpers import grids
+from helpers.config.settings import all_values
+from helpers.core.paths import PROJECT
 from helpers.methods import WEIGHTED
-from helpers.project import PROJECT
-from helpers.settings import all_values
+from helpers.recipes import grids
 
 CLAIMED = {"sft_dpo", *WEIGHTED}  # those of 06 that the ledger's claims compare
 
@@ -19,8 +19,9 @@ def given(stage: str, tier: str = "cpu", *changes: str) -> Mapping[str, object]:
 
 def online(values: Mapping[str, object]) -> dict[tuple[str, str], list[float]]:
     found: dict[tuple[str, str], list[float]] = {}
-    for method, init, strength in grids.online_kinds(values):
-        found.setdefault((method, init), []).append(strength)
+    for job in grids.online(values):
+        kept = found.setdefault((job["method"], job["init"]), [])
+        kept += [job["strength"]] * (job["seed"] == 0)
     return found
 
 
@@ -50,8 +51,8 @@ def test_the_first_strength_is_the_one_compared() -> None:
 def test_no_policy_is_trained_twice() -> None:
     values = given("06_dpo", "cpu", "06_dpo.beta=0.3", "07_ppo.kl_coef=0.3")
     assert grids.offline_strengths(values)["sft_dpo"] == [0.3, 0.03]
-    kinds = grids.online_kinds(given("07_ppo", "cpu", "07_ppo.kl_coef=0.3"))
-    assert len(kinds) == len(set(kinds))
+    jobs = grids.online(given("07_ppo", "cpu", "07_ppo.kl_coef=0.3"))
+    assert len(jobs) == len({tuple(job.items()) for job in jobs})
 
 
 def test_iterative_dpo_has_no_beta_of_zero() -> None:

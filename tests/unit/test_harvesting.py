@@ -7,9 +7,9 @@ from textwrap import dedent
 import pandas as pd
 import pytest
 
-from helpers.descriptions import code_documents, code_prompt, describe
-from helpers.harvesting import FUNCTION_COLUMNS, harvest
-from helpers.hh import DataError
+from helpers.data.code.descriptions import code_documents, code_prompt, describe
+from helpers.data.code.harvesting import FUNCTION_COLUMNS, harvest
+from helpers.data.hh import DataError
 
 ODD = '''
     import functools

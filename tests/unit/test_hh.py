@@ -8,9 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from helpers import dialogues, hh, hub
+from helpers.core import hub
+from helpers.core.paths import ROOT
+from helpers.data import dialogues, hh
 
-REAL = Path(hh.__file__).resolve().parent.parent / "../shared/hh-rlhf"
+REAL = ROOT / "../shared/hh-rlhf"
 SETTINGS = {"n_builtin": 40, "max_pairs": 0, "judge_fraction": 0.0, "seed": 0}
 
 

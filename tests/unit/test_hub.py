@@ -8,12 +8,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from helpers import coders, descriptions, hub, models, token_rows, training
-from helpers.encoding import encode, encode_prompt
-from helpers.generate import generate
-from helpers.params import ParameterError
-from helpers.rules import SOURCES, check_together
-from helpers.scoring import sequence_logprobs
+from helpers.config.constraints import SOURCES, check_together
+from helpers.config.schema import ParameterError
+from helpers.core import hub
+from helpers.data.code import descriptions
+from helpers.models import loading
+from helpers.models.encoding import encode, encode_prompt
+from helpers.models.generation import generate
+from helpers.models.scoring import sequence_logprobs
+from helpers.recipes import code_writers
+from helpers.trainers import datasets, training
 from tests import lookalikes
 
 FUNCTION = {
@@ -78,32 +82,32 @@ class Loader:
 def test_the_hubs_conversion_is_taken_for_the_newest_commit_only(monkeypatch) -> None:
     name, newest = "facebook/opt-350m", hub.PINNED["facebook/opt-350m"]
     api = SimpleNamespace(model_info=lambda name: SimpleNamespace(sha=newest))
-    monkeypatch.setattr(models, "HfApi", lambda: api)
+    monkeypatch.setattr(loading, "HfApi", lambda: api)
     loader = Loader()
-    assert models.from_pretrained(loader, name) == "converted"
+    assert loading.from_pretrained(loader, name) == "converted"
     assert loader.calls[0]["revision"] == newest
     assert all(each["use_safetensors"] for each in loader.calls)
     assert not any(each["trust_remote_code"] for each in loader.calls)
     newest = "0" * 40
-    with pytest.raises(models.ModelError, match="is not the newest"):
-        models.from_pretrained(Loader(), name)
+    with pytest.raises(loading.ModelError, match="is not the newest"):
+        loading.from_pretrained(Loader(), name)
 
 
 def test_pickled_weights_are_refused(folders, tmp_path) -> None:
-    models.load_tokenizer(folders["opt_350m"]).save_pretrained(tmp_path)
-    model = models.load_policy(folders["opt_350m"])
+    loading.load_tokenizer(folders["opt_350m"]).save_pretrained(tmp_path)
+    model = loading.load_policy(folders["opt_350m"])
     model.config.save_pretrained(tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(OSError, match="safetensors"):
-        models.from_pretrained(AutoModelForCausalLM, tmp_path)
+        loading.from_pretrained(AutoModelForCausalLM, tmp_path)
 
 
 # --- what they are ---------------------------------------------------------------------
 
 
 def test_opt_350m_is_read_as_it_is(folders) -> None:
-    tokenizer = models.load_tokenizer(folders["opt_350m"])
-    policy = models.load_policy(folders["opt_350m"])
+    tokenizer = loading.load_tokenizer(folders["opt_350m"])
+    policy = loading.load_policy(folders["opt_350m"])
     assert policy.config.word_embed_proj_dim == 8 and policy.dtype == torch.float32
     assert not policy.config.do_layer_norm_before
     prompt, reply = encode(tokenizer, PROMPT, REPLY, 64)
@@ -115,8 +119,8 @@ def test_opt_350m_is_read_as_it_is(folders) -> None:
 
 
 def test_replies_of_opt_350m_are_scored_as_it_scores_them(folders) -> None:
-    tokenizer = models.load_tokenizer(folders["opt_350m"])
-    policy = models.load_policy(folders["opt_350m"])
+    tokenizer = loading.load_tokenizer(folders["opt_350m"])
+    policy = loading.load_policy(folders["opt_350m"])
     (found,) = sequence_logprobs(policy, tokenizer, [PROMPT], [REPLY], max_length=64)
     prompt, reply = encode(tokenizer, PROMPT, REPLY, 64)
     ids = torch.tensor([prompt + reply])
@@ -127,12 +131,12 @@ def test_replies_of_opt_350m_are_scored_as_it_scores_them(folders) -> None:
 
 
 def test_a_reward_model_starts_from_opt_350m(folders, tmp_path) -> None:
-    tokenizer = models.load_tokenizer(folders["opt_350m"])
-    scorer = models.load_scorer(folders["opt_350m"], seed=0)
+    tokenizer = loading.load_tokenizer(folders["opt_350m"])
+    scorer = loading.load_scorer(folders["opt_350m"], seed=0)
     pairs = pd.DataFrame(
         {"prompt": [PROMPT] * 8, "chosen": [REPLY] * 8, "rejected": [" No."] * 8}
     )
-    data = token_rows.pair_dataset(pairs, tokenizer, 64)
+    data = datasets.pair_dataset(pairs, tokenizer, 64)
     fit = training.Fit(1e-2, 4, epochs=8)
     rows = training.fit_reward_model(scorer, tokenizer, data, fit, tmp_path)
     losses = [row["value"] for row in rows if row["metric"] == "train_loss"]
@@ -147,22 +151,24 @@ def test_a_reward_model_starts_from_opt_350m(folders, tmp_path) -> None:
     ],
 )
 def test_coders_are_asked_in_their_own_format(folders, name, expected) -> None:
-    tokenizer = models.load_tokenizer(folders[name])
-    prompt = coders.chat_prompt(tokenizer, coders.request_for_code(FUNCTION))
+    tokenizer = loading.load_tokenizer(folders[name])
+    prompt = code_writers.chat_prompt(
+        tokenizer, code_writers.request_for_code(FUNCTION)
+    )
     ids = encode_prompt(tokenizer, prompt, 256)
     start = tokenizer.bos_token or ""  # once, whoever adds it
     assert tokenizer.decode(ids) == start + expected
     assert ids.count(tokenizer.bos_token_id) == bool(start)
-    policy = models.load_policy(folders[name])
+    policy = loading.load_policy(folders[name])
     limits = {"max_new_tokens": 4, "max_prompt_tokens": 256}
     (reply,) = generate(policy, tokenizer, [prompt], **limits)
     assert 1 <= len(reply.ids) <= 4
 
 
 def test_a_writer_without_a_chat_format_is_refused(folders) -> None:
-    tokenizer = models.load_tokenizer(folders["opt_350m"])
+    tokenizer = loading.load_tokenizer(folders["opt_350m"])
     with pytest.raises(ValueError, match="needs a chat template"):
-        coders.chat_prompt(tokenizer, coders.request_for_code(FUNCTION))
+        code_writers.chat_prompt(tokenizer, code_writers.request_for_code(FUNCTION))
 
 
 @pytest.mark.parametrize(
@@ -175,16 +181,16 @@ def test_a_writer_without_a_chat_format_is_refused(folders) -> None:
     ],
 )
 def test_the_code_is_taken_out_of_a_chat_reply(reply) -> None:
-    assert coders.code_of(reply) == "def f():\n    return 1"
+    assert code_writers.code_of(reply) == "def f():\n    return 1"
 
 
 def test_a_describer_reads_the_code_and_not_the_docstring(folders, tmp_path) -> None:
-    asked = coders.request_for_description(FUNCTION)
+    asked = code_writers.request_for_description(FUNCTION)
     assert FUNCTION["code"] in asked and FUNCTION["docstring"] not in asked
     settings = {"seed": 0, "max_new_tokens": 6, "max_length": 256, "temperature": 0.7}
     source = str(folders["qwen_coder"])
     functions = [{"id": "f", **FUNCTION}]
-    coders.pretrained_coder(
+    code_writers.pretrained_coder(
         tmp_path,
         method="describer",
         functions=functions,

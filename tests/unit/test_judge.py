@@ -10,9 +10,10 @@ from transformers import (
     OPTForSequenceClassification,
 )
 
-from helpers import embedded, models
-from helpers.encoding import encode
-from helpers.judge import (
+from helpers.data.synthetic import reward
+from helpers.models import loading
+from helpers.models.encoding import encode
+from helpers.rewards.judges import (
     PairTextJudge,
     RewardModelJudge,
     Thresholds,
@@ -21,7 +22,7 @@ from helpers.judge import (
     median_thresholds,
     reward_scores,
 )
-from helpers.metrics import BagOfWords
+from helpers.statistics.metrics import BagOfWords
 from tests import lookalikes
 
 PROMPTS = [
@@ -36,12 +37,12 @@ REPLIES = [" Put the stems in water.", " Hello! How can I help you today?", ""]
 def reward_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reward model of the project's own kind."""
     folder = tmp_path_factory.mktemp("reward")
-    tokenizer = models.build_tokenizer(PROMPTS + REPLIES, 300)
+    tokenizer = loading.build_tokenizer(PROMPTS + REPLIES, 300)
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 128}
-    language_model = models.build_opt(tokenizer, seed=0, **shape)
-    models.save(language_model, tokenizer, folder / "language_model")
-    scorer = models.load_scorer(folder / "language_model", seed=0)
-    models.save(scorer, tokenizer, folder / "reward_model")
+    language_model = loading.build_opt(tokenizer, seed=0, **shape)
+    loading.save(language_model, tokenizer, folder / "language_model")
+    scorer = loading.load_scorer(folder / "language_model", seed=0)
+    loading.save(scorer, tokenizer, folder / "reward_model")
     return folder
 
 
@@ -55,15 +56,15 @@ def deberta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_true_reward_is_that_of_the_corpus() -> None:
     judge = TrueReward()
     scores = judge.score(PROMPTS, REPLIES)
-    expected = [embedded.true_reward(p, r) for p, r in zip(PROMPTS, REPLIES)]
+    expected = [reward.true_reward(p, r) for p, r in zip(PROMPTS, REPLIES)]
     assert scores.tolist() == expected
     with pytest.raises(ValueError, match="zip"):
         judge.score(PROMPTS, REPLIES[:1])
 
 
 def test_reward_scores_are_the_models_own_logits(reward_folder: Path) -> None:
-    model = models.load_scorer(reward_folder / "reward_model")
-    tokenizer = models.load_tokenizer(reward_folder / "reward_model")
+    model = loading.load_scorer(reward_folder / "reward_model")
+    tokenizer = loading.load_tokenizer(reward_folder / "reward_model")
     assert isinstance(model, OPTForSequenceClassification)
     model.train()
     scores = reward_scores(
@@ -97,15 +98,15 @@ def test_no_replies_give_no_scores(reward_folder: Path) -> None:
 
 
 def test_a_language_model_is_no_judge(reward_folder: Path) -> None:
-    with pytest.raises(models.ModelError, match="lacks score.weight"):
+    with pytest.raises(loading.ModelError, match="lacks score.weight"):
         RewardModelJudge(reward_folder / "language_model", max_length=64)
 
 
 def test_only_safetensors_are_read(reward_folder: Path, tmp_path: Path) -> None:
-    model = models.load_scorer(reward_folder / "reward_model")
+    model = loading.load_scorer(reward_folder / "reward_model")
     model.config.save_pretrained(tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(models.ModelError, match="safetensors"):
+    with pytest.raises(loading.ModelError, match="safetensors"):
         RewardModelJudge(tmp_path, max_length=64)
 
 
@@ -132,7 +133,7 @@ def test_pair_text_judge_keeps_the_end_of_a_long_prompt(deberta_folder: Path) ->
 
 
 def test_a_judge_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(models.ModelError, match="cannot be loaded as a scorer"):
+    with pytest.raises(loading.ModelError, match="cannot be loaded as a scorer"):
         PairTextJudge(tmp_path / "missing")
 
 

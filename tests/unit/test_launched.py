@@ -10,15 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers import dpo_recipes, jobs, launched, models, online, recipes
-from helpers.flops import metered
-from helpers.launched import Processes
+from helpers.config.constraints import check_together
+from helpers.config.schema import ParameterError
+from helpers.core.flops import metered
+from helpers.core.paths import ROOT
+from helpers.core.processes import Processes
 from helpers.methods import OFFLINE
-from helpers.online_config import Online
-from helpers.params import ParameterError
-from helpers.project import ROOT
-from helpers.rules import check_together
-from helpers.training import Fit
+from helpers.models import loading
+from helpers.recipes import dpo, language_models, online, reward_models
+from helpers.runs import jobs, launch
+from helpers.trainers.online_settings import Online
+from helpers.trainers.training import Fit
 
 WORDS = ("red", "green", "blue", "small", "large", "old", "new", "warm")
 ROWS = [
@@ -56,19 +58,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "02_code_pairs").mkdir()
     pd.DataFrame(CODE).to_parquet(folder / "02_code_pairs" / "pairs.parquet")
     texts = [*(pairs["prompt"] + pairs["chosen"]), *pairs["rejected"]]
-    tokenizer = models.build_tokenizer(texts, 300)
+    tokenizer = loading.build_tokenizer(texts, 300)
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 64}
-    model = models.build_opt(tokenizer, **shape, seed=0)
+    model = loading.build_opt(tokenizer, **shape, seed=0)
     done(folder, "00_data", {"data_source": "built-in"})
     for stage in ("01_base_model", "05_sft"):
-        models.save(model, tokenizer, done(folder, stage, {}, seed=0))
+        loading.save(model, tokenizer, done(folder, stage, {}, seed=0))
     for method in ("rm", "judge"):
         job = {"method": method, "init": "base", "pairs": 24, "seed": 0}
         place = done(
             folder, "04_reward_model", {"max_length": 64, "sizes": [24]}, **job
         )
-        scorer = models.load_scorer(folder / "05_sft" / "jobs" / "job", seed=0)
-        models.save(scorer, tokenizer, place)
+        scorer = loading.load_scorer(folder / "05_sft" / "jobs" / "job", seed=0)
+        loading.save(scorer, tokenizer, place)
     return folder
 
 
@@ -87,19 +89,19 @@ def done(run: Path, stage: str, parameters: dict, **job: object) -> Path:
 FITS = dict.fromkeys((*OFFLINE, "contrast"), FIT)
 DPO = {"pairs": 21, "strength": 0.1, "fits": FITS, "label_noise": 0.1}
 JOBS = {
-    "sft": (recipes.sft, {"method": "sft", "pairs": 21, "fit": FIT}),
+    "sft": (language_models.sft, {"method": "sft", "pairs": 21, "fit": FIT}),
     "reward model": (
-        recipes.reward_model,
+        reward_models.reward_model,
         {"method": "rm", "init": "base", "pairs": 23, "fit": FIT},
     ),
     "reward model of a budget": (
-        recipes.reward_model,
+        reward_models.reward_model,
         {"method": "rm", "init": "base", "pairs": 24, "fit": FILLED},
     ),
-    "codepmp": (recipes.preference_model, {"init": "codepmp", "fit": FIT}),
-    "dpo": (dpo_recipes.dpo, {"method": "sft_dpo", **DPO}),
-    "dpo of adapters": (dpo_recipes.dpo, {"method": "sft_dpo_lora", **DPO}),
-    "tis-dpo": (dpo_recipes.dpo, {"method": "tis_dpo", **DPO}),
+    "codepmp": (reward_models.preference_model, {"init": "codepmp", "fit": FIT}),
+    "dpo": (dpo.dpo, {"method": "sft_dpo", **DPO}),
+    "dpo of adapters": (dpo.dpo, {"method": "sft_dpo_lora", **DPO}),
+    "tis-dpo": (dpo.dpo, {"method": "tis_dpo", **DPO}),
 }
 
 
@@ -131,7 +133,7 @@ def test_online_methods_share_their_replies_out(method, run, tmp_path) -> None:
     two.mkdir()
     with jobs.limited(1), metered() as spent:
         expected = pd.DataFrame(online.train(one, **call))
-    rows, own = launched.launch(online.train, two, call, Processes(2)), spent.rows()
+    rows, own = launch.launch(online.train, two, call, Processes(2)), spent.rows()
     found = pd.DataFrame(rows[: -len(own)])
     costs, shared = (
         {row["metric"]: row["value"] for row in each}
@@ -181,7 +183,7 @@ def test_two_processes_give_the_records_of_one(
     with jobs.limited(1), metered() as spent:
         expected = function(one, **call)
     expected += spent.rows()
-    found = launched.launch(function, two, call, Processes(2, strategy))
+    found = launch.launch(function, two, call, Processes(2, strategy))
     assert len(found) == len(expected)
     for shared, single in zip(found, expected):
         assert shared.keys() == single.keys()
@@ -199,7 +201,7 @@ def test_two_processes_give_the_records_of_one(
 
 
 def test_a_grid_can_run_on_several_processes(run, tmp_path) -> None:
-    function = recipes.sft
+    function = language_models.sft
     shared = {"run": run, "fit": FIT}
     grid = [{"method": "sft", "pairs": 24, "seed": 0}]
     records = jobs.run_grid(
@@ -211,21 +213,21 @@ def test_a_grid_can_run_on_several_processes(run, tmp_path) -> None:
 
 def test_a_failure_says_what_went_wrong(run, tmp_path) -> None:
     call = {"run": run / "nowhere", "seed": 0, **JOBS["sft"][1]}
-    with pytest.raises(launched.LaunchError, match="FileNotFoundError: "):
-        launched.launch(recipes.sft, tmp_path, call, Processes(2))
+    with pytest.raises(launch.LaunchError, match="FileNotFoundError: "):
+        launch.launch(language_models.sft, tmp_path, call, Processes(2))
 
 
 def test_calls_survive_as_json(tmp_path) -> None:
     call = {"run": tmp_path, "fits": {"strong": FIT}, "sizes": (1, 2), "none": None}
-    again = launched.decode(json.loads(json.dumps(launched.encode(call))))
+    again = launch.decode(json.loads(json.dumps(launch.encode(call))))
     assert again == call | {"sizes": [1, 2]}
-    with pytest.raises(launched.LaunchError, match="object: cannot be given"):
-        launched.encode({"what": object()})
+    with pytest.raises(launch.LaunchError, match="object: cannot be given"):
+        launch.encode({"what": object()})
 
 
 def test_functions_from_elsewhere_are_refused(tmp_path) -> None:
-    with pytest.raises(launched.LaunchError, match="only functions of helpers"):
-        launched.launch(test_calls_survive_as_json, tmp_path, {}, Processes(2))
+    with pytest.raises(launch.LaunchError, match="only functions of helpers"):
+        launch.launch(test_calls_survive_as_json, tmp_path, {}, Processes(2))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from helpers import margins
-from helpers.records import tidy, write_records
+from helpers.core.records import tidy, write_records
+from helpers.recipes import pair_margins
+from helpers.runs import store
 
 TEST = pd.DataFrame(
     {
@@ -43,7 +44,9 @@ def test_an_implicit_reward_is_beta_times_the_log_ratio() -> None:
     rows += [("sft_dpo", 0.1, -2.0)]
     records = tidy([row for each in rows for row in likelihoods(*each)])
     found = (
-        pd.concat(margins.policy_margins(records)).groupby("method")["value"].first()
+        pd.concat(pair_margins.policy_margins(records))
+        .groupby("method")["value"]
+        .first()
     )
     assert found["dpo implicit"] == 0.5 * (-2.0 + 4.0)  # from the base model
     assert found["sft_dpo implicit"] == 0.1 * (-2.0 + 3.0)  # from SFT
@@ -55,7 +58,7 @@ def test_a_judge_that_was_loaded_is_a_scorer_of_pairs(tmp_path) -> None:
     TEST.to_parquet(tmp_path / "00_data" / "pairs.parquet")
     score = lambda _, replies: np.array([float(len(each)) for each in replies])
     judge = SimpleNamespace(name="some/judge", score=score)
-    found = margins.judge_margins(tmp_path, judge)
+    found = pair_margins.judge_margins(tmp_path, judge)
     assert found["value"].tolist() == [5.0, -1.0]
     assert set(found["method"]) == {"some/judge"}
 
@@ -70,7 +73,7 @@ def test_reward_models_of_fewer_pairs_are_called_so(tmp_path, monkeypatch) -> No
     (tmp_path / "04_reward_model").mkdir()
     records = tidy([margin(*kind) for kind in kinds])
     write_records(records, tmp_path / "04_reward_model" / "records.parquet")
-    monkeypatch.setattr(margins, "labels", lambda run: 2000)
-    found = margins.reward_margins(tmp_path)
+    monkeypatch.setattr(store, "labels", lambda run: 2000)
+    found = pair_margins.reward_margins(tmp_path)
     assert found["method"].tolist() == ["rm", "rm, 50 pairs", "judge"]
     assert found["init"].tolist() == ["base", "shuffled", "base"]

@@ -7,19 +7,19 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from helpers import method_costs
-from helpers.jobs import slug
-from helpers.method_costs import (
+from helpers.analysis import method_costs
+from helpers.analysis.method_costs import (
     LINEAGE,
     cost_table,
     fairness_table,
     preference_pairs,
     same_pairs,
 )
-from helpers.params import ParameterError
-from helpers.project import PROJECT
-from helpers.records import tidy, write_records
-from helpers.runs import Stage
+from helpers.config.schema import ParameterError
+from helpers.core.paths import PROJECT
+from helpers.core.records import tidy, write_records
+from helpers.runs.jobs import slug
+from helpers.runs.stage import Stage
 
 PARAMETERS = {
     "03_codepmp": {"epochs": 1.0, "learning_rate": 1e-3},

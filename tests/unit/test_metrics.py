@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from helpers import dialogues, hh, metrics
-from helpers.metrics import (
+from helpers.data import dialogues, hh
+from helpers.statistics import metrics
+from helpers.statistics.metrics import (
     BagOfWords,
     distinct,
     expected_calibration_error,

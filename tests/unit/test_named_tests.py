@@ -4,9 +4,9 @@ import importlib.util
 
 import pytest
 
-from helpers import named_tests
-from helpers.named_tests import NoTestError, from_test
-from helpers.verdicts import FAILS, HOLDS, UNTESTED
+from helpers.ledger import named_tests
+from helpers.ledger.named_tests import NoTestError, from_test
+from helpers.ledger.rule import FAILS, HOLDS, UNTESTED
 
 TESTS = """import pytest
 

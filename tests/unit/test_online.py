@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import iterative, models, training
-from helpers.endings import Ending
-from helpers.online import as_rows, fit_grouped, fit_ppo
-from helpers.online_config import VARIANTS, Online, Payment
+from helpers.models import loading
+from helpers.models.endings import Ending
+from helpers.recipes.online import as_rows, fit_ppo
+from helpers.rewards.payment import Payment
+from helpers.trainers import iterative_dpo, training
+from helpers.trainers.online_settings import VARIANTS, Online
+from helpers.trainers.rloo_grpo import fit_grouped
 
 PROMPTS = [f"\n\nHuman: Name {what}.\n\nAssistant:" for what in ("a herb", "an oil")]
-TOKENIZER = models.build_tokenizer(PROMPTS, 270)
+TOKENIZER = loading.build_tokenizer(PROMPTS, 270)
 SETTINGS = Online(
     rollouts=12,
     episodes=32,
@@ -45,19 +48,19 @@ def payment(penalty: float = 0.0) -> Payment:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("tiny")
-    tiny = models.build_opt(
+    tiny = loading.build_opt(
         TOKENIZER, hidden=32, layers=1, heads=2, max_positions=64, seed=0
     )
-    models.save(tiny, TOKENIZER, out)
+    loading.save(tiny, TOKENIZER, out)
     return out
 
 
 def fitted(method: str, folder, out, settings: Online = SETTINGS) -> list[dict]:
     """The records of a run; the policy starts from the folder's model."""
     torch.set_num_threads(1)
-    paid, policy = payment(), models.load_policy(folder).cpu()
+    paid, policy = payment(), loading.load_policy(folder).cpu()
     if method == "ppo":
-        critic = models.load_scorer(folder).cpu()
+        critic = loading.load_scorer(folder).cpu()
         log = fit_ppo(policy, critic, TOKENIZER, paid, PROMPTS, settings, out)
     else:
         log = fit_grouped(method, policy, TOKENIZER, paid, PROMPTS, settings, out)
@@ -66,18 +69,18 @@ def fitted(method: str, folder, out, settings: Online = SETTINGS) -> list[dict]:
 
 @pytest.mark.parametrize("method", ["ppo", "rloo", "grpo", "dpo_iter"])
 def test_adapters_are_trained_in_place_and_merged(method, folder, tmp_path):
-    policy, start = (models.load_policy(folder).cpu() for _ in range(2))
+    policy, start = (loading.load_policy(folder).cpu() for _ in range(2))
     settings = replace(SETTINGS, rollouts=2, rounds=2, adapters=True)
     common = (TOKENIZER, payment(), PROMPTS, settings, tmp_path)
     if method == "ppo":
         log = fit_ppo(policy, None, *common)
     elif method == "dpo_iter":
-        log = iterative.fit_iterative(policy, *common)
+        log = iterative_dpo.fit_iterative(policy, *common)
     else:
         log = fit_grouped(method, policy, *common)
     assert len(log) == 2
-    models.save(policy, TOKENIZER, tmp_path / "out")
-    loaded = models.load_policy(tmp_path / "out").cpu().state_dict()
+    loading.save(policy, TOKENIZER, tmp_path / "out")
+    loaded = loading.load_policy(tmp_path / "out").cpu().state_dict()
     before = start.state_dict()
     assert loaded.keys() == before.keys()
     moved = {name for name in before if not torch.equal(before[name], loaded[name])}
@@ -150,18 +153,18 @@ def test_pairs_are_the_best_and_the_worst_of_each_prompt() -> None:
         ([2, 3], [each, 9]) for each in range(4)
     ]
     scores = np.array([0.0, 3.0, -1.0, 1.0, 5.0, 5.0, 5.0, 5.0])
-    pairs = iterative.best_and_worst(encoded, scores, copies=4)
+    pairs = iterative_dpo.best_and_worst(encoded, scores, copies=4)
     assert pairs.to_list() == [
         {"prompt_ids": [1], "chosen_ids": [1], "rejected_ids": [2], "length": 3}
     ]  # the second prompt's replies are paid alike
-    assert len(iterative.best_and_worst(encoded, np.zeros(8), copies=4)) == 0
+    assert len(iterative_dpo.best_and_worst(encoded, np.zeros(8), copies=4)) == 0
 
 
 def rounds(folder, out, settings) -> tuple[list[dict], object]:
     torch.set_num_threads(1)
-    policy = models.load_policy(folder).cpu()
+    policy = loading.load_policy(folder).cpu()
     paid = payment()
-    log = iterative.fit_iterative(policy, TOKENIZER, paid, PROMPTS, settings, out)
+    log = iterative_dpo.fit_iterative(policy, TOKENIZER, paid, PROMPTS, settings, out)
     return [entry | seen for entry, seen in zip(log, paid.seen, strict=True)], policy
 
 

@@ -7,9 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import flex_attention
 
-from helpers import flex, models
-from helpers.generate import collate, reply_states
-from helpers.pairs import (
+from helpers.models import flex, hardware
+from helpers.models.prompt_sharing import (
     Packing,
     can_share,
     last_tokens,
@@ -17,7 +16,8 @@ from helpers.pairs import (
     sharing_prompts,
     warn_of_copies,
 )
-from helpers.scoring import token_scores
+from helpers.models.scoring import token_scores
+from helpers.models.states import collate, reply_states
 
 SMALL = {
     "vocab_size": 50,
@@ -226,7 +226,7 @@ def flexing(family: str, monkeypatch):
     torch.manual_seed(0)
     config = CONFIGS[family]
     model = MODELS["language"].from_config(config, attn_implementation=flex.NAME)
-    return model.to(models.device()).eval()
+    return model.to(hardware.device()).eval()
 
 
 @pytest.mark.parametrize("family", FLEXING)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from papermill import inspect_notebook
 
-from helpers.params import (
+from helpers.config.schema import (
     Parameter,
     ParameterError,
     check,
@@ -19,7 +19,7 @@ from helpers.params import (
     read_schema,
     resolve,
 )
-from helpers.project import PROJECT, STAGES
+from helpers.core.paths import PROJECT, STAGES
 from tests.conftest import write_notebook
 
 CELL = """name: str = "a b"  # what it is called

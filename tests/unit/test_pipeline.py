@@ -11,10 +11,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from helpers.cli import app
-from helpers.params import ParameterError
-from helpers.pipeline import StageError, changes, run_stages, status
-from helpers.project import PROJECT, STAGES, Project, RunError
-from helpers.settings import all_values, select, stage_name
+from helpers.config.schema import ParameterError
+from helpers.config.settings import all_values, select, stage_name
+from helpers.core.paths import PROJECT, STAGES, Project, RunError
+from helpers.runs.pipeline import StageError, changes, run_stages, status
 
 GRAPH = {"00_a": (), "01_b": ("00_a",), "02_c": ("01_b",), "03_d": ("00_a",)}
 MakeProject = Callable[..., Project]

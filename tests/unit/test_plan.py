@@ -6,27 +6,27 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from helpers import plan, plan_tables
 from helpers.cli import app
-from helpers.plan import GPUS, REAL, Work
-from helpers.project import PROJECT, ROOT
-from helpers.settings import all_values
+from helpers.config.settings import all_values
+from helpers.core.paths import PROJECT, ROOT
+from helpers.planning import estimate, tables
+from helpers.planning.estimate import GPUS, REAL, Work
 
 
 def planned(tier: str, *given: str) -> list[Work]:
     values = all_values(PROJECT, list(PROJECT.stages), "runs/x", tier, (), given)
-    return plan.works(values, REAL)
+    return estimate.works(values, REAL)
 
 
 def test_time_is_flops_over_speed() -> None:
-    gpu = plan.Gpu(speed=4e12, bandwidth=1e12, memory=1, share=0.25)
+    gpu = estimate.Gpu(speed=4e12, bandwidth=1e12, memory=1, share=0.25)
     trained = Work("s", "w", 1, parameters=1e9, trained=600.0)
     assert trained.flops == 3.6e12
     assert trained.seconds(gpu) == pytest.approx(4.8)  # read again for activations
     read = Work("s", "w", 1, parameters=1e9, read=500.0)
     assert read.seconds(gpu) == pytest.approx(1.0)
     small = Work("s", "w", 1, parameters=1e6, sampled=640.0)  # ten tokens of 64
-    assert small.seconds(gpu) == pytest.approx(10 * plan.LAUNCH)
+    assert small.seconds(gpu) == pytest.approx(10 * estimate.LAUNCH)
     sampled = replace(small, parameters=1e9)
     assert sampled.seconds(gpu) == pytest.approx(10 * (0.128 + 0.002))
 
@@ -44,24 +44,24 @@ def test_the_shares_are_those_that_were_measured() -> None:
 
 
 def test_no_stage_of_the_t4_tier_takes_more_than_40_minutes() -> None:
-    table = plan_tables.plan_table(planned("t4")).drop("together")
+    table = tables.plan_table(planned("t4")).drop("together")
     assert len(table) == 8  # all but 00, 01 which is pretrained, and 09
     assert table["T4"].max() <= 40
     assert planned("t4")[0].parameters == 1.3e9  # a hub's coder, by its name
 
 
 def test_the_h100_tier_takes_less_than_two_days() -> None:
-    assert plan_tables.plan_table(planned("h100")).loc["together", "H100"] < 48 * 60
+    assert tables.plan_table(planned("h100")).loc["together", "H100"] < 48 * 60
 
 
 def test_pairs_set_aside_train_nothing() -> None:
     data = {"max_pairs": 0, "max_test_pairs": 100, "judge_fraction": 0.2}
-    shape = plan.drawn(data | {"dev_fraction": 0.05}, replace(REAL, train=1000))
+    shape = estimate.drawn(data | {"dev_fraction": 0.05}, replace(REAL, train=1000))
     assert (shape.train, shape.judge, shape.test) == (750, 200, 100)
 
 
 def test_weights_fit_where_the_tiers_say_so() -> None:
-    gigabytes = plan_tables.memory_table(REAL.parameters)["GB"]
+    gigabytes = tables.memory_table(REAL.parameters)["GB"]
     whole, adapters = (
         gigabytes[gigabytes.index.str.startswith(name)].item()
         for name in ("PPO:", "PPO with adapters")
@@ -73,7 +73,7 @@ def test_weights_fit_where_the_tiers_say_so() -> None:
 def test_more_seeds_take_more_of_everything_but_the_base() -> None:
     every = [f"{name}={{}}" for name in ("seeds", "small_seeds", "codepmp_seeds")]
     one, three = (
-        plan_tables.plan_table(planned("cpu", *(each.format(n) for each in every)))
+        tables.plan_table(planned("cpu", *(each.format(n) for each in every)))
         for n in (1, 3)
     )
     same = three["PFLOP"] / one["PFLOP"]

@@ -13,16 +13,17 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from transformers import TrainerCallback
 
-from helpers import models, rollouts
-from helpers.credit import adapted, assign_credit
-from helpers.encoding import as_text, encode
-from helpers.generate import reply_states
-from helpers.launched import CLI, config_of
-from helpers.moments import RunningMoments
-from helpers.ppo import PPOTrainer
-from helpers.ppo_config import PPOConfig
-from helpers.project import ROOT
-from helpers.rollouts import Rollout, prompt_rows
+from helpers.core.paths import ROOT
+from helpers.models import loading
+from helpers.models.encoding import as_text, encode
+from helpers.models.states import reply_states
+from helpers.runs.launch import CLI, config_of
+from helpers.trainers import rollouts
+from helpers.trainers.ppo.advantages import adapted, assign_credit
+from helpers.trainers.ppo.config import PPOConfig
+from helpers.trainers.ppo.moments import RunningMoments
+from helpers.trainers.ppo.trainer import PPOTrainer
+from helpers.trainers.rollouts import Rollout, prompt_rows
 from tests.unit import launched_ppo
 
 PROMPTS = [
@@ -30,7 +31,7 @@ PROMPTS = [
     "\n\nHuman: What shall I cook on a rainy day for six?\n\nAssistant:",
     "\n\nHuman: Hello!\n\nAssistant:",
 ]
-TOKENIZER = models.build_tokenizer(PROMPTS, 270)
+TOKENIZER = loading.build_tokenizer(PROMPTS, 270)
 QUICK = dict(
     num_rollouts=2,
     episodes=8,
@@ -56,10 +57,10 @@ def count_a(prompts: list[str], completions: list[str]) -> Tensor:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("tiny")
-    tiny = models.build_opt(
+    tiny = loading.build_opt(
         TOKENIZER, hidden=32, layers=1, heads=2, max_positions=64, seed=0
     )
-    models.save(tiny, TOKENIZER, out)
+    loading.save(tiny, TOKENIZER, out)
     return out
 
 
@@ -69,12 +70,12 @@ def trainer(folder, tmp_path):
         torch.set_num_threads(1)
         settings = {"output_dir": str(tmp_path), **QUICK, **changes}
         return PPOTrainer(
-            models.load_policy(folder).cpu(),
+            loading.load_policy(folder).cpu(),
             reward,
             PPOConfig(**settings),
             PROMPTS,
             TOKENIZER,
-            value_model=None if shared else models.load_scorer(folder).cpu(),
+            value_model=None if shared else loading.load_scorer(folder).cpu(),
             peft_config=peft,
         )
 
@@ -348,7 +349,7 @@ def test_a_resumed_run_gives_the_same_records(trainer, shared, tmp_path) -> None
 def test_a_checkpoint_is_a_policy_that_loads(trainer, tmp_path) -> None:
     ppo = trainer(save_strategy="steps", save_steps=4)
     ppo.train()
-    loaded = models.load_policy(tmp_path / "checkpoint-8").state_dict()
+    loaded = loading.load_policy(tmp_path / "checkpoint-8").state_dict()
     for name, weight in ppo.model.policy.state_dict().items():
         assert torch.equal(weight, loaded[name])
 
@@ -399,7 +400,7 @@ def test_adapters_are_trained_and_the_reference_is_the_policy_without(trainer) -
 
 
 def test_a_reward_model_serves_as_the_reward(trainer, folder) -> None:
-    scorer = models.load_scorer(folder, seed=3).cpu()
+    scorer = loading.load_scorer(folder, seed=3).cpu()
     reward = trainer(reward=scorer).reward
     prompt, reply = encode(TOKENIZER, PROMPTS[0], " a herb", 30)
     with torch.no_grad():

@@ -8,16 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import evaluation, models
-from helpers.credit import adapted, assign_credit
-from helpers.methods import PARTS, POLICIES
-from helpers.moments import AveragedMoments
-from helpers.online import fit_ppo
-from helpers.online_config import VARIANTS, Online
-from helpers.params import read_schema
-from helpers.ppo import PPOTrainer
-from helpers.ppo_config import PPOConfig
-from helpers.project import PROJECT
+from helpers.config.schema import read_schema
+from helpers.core.paths import PROJECT
+from helpers.methods import BY_NAME, PARTS, POLICIES
+from helpers.models import loading
+from helpers.recipes import evaluate
+from helpers.recipes.online import fit_ppo
+from helpers.trainers.online_settings import VARIANTS, Online
+from helpers.trainers.ppo.advantages import adapted, assign_credit
+from helpers.trainers.ppo.config import PPOConfig
+from helpers.trainers.ppo.moments import AveragedMoments
+from helpers.trainers.ppo.trainer import PPOTrainer
 from tests.unit.test_ppo import PROMPTS, QUICK, TOKENIZER, count_a, trained
 
 peft = pytest.importorskip("peft")
@@ -26,7 +27,7 @@ TARGETS = ["q_proj", "v_proj"]
 
 def tiny(**changes):
     """A policy of one layer, the same each time; changes of its configuration."""
-    policy = models.build_opt(
+    policy = loading.build_opt(
         TOKENIZER, hidden=32, layers=1, heads=2, max_positions=64, seed=0
     )
     config = type(policy.config)(**{**policy.config.to_dict(), **changes})
@@ -38,12 +39,12 @@ def tiny(**changes):
 @pytest.fixture
 def build(tmp_path):
     """A trainer on the letter a; `parts` are its models, the rest its settings."""
-    models.save(tiny(), TOKENIZER, tmp_path / "tiny")
+    loading.save(tiny(), TOKENIZER, tmp_path / "tiny")
 
     def built(policy=None, reward=count_a, parts=None, **changes) -> PPOTrainer:
         torch.set_num_threads(1)
         args = PPOConfig(**{"output_dir": str(tmp_path), **QUICK, **changes})
-        critic = models.load_scorer(tmp_path / "tiny").cpu()
+        critic = loading.load_scorer(tmp_path / "tiny").cpu()
         given = {"value_model": critic, **(parts or {})}
         policy = policy or tiny()
         return PPOTrainer(policy, reward, args, PROMPTS, TOKENIZER, **given)
@@ -228,7 +229,7 @@ SMALL = Online(
 def test_every_variant_trains_otherwise_than_ppo(build, tmp_path) -> None:
     def losses(name: str) -> list[tuple]:
         settings = replace(SMALL, **VARIANTS[name](SMALL))
-        critic = models.load_scorer(tmp_path / "tiny").cpu()
+        critic = loading.load_scorer(tmp_path / "tiny").cpu()
         log = fit_ppo(tiny(), critic, TOKENIZER, count_a, PROMPTS, settings, tmp_path)
         assert len(log) == settings.rollouts
         return [(each["policy_loss"], each["value_loss"], each["kl"]) for each in log]
@@ -244,7 +245,7 @@ def test_every_variant_of_07_is_examined_but_not_compared() -> None:
     assert tuple(f"ppo_{name}" for name in schema["variants"].choices) == PARTS
     assert set(PARTS) < set(POLICIES)
     assert set(PARTS) == set(VARIANTS) - {"ppo", "ppo_huge_rate"}
-    assert {evaluation.STAGE_OF[name] for name in PARTS} == {"07_ppo"}
+    assert {BY_NAME[name].stage for name in PARTS} == {"07_ppo"}
     records = pd.DataFrame({"method": ["sft", "ppo", *PARTS]})
-    assert list(evaluation.whole(records)["method"]) == ["sft", "ppo"]
-    assert not set(PARTS) & set(evaluation.REFERENCE_OF)
+    assert list(evaluate.whole(records)["method"]) == ["sft", "ppo"]
+    assert not set(PARTS) & set(evaluate.REFERENCE_OF)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from helpers import rates, stats
-from helpers.rates import mcnemar_exact, rate_interval, wilson
-from helpers.stats import mean_interval
+from helpers.statistics import intervals, rates
+from helpers.statistics.intervals import mean_interval
+from helpers.statistics.rates import mcnemar_exact, rate_interval, wilson
 from tests.unit.layouts import centred
 
 
@@ -76,7 +76,7 @@ def test_length_control_takes_off_what_the_gap_explains() -> None:
         x = np.tanh(gaps / gaps.std())
         won = random.random(gaps.shape) < 0.5 + 0.3 * x
         values = rates.length_controlled(won, gaps)
-        found = stats.mean_interval(values)
+        found = intervals.mean_interval(values)
         covered.append(found.low <= 0.5 <= found.high)
         assert won.mean() > values.mean()
     assert 0.91 <= np.mean(covered) <= 0.99

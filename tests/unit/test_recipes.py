@@ -9,10 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import dpo_recipes, evaluation, models, recipes, token_rows, training
 from helpers.methods import OFFLINE
-from helpers.scoring import sequence_logprobs
-from helpers.training import Fit
+from helpers.models import loading
+from helpers.models.scoring import sequence_logprobs
+from helpers.recipes import dpo, language_models, reward_models
+from helpers.runs import store
+from helpers.trainers import datasets, training
+from helpers.trainers.training import Fit
 
 PAIRS = pd.DataFrame(
     {
@@ -34,17 +37,17 @@ CODE = {
 def base(tmp_path):
     """A base model on disk."""
     texts = [*(PAIRS["prompt"] + PAIRS["chosen"]), *PAIRS["rejected"]]
-    tokenizer = models.build_tokenizer(texts, 300)
+    tokenizer = loading.build_tokenizer(texts, 300)
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 64}
     folder = tmp_path / "base"
-    models.save(models.build_opt(tokenizer, **shape, seed=0), tokenizer, folder)
+    loading.save(loading.build_opt(tokenizer, **shape, seed=0), tokenizer, folder)
     return folder
 
 
 def test_sft_does_not_learn_from_the_rejected_replies(
     base, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(recipes, "base_folder", lambda run: base)
+    monkeypatch.setattr(store, "base_folder", lambda run: base)
     other = {
         "as they are": PAIRS,
         "rejected": PAIRS.assign(rejected=" something else"),
@@ -52,19 +55,21 @@ def test_sft_does_not_learn_from_the_rejected_replies(
     }
     log = {}
     for name, pairs in other.items():
-        monkeypatch.setattr(recipes, "read_pairs", lambda run, split, it=pairs: it)
+        monkeypatch.setattr(store, "read_pairs", lambda run, split, it=pairs: it)
         job = {"run": tmp_path, "method": "sft", "pairs": 8, "seed": 0}
-        rows = recipes.sft(tmp_path / name, fit=Fit(1e-3, 4, max_length=48), **job)
+        rows = language_models.sft(
+            tmp_path / name, fit=Fit(1e-3, 4, max_length=48), **job
+        )
         log[name] = [row["value"] for row in rows if row["metric"] == "train_loss"]
     assert log["as they are"] == log["rejected"] != log["chosen"]
 
 
 def test_sft_says_how_held_out_replies_are_predicted(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "base_folder", lambda run: base)
-    monkeypatch.setattr(recipes, "read_pairs", lambda run, split: PAIRS)
+    monkeypatch.setattr(store, "base_folder", lambda run: base)
+    monkeypatch.setattr(store, "read_pairs", lambda run, split: PAIRS)
     job = {"run": tmp_path, "method": "sft", "pairs": 8, "seed": 0}
     fit = Fit(1e-2, 4, epochs=10, max_length=48)
-    rows = recipes.sft(tmp_path / "out", fit=fit, **job)
+    rows = language_models.sft(tmp_path / "out", fit=fit, **job)
     held = pd.DataFrame([row for row in rows if row["metric"].startswith("heldout")])
     assert sorted(held["step"].unique()) == [0, 20]
     table = held.pivot(index=["metric", "subset"], columns="step", values="value")
@@ -72,7 +77,7 @@ def test_sft_says_how_held_out_replies_are_predicted(base, tmp_path, monkeypatch
     fallen = table[20] - table[0]  # learned were the chosen ones
     assert fallen["heldout_chosen"].max() < fallen["heldout_rejected"].min() < 0
     # the mean over tokens, not over replies
-    model, tokenizer = models.load_policy(base), models.load_tokenizer(base)
+    model, tokenizer = loading.load_policy(base), loading.load_tokenizer(base)
     part = PAIRS[PAIRS["subset"] == "helpful"]
     texts = part["prompt"].tolist(), part["chosen"].tolist()
     scores = sequence_logprobs(model, tokenizer, *texts, max_length=48)
@@ -92,10 +97,10 @@ POLICY = {"pairs": 8, "strength": 0.3, "fits": FITS, "label_noise": 0.2}
 @pytest.fixture
 def stages(base, monkeypatch):
     """Stands for finished stages: the base model everywhere, the same pairs."""
-    monkeypatch.setattr(recipes, "base_folder", lambda run: base)
-    monkeypatch.setattr(recipes, "reference_folder", lambda *_: base)
-    monkeypatch.setattr(recipes, "read_pairs", lambda run, split: PAIRS)
-    monkeypatch.setattr(recipes, "read_code_pairs", lambda run, split: CODE[split])
+    monkeypatch.setattr(store, "base_folder", lambda run: base)
+    monkeypatch.setattr(store, "reference_folder", lambda *_: base)
+    monkeypatch.setattr(store, "read_pairs", lambda run, split: PAIRS)
+    monkeypatch.setattr(store, "read_code_pairs", lambda run, split: CODE[split])
 
 
 @pytest.fixture
@@ -109,11 +114,11 @@ def trainers(stages, monkeypatch) -> list:
 @pytest.mark.parametrize(
     "recipe, job",
     [
-        (recipes.sft, {"method": "sft", "pairs": 8, "fit": FIT}),
-        (recipes.preference_model, {"init": "codepmp", "fit": FIT}),
-        (recipes.reward_model, REWARD),
-        (dpo_recipes.dpo, {"method": "sft_dpo_lora", **POLICY}),
-        (dpo_recipes.dpo, {"method": "tis_dpo_s", **POLICY}),
+        (language_models.sft, {"method": "sft", "pairs": 8, "fit": FIT}),
+        (reward_models.preference_model, {"init": "codepmp", "fit": FIT}),
+        (reward_models.reward_model, REWARD),
+        (dpo.dpo, {"method": "sft_dpo_lora", **POLICY}),
+        (dpo.dpo, {"method": "tis_dpo_s", **POLICY}),
     ],
 )
 def test_a_job_s_seed_is_that_of_its_trainers(recipe, job, trainers, tmp_path):
@@ -130,49 +135,49 @@ def judged(base, stages, monkeypatch, tmp_path) -> dict[int, pd.DataFrame]:
     """Records of two judges, by seed; their models lie in folders of that name."""
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_length": 48}
     manifest = {"parameters": shape}
-    monkeypatch.setattr(recipes, "read_manifest", lambda *_: manifest)
+    monkeypatch.setattr(reward_models, "read_manifest", lambda *_: manifest)
     job = {"run": tmp_path, "method": "judge", "pairs": 4, "start": "", "fit": FIT}
     return {
-        seed: pd.DataFrame(recipes.judge(tmp_path / str(seed), seed=seed, **job))
+        seed: pd.DataFrame(reward_models.judge(tmp_path / str(seed), seed=seed, **job))
         for seed in range(2)
     }
 
 
 def test_judges_learn_from_folds_that_share_no_pair(stages, tmp_path) -> None:
-    folds = [set(recipes.fold(tmp_path, number, 4)["id"]) for number in range(2)]
+    folds = [set(reward_models.fold(tmp_path, number, 4)["id"]) for number in range(2)]
     assert not folds[0] & folds[1] and folds[0] | folds[1] == set(PAIRS["id"])
-    assert recipes.fold(tmp_path, 2, 4).empty  # there is no third one
+    assert reward_models.fold(tmp_path, 2, 4).empty  # there is no third one
 
 
 def test_a_judge_starts_from_nothing_that_is_compared(judged, base, tmp_path) -> None:
     """Not from the base model: where it starts is drawn from its seed."""
-    tokenizer = models.load_tokenizer(base)
+    tokenizer = loading.load_tokenizer(base)
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 48}
     first, again, other = (
-        models.new_scorer(tokenizer, shape, seed).model.decoder.embed_tokens.weight
+        loading.new_scorer(tokenizer, shape, seed).model.decoder.embed_tokens.weight
         for seed in (0, 0, 1)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
-    policy = models.load_policy(base).model.decoder.embed_tokens.weight
+    policy = loading.load_policy(base).model.decoder.embed_tokens.weight
     assert not torch.allclose(first, policy, atol=1e-2)
     for seed, rows in judged.items():
         assert (rows["metric"] == "margin").sum() == len(PAIRS), seed
-        assert models.load_scorer(tmp_path / str(seed)).config.num_labels == 1
+        assert loading.load_scorer(tmp_path / str(seed)).config.num_labels == 1
 
 
 def test_a_judge_can_start_from_a_model_of_another_family(base, stages, tmp_path):
     job = {"run": tmp_path, "method": "judge", "pairs": 4, "seed": 0, "fit": FIT}
     still = replace(FIT, learning_rate=1e-12)
-    recipes.judge(tmp_path / "out", start=str(base), **job | {"fit": still})
-    own = models.load_scorer(tmp_path / "out").model.decoder.embed_tokens.weight
-    start = models.load_policy(base).model.decoder.embed_tokens.weight
+    reward_models.judge(tmp_path / "out", start=str(base), **job | {"fit": still})
+    own = loading.load_scorer(tmp_path / "out").model.decoder.embed_tokens.weight
+    start = loading.load_policy(base).model.decoder.embed_tokens.weight
     assert torch.allclose(own, start, atol=1e-5)
 
 
 def test_a_seed_orders_the_pairs_of_codepmp(trainers, tmp_path):
     for seed in (0, 1, 0):
         job = {"init": "codepmp", "seed": seed, "fit": FIT}
-        recipes.preference_model(tmp_path / "out", run=tmp_path, **job)
+        reward_models.preference_model(tmp_path / "out", run=tmp_path, **job)
     first, other, again = (
         [batch["input_ids"].tolist() for batch in it.get_train_dataloader()]
         for it in trainers
@@ -187,8 +192,8 @@ def test_codepmp_learns_from_training_pairs_and_scores_those_held_out(
     found = []
     for test in (CODE["test"], CODE["test"].assign(chosen=" something else")):
         given = {"train": PAIRS, "test": test}
-        monkeypatch.setattr(recipes, "read_code_pairs", lambda _, it, of=given: of[it])
-        rows = pd.DataFrame(recipes.preference_model(tmp_path / "out", **job))
+        monkeypatch.setattr(store, "read_code_pairs", lambda _, it, of=given: of[it])
+        rows = pd.DataFrame(reward_models.preference_model(tmp_path / "out", **job))
         margins = rows[rows["metric"] == "margin"]
         assert margins["example"].tolist() == ["t0", "t1", "t2"]
         assert set(margins["subset"]) == {"code"}
@@ -198,11 +203,11 @@ def test_codepmp_learns_from_training_pairs_and_scores_those_held_out(
     assert all(len(it.train_dataset) == len(PAIRS) for it in trainers)
     swapped = CODE["test"].rename(columns={"chosen": "rejected", "rejected": "chosen"})
     monkeypatch.setattr(
-        recipes,
+        store,
         "read_code_pairs",
         lambda run, split: {"train": PAIRS, "test": swapped}[split],
     )
-    rows = pd.DataFrame(recipes.preference_model(tmp_path / "out", **job))
+    rows = pd.DataFrame(reward_models.preference_model(tmp_path / "out", **job))
     turned = rows[rows["metric"] == "margin"]["value"]
     assert turned.tolist() == pytest.approx([-each for each in margins])
 
@@ -210,20 +215,20 @@ def test_codepmp_learns_from_training_pairs_and_scores_those_held_out(
 def test_code_pairs_are_read_by_split_and_01_says_what_it_read(
     base, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(recipes, "base_folder", lambda run: base)
-    assert recipes.code_read(tmp_path) == set()  # a model that is not trained here
-    pd.DataFrame({"id": ["a", "b"]}).to_parquet(base / recipes.FUNCTIONS)
-    assert recipes.code_read(tmp_path) == {"a", "b"}
+    monkeypatch.setattr(store, "base_folder", lambda run: base)
+    assert store.code_read(tmp_path) == set()  # a model that is not trained here
+    pd.DataFrame({"id": ["a", "b"]}).to_parquet(base / store.FUNCTIONS)
+    assert store.code_read(tmp_path) == {"a", "b"}
     (tmp_path / "02_code_pairs").mkdir()
     pairs = PAIRS.assign(split=["train"] * 6 + ["test"] * 2)
     pairs.to_parquet(tmp_path / "02_code_pairs" / "pairs.parquet")
-    assert recipes.read_code_pairs(tmp_path, "test")["id"].tolist() == ["p6", "p7"]
-    assert len(recipes.read_code_pairs(tmp_path, "train", "test")) == 8
+    assert store.read_code_pairs(tmp_path, "test")["id"].tolist() == ["p6", "p7"]
+    assert len(store.read_code_pairs(tmp_path, "train", "test")) == 8
 
 
 @pytest.mark.parametrize("method", ["dpo", "ipo", "dpo_norm", "dpo_robust"])
 def test_a_method_of_dpo_has_its_loss_and_its_fit(method, trainers, tmp_path):
-    dpo_recipes.dpo(tmp_path / "out", run=tmp_path, method=method, seed=0, **POLICY)
+    dpo.dpo(tmp_path / "out", run=tmp_path, method=method, seed=0, **POLICY)
     (args,) = (trainer.args for trainer in trainers)
     name = {"ipo": "ipo", "dpo_norm": "sigmoid_norm", "dpo_robust": "robust"}
     assert args.loss_type == [name.get(method, "sigmoid")]
@@ -235,9 +240,7 @@ def test_a_method_of_dpo_has_its_loss_and_its_fit(method, trainers, tmp_path):
 def test_the_control_of_tis_dpo_has_its_weights_elsewhere(trainers, tmp_path):
     found, weights = {}, {}
     for method in ("tis_dpo", "tis_random"):
-        rows = dpo_recipes.dpo(
-            tmp_path / "out", run=tmp_path, method=method, seed=0, **POLICY
-        )
+        rows = dpo.dpo(tmp_path / "out", run=tmp_path, method=method, seed=0, **POLICY)
         found[method] = {row["metric"]: row["value"] for row in rows}
         data = trainers[-1].train_dataset
         weights[method] = np.concatenate(list(data["chosen_weights"]))
@@ -256,20 +259,20 @@ def test_it_is_told_what_the_cut_does_to_pairs(base, stages, monkeypatch, tmp_pa
     same = PAIRS.assign(chosen=PAIRS["chosen"].where(PAIRS.index > 1, "i"))
     same["rejected"] = same["rejected"].where(PAIRS.index > 1, "i")
     given = {"train": same, "test": PAIRS}
-    monkeypatch.setattr(recipes, "read_pairs", lambda run, split: given[split])
-    monkeypatch.setattr(recipes, "read_code_pairs", lambda run, split: given[split])
-    short, tokenizer = replace(FIT, max_length=8), models.load_tokenizer(base)
+    monkeypatch.setattr(store, "read_pairs", lambda run, split: given[split])
+    monkeypatch.setattr(store, "read_code_pairs", lambda run, split: given[split])
+    short, tokenizer = replace(FIT, max_length=8), loading.load_tokenizer(base)
     train, test = Counter(), Counter()
-    token_rows.pair_dataset(same, tokenizer, 8, train)
-    token_rows.pair_dataset(PAIRS, tokenizer, 8, test)
+    datasets.pair_dataset(same, tokenizer, 8, train)
+    datasets.pair_dataset(PAIRS, tokenizer, 8, test)
     assert train["pairs_same_after_cut"] == 2
     assert 0 < train["replies_without_end"] < test["replies_without_end"]
     policy = POLICY | {"fits": dict.fromkeys(FITS, short)}
     call, fit = {"out": tmp_path / "out", "run": tmp_path, "seed": 0}, {"fit": short}
     for rows in (
-        recipes.preference_model(**call, init="codepmp", **fit),
-        recipes.reward_model(**call, **(REWARD | fit)),
-        dpo_recipes.dpo(**call, method="dpo", **policy),
+        reward_models.preference_model(**call, init="codepmp", **fit),
+        reward_models.reward_model(**call, **(REWARD | fit)),
+        dpo.dpo(**call, method="dpo", **policy),
     ):
         found = {row["metric"]: row["value"] for row in rows}
         assert {name: found[name] for name in train} == dict(train)
@@ -287,6 +290,6 @@ def test_each_method_is_compared_at_its_own_strength(tmp_path):
         (tmp_path / stage).mkdir()
         manifest = json.dumps({"parameters": parameters})
         (tmp_path / stage / "manifest.json").write_text(manifest)
-    found = evaluation.strengths(tmp_path)
+    found = store.strengths(tmp_path)
     assert found["dpo_robust"] == found["sft_dpo"] == 0.1
     assert (found["ipo"], found["dpo_norm"], found["ppo"]) == (0.5, 2.0, 0.2)

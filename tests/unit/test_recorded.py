@@ -6,17 +6,19 @@ import pandas as pd
 import pytest
 import yaml
 
-from helpers import estimates, evaluation, recorded, side_by_side
-from helpers.project import ROOT, STAGES, RunError
-from helpers.records import tidy, write_records
-from helpers.stats import Interval
+from helpers.book import recorded_runs, side_by_side
+from helpers.core.paths import ROOT, STAGES, RunError
+from helpers.core.records import tidy, write_records
+from helpers.runs import store
+from helpers.statistics import estimates
+from helpers.statistics.intervals import Interval
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """The files of a finished run that recording reads."""
     judges = ["judge 0", "judge 1", "judge 2"]
-    monkeypatch.setattr(evaluation, "panel", lambda _: judges)
+    monkeypatch.setattr(store, "panel", lambda _: judges)
     folder = tmp_path / "runs" / "mine"
     for stage in STAGES:
         parameters = {"run_dir": "runs/mine", "seeds": 3}
@@ -60,8 +62,8 @@ def test_a_run_is_kept_with_what_it_changed_and_without_its_texts(
     run, tmp_path
 ) -> None:
     out = tmp_path / "book" / "recorded" / "runs" / "mine"
-    recorded.record_run(run, out)
-    recorded.record_run(run, out)  # again: replaced
+    recorded_runs.record_run(run, out)
+    recorded_runs.record_run(run, out)  # again: replaced
     about = json.loads((out / "about.json").read_text())
     assert about["parameters"] == {"06_dpo": {"beta": 0.7}}
     assert about["seconds"] == 60 * (len(STAGES) - 1)  # 10 is not a part of it
@@ -72,7 +74,7 @@ def test_a_run_is_kept_with_what_it_changed_and_without_its_texts(
     kept = "".join(path.read_text() for path in out.rglob("*.*"))
     assert "secret" not in kept and str(tmp_path) not in kept
     assert "7.125" not in kept  # per-example records stay in the run
-    page = recorded.real_page(run, tmp_path)
+    page = recorded_runs.real_page(run, tmp_path)
     assert (
         "*T*" in page and "`06_dpo.beta=0.7`" in page and "train helpful 1,200" in page
     )
@@ -82,17 +84,17 @@ def test_a_run_is_kept_with_what_it_changed_and_without_its_texts(
 def test_an_unfinished_run_is_refused_and_nothing_is_left(run, tmp_path) -> None:
     (run / "09_compare" / "manifest.json").unlink()
     with pytest.raises(RunError, match="09_compare is not done"):
-        recorded.record_run(run, tmp_path / "out" / "mine")
+        recorded_runs.record_run(run, tmp_path / "out" / "mine")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_book_without_recorded_runs_says_so(run, tmp_path) -> None:
-    assert "prefbook record" in recorded.real_page(run, tmp_path)
+    assert "prefbook record" in recorded_runs.real_page(run, tmp_path)
 
 
 def test_numbers_of_three_kinds_stand_in_columns_of_their_own(run, tmp_path) -> None:
-    recorded.record_run(run, tmp_path / "book" / "recorded" / "runs" / "mine")
-    table = recorded.real_page(run, tmp_path).split("## Recorded")[0]
+    recorded_runs.record_run(run, tmp_path / "book" / "recorded" / "runs" / "mine")
+    table = recorded_runs.real_page(run, tmp_path).split("## Recorded")[0]
     header = next(line for line in table.splitlines() if "| reported" in line)
     assert "this run: real pairs, 3 seeds" in header
     assert "`mine`: real HH-RLHF, models trained here from scratch, 3 seeds" in header
@@ -109,14 +111,14 @@ def test_numbers_of_three_kinds_stand_in_columns_of_their_own(run, tmp_path) -> 
 
 def test_a_superseded_run_keeps_its_numbers_and_gives_no_verdict(run, tmp_path) -> None:
     out = tmp_path / "book" / "recorded" / "runs" / "mine"
-    recorded.record_run(run, out)
+    recorded_runs.record_run(run, out)
     about = json.loads((out / "about.json").read_text())
     why = "Its trainers read the wrong words."
     (out / "about.json").write_text(json.dumps(about | {"superseded": why}))
     answer = side_by_side.recorded_answer(tmp_path)
     assert "not decided" in answer and why in answer
     assert "no difference" not in answer and "0.010" not in answer
-    page = recorded.real_page(run, tmp_path)
+    page = recorded_runs.real_page(run, tmp_path)
     assert f":::{{warning}}\n{why}" in page and "made before a fix" in page
 
 
@@ -132,7 +134,7 @@ def test_a_recorded_run_is_decided_by_the_rule_of_this_one(
     run, tmp_path, seeds, said
 ) -> None:
     out = tmp_path / "book" / "recorded" / "runs" / "mine"
-    recorded.record_run(run, out)
+    recorded_runs.record_run(run, out)
     table = pd.read_csv(out / "numbers.csv")
     sure = {"value": 0.05, "low": 0.04, "high": 0.06, "error": 0.005, "p": 0.001}
     changed = table.assign(**sure, seeds=seeds)
@@ -144,7 +146,7 @@ def test_a_recorded_run_says_nothing_of_replies_without_a_tested_judge(
     run, tmp_path
 ) -> None:
     out = tmp_path / "book" / "recorded" / "runs" / "mine"
-    recorded.record_run(run, out)
+    recorded_runs.record_run(run, out)
     table = pd.read_csv(out / "numbers.csv")
     better = {"metric": "difference", "method": "ppo (base)", "opponent": "sft"}
     better |= {"value": 1.0, "low": 0.9, "high": 1.1, "p": 0.001, "subset": "helpful"}

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers.records import COLUMNS, read_records, tidy, write_records
+from helpers.core.records import COLUMNS, read_records, tidy, write_records
 
 
 def test_rows_become_exactly_the_columns() -> None:

@@ -5,16 +5,16 @@ import pytest
 import torch
 from datasets import Dataset
 
-from helpers import losses, models, reference
-from helpers.reference import (
-    SIDES,
-    cached_scores,
+from helpers.losses import preference
+from helpers.models import loading
+from helpers.models.scoring import exact_kl, token_scores
+from helpers.trainers import reference, tis_weights
+from helpers.trainers.reference import SIDES, cached_scores, pair_scores
+from helpers.trainers.tis_weights import (
     contrastive_weights,
-    pair_scores,
     permuted_weights,
     weight_rows,
 )
-from helpers.scoring import exact_kl, token_scores
 
 ROWS = [
     ([3, 4, 5, 6], [7, 8], [9]),
@@ -30,9 +30,9 @@ def pairs() -> Dataset:
 
 
 def small(seed: int):
-    tokenizer = models.build_tokenizer(["tea"], 260)
+    tokenizer = loading.build_tokenizer(["tea"], 260)
     shape = {"hidden": 16, "layers": 2, "heads": 2, "max_positions": 32}
-    return models.build_opt(tokenizer, **shape, seed=seed)
+    return loading.build_opt(tokenizer, **shape, seed=seed)
 
 
 def test_scores_are_those_of_replies_read_alone(pairs):
@@ -94,12 +94,12 @@ def test_a_control_deals_the_same_weights_to_other_tokens(pairs):
 
 
 def test_equal_weights_are_one(pairs):
-    equal = reference.equal_weights(pairs)
+    equal = tis_weights.equal_weights(pairs)
     assert list(equal["rejected_weights"]) == [[1.0] * len(row[2]) for row in ROWS]
 
 
 def test_it_is_told_how_weights_are_spread(pairs):
-    low, high = np.exp(np.float32(losses.TIS_RANGE)).tolist()  # of chosen replies
+    low, high = np.exp(np.float32(preference.TIS_RANGE)).tolist()  # of chosen replies
     chosen = [[1.0, low], [1.0, 1.0, 1.0, high, 1.2, 0.8], [1.0]]
     rejected = [[1 / high], [1.0, 1.5], [1.0] * 4]
     weighted = pairs.add_column("chosen_weights", chosen)

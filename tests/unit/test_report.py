@@ -5,8 +5,9 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from myst_nb.core.variables import format_plain_text
 
-from helpers import report
-from helpers.stats import Interval
+from helpers.book import report
+from helpers.statistics import formats
+from helpers.statistics.intervals import Interval
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict, dict]]:
     ],
 )
 def test_numbers_look_alike_everywhere(value, text):
-    assert report.number(value) == text
+    assert formats.number(value) == text
 
 
 def test_a_dialogue_cannot_become_markup(shown):
@@ -79,12 +80,12 @@ def test_what_is_shown_can_be_kept_in_its_order(shown, tmp_path):
 
 
 def test_numbers_of_many_digits_are_shown_by_their_order():
-    assert report.cell(-0.0001) == "0.000"
-    assert report.cell(2.0**50) == "1e+15" and report.cell(123456.0) == "123456.000"
-    assert report.cell(Interval(1.0, 0.0, 2.0**50)) == "1.000 [0.000, 1e+15]"
+    assert formats.cell(-0.0001) == "0.000"
+    assert formats.cell(2.0**50) == "1e+15" and formats.cell(123456.0) == "123456.000"
+    assert formats.cell(Interval(1.0, 0.0, 2.0**50)) == "1.000 [0.000, 1e+15]"
 
 
 def test_a_bound_that_cannot_be_given_is_said_so():
     wide = Interval(2.0, 0.5, float("inf"))
-    assert report.cell(wide) == "2.000 [0.500, no bound]"
-    assert report.number(wide) == "2.000 (95% interval 0.500 to no bound)"
+    assert formats.cell(wide) == "2.000 [0.500, no bound]"
+    assert formats.number(wide) == "2.000 (95% interval 0.500 to no bound)"

@@ -6,11 +6,11 @@ import shutil
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
-from helpers import rules
-from helpers.params import ParameterError, read_schema
-from helpers.project import PROJECT, Project
-from helpers.rules import ACROSS, RULES, check_together
-from helpers.settings import all_values
+from helpers.config import constraints
+from helpers.config.constraints import ACROSS, RULES, check_together
+from helpers.config.schema import ParameterError, read_schema
+from helpers.config.settings import all_values
+from helpers.core.paths import PROJECT, Project
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_a_rule_passes_over_stages_without_its_names() -> None:
 def test_a_tracker_that_is_not_installed_is_refused(monkeypatch) -> None:
     check_together("05_sft", {"report_to": "none"})
     check_together("05_sft", {"report_to": "tensorboard"})
-    monkeypatch.setattr(rules, "find_spec", lambda name: None)
+    monkeypatch.setattr(constraints, "find_spec", lambda name: None)
     with pytest.raises(ParameterError, match="report_to=wandb: expected a package"):
         check_together("05_sft", {"report_to": "wandb"})
 
 
 def test_deepspeed_that_is_not_installed_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr(rules, "find_spec", lambda name: None)
+    monkeypatch.setattr(constraints, "find_spec", lambda name: None)
     check_together("05_sft", {"strategy": "fsdp", "processes": 2})
     with pytest.raises(ParameterError, match="strategy=zero2: expected ddp or fsdp"):
         check_together("05_sft", {"strategy": "zero2", "processes": 2})

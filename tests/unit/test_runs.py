@@ -13,15 +13,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import jobs, online, recipes
-from helpers.digests import reached_from_cells, reached_from_function
-from helpers.flops import aside
-from helpers.params import ParameterError
-from helpers.progress import Line, Progress
-from helpers.project import PROJECT, STAGES, Project, RunError, read_manifest
-from helpers.provenance import provenance
-from helpers.records import COLUMNS, MEASURED
-from helpers.runs import Stage, key_parts, open_stage
+from helpers.config.schema import ParameterError
+from helpers.core.flops import aside
+from helpers.core.manifests import read_manifest
+from helpers.core.paths import PROJECT, STAGES, Project, RunError
+from helpers.core.progress import Line, Progress
+from helpers.core.provenance import provenance
+from helpers.core.records import COLUMNS, MEASURED
+from helpers.recipes import online, reward_models
+from helpers.runs import jobs
+from helpers.runs.code_digests import (
+    UnfollowedImport,
+    reached_from_cells,
+    reached_from_function,
+)
+from helpers.runs.stage import Stage, key_parts, open_stage
 
 GRAPH = {"a": (), "b": ("a",)}
 MakeProject = Callable[..., Project]
@@ -186,14 +192,74 @@ def test_what_cannot_be_told_apart_counts_whole(tmp_path: Path) -> None:
     assert digests("from helpers.a import LIMIT\nLIMIT").keys() == {"a", "c"}
 
 
+ROOMS = {
+    "data/__init__.py": "",
+    "data/hh.py": "from ..core import paths\n\ndef load():\n    return paths.ROOT\n",
+    "data/code/__init__.py": "",
+    "data/code/pairs.py": "from ..hh import load\nfrom . import edits\nedits.edit(load)\n",
+    "data/code/edits.py": "def edit(x):\n    return x\n",
+    "core/__init__.py": "",
+    "core/paths.py": "ROOT = 1\n",
+}
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "from helpers.data.hh import load\nload()",
+        "from helpers.data import hh\nhh.load()",
+        "from helpers.data import hh as read\nread.load()",
+        "from helpers import data\ndata.hh.load()",
+        "import helpers.data.hh\nhelpers.data.hh.load()",
+        "import helpers.data.hh as read\nread.load()",
+        "from helpers.data.code import pairs\npairs",
+    ],
+)
+def test_every_form_of_import_is_followed_into_rooms(tmp_path: Path, cell: str) -> None:
+    for name, source in ROOMS.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    before = reached_from_cells([cell], tmp_path)
+    assert {"data.hh", "core.paths"} <= before.keys()
+    (tmp_path / "core" / "paths.py").write_text("ROOT = 2\n")
+    assert reached_from_cells([cell], tmp_path) != before
+    (tmp_path / "core" / "paths.py").write_text("ROOT = 1\n")
+    assert reached_from_cells([cell], tmp_path) == before
+    # what a room itself runs is run by every import from it
+    (tmp_path / "data" / "__init__.py").write_text("print()")
+    assert reached_from_cells([cell], tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "from helpers.core.path import ROOT",
+        "from helpers.cores import paths",
+        "import helpers.core.path",
+        "from helpers import cores",
+        "import helpers",
+        "from helpers.core.paths import *",
+        "def later():\n    from helpers.core.path import ROOT",
+    ],
+)
+def test_an_import_that_leads_nowhere_is_refused(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "paths.py").write_text("ROOT = 1")
+    assert reached_from_cells(["from helpers.core.paths import ROOT\nROOT"], tmp_path)
+    with pytest.raises(UnfollowedImport):
+        reached_from_cells([cell], tmp_path)
+
+
 def test_jobs_of_the_package_know_their_code() -> None:
     reward, ppo = (
         reached_from_function(function, PROJECT.package)
-        for function in (recipes.reward_model, online.train)
+        for function in (reward_models.reward_model, online.train)
     )
-    assert {"recipes", "training", "trainers", "pairs"} <= set(reward)
-    assert "ppo" in ppo and "ppo" not in reward
-    assert not {"figures", "report", "answers"} & set(ppo)
+    asked = ("recipes.reward_models", "trainers.training", "models.prompt_sharing")
+    assert set(asked) <= set(reward)
+    assert "trainers.ppo.trainer" in ppo and "trainers.ppo.trainer" not in reward
+    rooms = {module.split(".")[0] for module in ppo}
+    assert not {"figures", "book", "analysis"} & rooms
     assert reached_from_function(double, PROJECT.package) == {}
 
 
@@ -444,7 +510,7 @@ def test_line_tells_how_far(tmp_path: Path) -> None:
 
 HELD = """
 import time, numpy
-from helpers.provenance import watched_memory
+from helpers.core.provenance import watched_memory
 with watched_memory(interval=0.005) as small:
     time.sleep(0.03)
 with watched_memory(interval=0.005) as large:

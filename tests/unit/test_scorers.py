@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import estimates, figures, metrics, report, scorers
+from helpers.analysis import pair_scorers
+from helpers.figures import panels
+from helpers.statistics import estimates, formats, metrics
 
 RANDOM = np.random.default_rng(0)
 SIZE = 2000
@@ -37,9 +39,13 @@ def calibrated(scale: float = 1.0) -> np.ndarray:
 
 def test_accuracy_is_told_apart_by_depth_and_by_length_gap() -> None:
     first = np.where(TEST["turns"] == 1, 1.0, -1.0)
-    table = scorers.by_depth(margins("first turns", first), TEST).set_index("depth")
+    table = pair_scorers.by_depth(margins("first turns", first), TEST).set_index(
+        "depth"
+    )
     assert table["estimate"].tolist() == [1.0, 0.0, 0.0]
-    length = scorers.by_length_gap(margins("length", metrics.length_margin(TEST)), TEST)
+    length = pair_scorers.by_length_gap(
+        margins("length", metrics.length_margin(TEST)), TEST
+    )
     assert len(length) == 4
     assert length["estimate"].iloc[0] == 0 and length["estimate"].iloc[-1] == 1
     assert length["estimate"].is_monotonic_increasing
@@ -47,25 +53,25 @@ def test_accuracy_is_told_apart_by_depth_and_by_length_gap() -> None:
 
 def test_a_calibrated_scorer_has_little_error_and_a_loud_one_much() -> None:
     both = pd.concat([margins("fair", calibrated()), margins("loud", calibrated(5))])
-    table = scorers.calibration(both).set_index("name")
+    table = pair_scorers.calibration(both).set_index("name")
     assert table["high"]["fair"] < 0.08 and table["low"]["loud"] > 0.12
     assert table["low"]["fair"] == 0  # noise alone is no error
     scores = table["brier"].map(lambda each: each.estimate)
     assert scores["fair"] < scores["loud"]
-    curves = scorers.reliability(both)
+    curves = pair_scorers.reliability(both)
     loud = curves[curves["name"] == "loud"]
     assert (loud["accuracy"] < loud["confidence"])[loud["confidence"] > 0.8].all()
-    assert len(figures.reliability(curves).axes) == 1
+    assert len(panels.reliability(curves).axes) == 1
 
 
 def test_agreement_is_whole_with_oneself_and_none_with_the_opposite() -> None:
     values = RANDOM.normal(size=(3, SIZE))
     rows = [margins("a", values), margins("b", values[0]), margins("not a", -values)]
-    table = scorers.agreement(pd.concat(rows), ["a", "b", "not a", "absent"])
+    table = pair_scorers.agreement(pd.concat(rows), ["a", "b", "not a", "absent"])
     assert table.loc["a", "a"] == 1 and table.loc["a", "not a"] == 0
     assert table.loc["a", "b"] == pytest.approx(2 / 3, abs=0.05)  # one seed of three
     assert list(table.columns) == ["a", "b", "not a"]
-    assert figures.agreement(table).axes
+    assert panels.agreement(table).axes
 
 
 def curve(init: str, shift: float, sizes=(600, 2400, 9600)) -> list[pd.DataFrame]:
@@ -79,7 +85,7 @@ def curve(init: str, shift: float, sizes=(600, 2400, 9600)) -> list[pd.DataFrame
 
 
 def test_a_start_that_is_a_doubling_ahead_is_worth_twice_the_labels() -> None:
-    factor, slope = scorers.label_worth(
+    factor, slope = pair_scorers.label_worth(
         pd.concat([*curve("base", 0), *curve("codepmp", 1)]), "codepmp"
     )
     assert factor.low < 2 < factor.high and factor.low > 1
@@ -88,13 +94,13 @@ def test_a_start_that_is_a_doubling_ahead_is_worth_twice_the_labels() -> None:
 
 def test_without_two_sizes_there_is_no_worth() -> None:
     one = [*curve("base", 0), *curve("codepmp", 1, sizes=(600,))]
-    assert scorers.label_worth(pd.concat(one), "codepmp") is None
-    assert scorers.labels_saved(pd.concat(one), "codepmp") is None
+    assert pair_scorers.label_worth(pd.concat(one), "codepmp") is None
+    assert pair_scorers.labels_saved(pd.concat(one), "codepmp") is None
 
 
 def test_labels_saved_are_those_that_a_start_does_without() -> None:
     parts = pd.concat([*curve("base", 0), *curve("codepmp", 1)])
-    table = scorers.labels_saved(parts, "codepmp").set_index("pairs")
+    table = pair_scorers.labels_saved(parts, "codepmp").set_index("pairs")
     assert table.index.tolist() == [600, 2400, 9600]
     for pairs, row in table.iterrows():
         # twice the labels: half of them are saved, and never more than all
@@ -113,17 +119,19 @@ def test_where_more_pairs_do_not_surely_help_no_bound_is_given() -> None:
         for init in ("base", "codepmp")
         for pairs in (600, 2400)
     ]
-    factor, slope = scorers.label_worth(pd.concat(parts), "codepmp")
+    factor, slope = pair_scorers.label_worth(pd.concat(parts), "codepmp")
     assert slope.low < 0 < slope.high
     assert (factor.low, factor.high) == (0.0, np.inf)
-    saved = scorers.labels_saved(pd.concat(parts), "codepmp")["saved"].iloc[0]
+    saved = pair_scorers.labels_saved(pd.concat(parts), "codepmp")["saved"].iloc[0]
     assert (saved.low, saved.high) == (-np.inf, 600)
-    assert report.cell(factor).endswith("[0.000, no bound]")
-    assert "e+" not in report.cell(saved)
+    assert formats.cell(factor).endswith("[0.000, no bound]")
+    assert "e+" not in formats.cell(saved)
 
 
 def test_a_gain_is_paired_and_told_for_each_number_of_pairs() -> None:
-    table = scorers.pretraining_gains(pd.concat([*curve("base", 0), *curve("x", 1)]))
+    table = pair_scorers.pretraining_gains(
+        pd.concat([*curve("base", 0), *curve("x", 1)])
+    )
     both = table[table["subset"] == "both"]
     assert both["pairs"].tolist() == [600, 2400, 9600]
     assert (both["low"] > 0).all() and set(both["init"]) == {"x"}
@@ -150,10 +158,12 @@ def test_errors_that_go_along_are_told_from_those_of_their_own() -> None:
         for name, values in scores.items()
         for at, value in enumerate(values)
     ]
-    table = scorers.shared_errors(
+    table = pair_scorers.shared_errors(
         pd.DataFrame(rows), ["judge"], ["rm (base)", "rm (codepmp)"]
     ).set_index("model")["correlation"]
     assert table["rm (base)"] == pytest.approx(1, abs=1e-6)
     assert abs(table["rm (codepmp)"]) < 0.15
     real = [row for row in rows if row["name"] != "truth"]
-    assert scorers.shared_errors(pd.DataFrame(real), ["judge"], ["rm (base)"]).empty
+    assert pair_scorers.shared_errors(
+        pd.DataFrame(real), ["judge"], ["rm (base)"]
+    ).empty

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from helpers import models
-from helpers.sharded import whole_afterwards, without_weights
+from helpers.models import loading
+from helpers.trainers.fsdp import whole_afterwards, without_weights
 
-TOKENIZER = models.build_tokenizer(["a b c"], 260)
+TOKENIZER = loading.build_tokenizer(["a b c"], 260)
 IDS = torch.tensor([[1, 5, 9, 33]])
 
 
 @pytest.fixture
 def model():
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 16}
-    return models.build_opt(TOKENIZER, seed=0, **shape).eval()
+    return loading.build_opt(TOKENIZER, seed=0, **shape).eval()
 
 
 def test_a_copy_without_weights_has_shapes_and_ties_but_no_memory(model) -> None:

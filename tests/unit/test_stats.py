@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from helpers import layout, stats
-from helpers.stats import (
+from helpers.statistics import intervals, sampling_errors
+from helpers.statistics.intervals import (
     Interval,
     detectable,
     difference_interval,
@@ -104,7 +104,7 @@ def test_p_is_below_5_percent_exactly_where_the_interval_leaves_out_zero() -> No
     random, seen = np.random.default_rng(1), set()
     for shift in np.linspace(-1.5, 1.5, 60):
         values = centred(random) + shift
-        interval, p = stats.mean_interval(values), stats.p_value(values)
+        interval, p = intervals.mean_interval(values), intervals.p_value(values)
         if abs(p - 0.05) > 1e-3:
             assert (p < 0.05) == (interval.low > 0 or interval.high < 0)
         seen.add(p < 0.05)
@@ -113,11 +113,15 @@ def test_p_is_below_5_percent_exactly_where_the_interval_leaves_out_zero() -> No
 
 def test_p_values_under_the_null_are_small_as_often_as_they_say() -> None:
     random = np.random.default_rng(2)
-    found = np.array([stats.p_value(centred(random, 5), draws=200) for _ in range(400)])
+    found = np.array(
+        [intervals.p_value(centred(random, 5), draws=200) for _ in range(400)]
+    )
     assert 0.02 <= (found < 0.05).mean() <= 0.08
     assert 0.40 <= (found < 0.5).mean() <= 0.60
-    assert stats.p_value(np.zeros((3, 5))) == 1
-    assert stats.p_value(np.ones((1, 50)) + random.normal(size=(1, 50)) / 9) == 0.001
+    assert intervals.p_value(np.zeros((3, 5))) == 1
+    assert (
+        intervals.p_value(np.ones((1, 50)) + random.normal(size=(1, 50)) / 9) == 0.001
+    )
 
 
 def test_holm_keeps_the_error_of_a_family(monkeypatch) -> None:
@@ -126,18 +130,18 @@ def test_holm_keeps_the_error_of_a_family(monkeypatch) -> None:
     )  # statsmodels calls it: most of the time
     random = np.random.default_rng(3)
     families = [
-        [stats.p_value(centred(random, 3, 30), draws=200) for _ in range(5)]
+        [intervals.p_value(centred(random, 3, 30), draws=200) for _ in range(5)]
         for _ in range(150)
     ]
-    wrong = [stats.holm(each).min() < 0.05 for each in families]
+    wrong = [intervals.holm(each).min() < 0.05 for each in families]
     alone = [min(each) < 0.05 for each in families]
     assert np.mean(wrong) <= 0.09 < np.mean(alone)
 
 
 def test_an_effect_size_is_the_mean_in_standard_deviations() -> None:
     values = np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]])
-    assert stats.effect_size(values) == 3.0
-    assert np.isnan(stats.effect_size(np.ones((2, 4))))
+    assert intervals.effect_size(values) == 3.0
+    assert np.isnan(intervals.effect_size(np.ones((2, 4))))
 
 
 # --- what must not decide --------------------------------------------------------------
@@ -152,8 +156,8 @@ def test_seeds_that_agree_by_chance_do_not_narrow_below_the_examples() -> None:
     assert interval.estimate == pytest.approx(0.02)
     half = 1.96 * values.std() / np.sqrt(900)
     assert interval.high - 0.02 >= 0.98 * half and 0.02 - interval.low >= 0.98 * half
-    assert stats.p_value(values) < 0.05  # the floor alone does not undo a true one
-    assert stats.p_value(values * np.sign(np.arange(300) % 2 - 0.5)) > 0.5
+    assert intervals.p_value(values) < 0.05  # the floor alone does not undo a true one
+    assert intervals.p_value(values * np.sign(np.arange(300) % 2 - 0.5)) > 0.5
 
 
 def test_what_never_varies_is_not_certain() -> None:
@@ -162,7 +166,7 @@ def test_what_never_varies_is_not_certain() -> None:
     assert interval.high == pytest.approx(-2 * 0.025 ** (1 / 50))
     one = mean_interval(np.array([[0.3]]))
     assert (one.low, one.high) == (-np.inf, np.inf)
-    assert stats.p_value(np.array([[0.3]])) == 1.0
+    assert intervals.p_value(np.array([[0.3]])) == 1.0
     nothing = mean_interval(np.zeros((3, 50)))
     assert (nothing.low, nothing.high) == (0.0, 0.0)
 
@@ -171,25 +175,25 @@ def test_a_family_widens_what_agrees_by_chance_and_narrows_nothing() -> None:
     random = np.random.default_rng(0)
     family = [layout_of(random, 3, 100, of_seeds=0.3) for _ in range(9)]
     lucky = layout_of(random, 3, 100, of_seeds=0.0)
-    spread = layout.pooled([*family, lucky])
+    spread = sampling_errors.pooled([*family, lucky])
     assert 0.03 < spread.variance < 0.3 and spread.freedom == 10
     for values in (*family, lucky):
         own, within = (mean_interval(values, family=each) for each in (None, spread))
         assert within.low <= own.low and own.high <= within.high
-        p = [stats.p_value(values, family=each) for each in (None, spread)]
+        p = [intervals.p_value(values, family=each) for each in (None, spread)]
         assert p[0] <= p[1]
     own, within = (mean_interval(lucky, family=each) for each in (None, spread))
     assert within.high - within.low > 1.5 * (own.high - own.low)
-    assert layout.pooled([lucky[:1]]) is None
+    assert sampling_errors.pooled([lucky[:1]]) is None
 
 
 def test_p_is_that_of_the_interval_with_a_floor_and_a_family_too() -> None:
     random = np.random.default_rng(5)
-    spread, seen = layout.Spread(0.05, 6), set()
+    spread, seen = sampling_errors.Spread(0.05, 6), set()
     for shift in np.linspace(0, 0.8, 30):
         values = layout_of(random, 3, 60, of_seeds=0.0) + shift
         interval = mean_interval(values, family=spread)
-        p = stats.p_value(values, family=spread)
+        p = intervals.p_value(values, family=spread)
         if abs(p - 0.05) > 1e-3:
             assert (p < 0.05) == (interval.low > 0 or interval.high < 0)
         seen.add(p < 0.05)
@@ -264,6 +268,6 @@ def test_few_seeds_leave_the_detectable_difference_open() -> None:
     random = np.random.default_rng(0)
     contrasts = [layout_of(random, 3, 100, of_seeds=0.3) for _ in range(8)]
     alone = detectable(contrasts[0])
-    pooled = detectable(contrasts[0], family=layout.pooled(contrasts))
+    pooled = detectable(contrasts[0], family=sampling_errors.pooled(contrasts))
     assert alone.high > 5 * alone.low > 0
     assert pooled.high / pooled.low < alone.high / alone.low / 2

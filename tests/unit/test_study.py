@@ -10,32 +10,42 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import cas, models, protocols, settings, stats, study
-from helpers.hh import source_rows
-from helpers.judge import PairTextJudge, Thresholds
+from helpers.analysis import opt350m_rates
+from helpers.config import settings
+from helpers.config.schema import read_schema
+from helpers.core.paths import PROJECT, ROOT
+from helpers.data import opt350m_prompts
+from helpers.data.hh import source_rows
 from helpers.methods import ADAPTERS
-from helpers.params import read_schema
-from helpers.project import PROJECT, ROOT
+from helpers.models import loading
+from helpers.recipes import opt350m_study
+from helpers.rewards.judges import PairTextJudge, Thresholds
+from helpers.runs import store
+from helpers.statistics import cas, intervals
 
-FIRST, *_, LAST = protocols.protocols()
+FIRST, *_, LAST = opt350m_prompts.protocols()
 PUBLISHED_DIGEST = "a55d5c38bbf0a09c52268bee33cb21baa3bd12172f6497a0dba94713a527e9da"
 TWO = "\n\nHuman: How?\n\nAssistant: First part.\n\nSecond part."
 ONE = "\n\nHuman: How?\n\nAssistant: A reply."
 
 
 def test_the_letter_leaves_no_marker_and_keeps_replies_of_several_paragraphs() -> None:
-    assert protocols.ask(ONE, FIRST) == "Human: How?"
-    assert protocols.ask(ONE + " \n\n", FIRST) == "Human: How?"
+    assert opt350m_prompts.ask(ONE, FIRST) == "Human: How?"
+    assert opt350m_prompts.ask(ONE + " \n\n", FIRST) == "Human: How?"
     # the last block is no assistant's: a leak
-    assert protocols.ask(TWO, FIRST) == TWO.strip() and protocols.leaks(TWO.strip())
+    assert opt350m_prompts.ask(TWO, FIRST) == TWO.strip() and opt350m_prompts.leaks(
+        TWO.strip()
+    )
     mended = "\n\nHuman: How?\n\nAssistant:"
-    assert protocols.ask(ONE, LAST) == protocols.ask(TWO, LAST) == mended
-    assert not protocols.leaks(mended) and not protocols.leaks("Human: How?")
-    assert protocols.leaks(protocols.ask(TWO, replace(LAST, whole=False)))
+    assert opt350m_prompts.ask(ONE, LAST) == opt350m_prompts.ask(TWO, LAST) == mended
+    assert not opt350m_prompts.leaks(mended) and not opt350m_prompts.leaks(
+        "Human: How?"
+    )
+    assert opt350m_prompts.leaks(opt350m_prompts.ask(TWO, replace(LAST, whole=False)))
 
 
 def test_each_repair_changes_one_thing_and_the_last_asks_all() -> None:
-    names = [each.name for each in protocols.protocols()]
+    names = [each.name for each in opt350m_prompts.protocols()]
     assert names[0] == "opt350m_study" and names[-1] == "repaired"
     assert len(set(names)) == len(names) == 5
     assert (FIRST.prompts, FIRST.seed, FIRST.stop) == (50, 100, False)
@@ -46,22 +56,28 @@ def test_the_filter_reads_the_whole_transcript_and_parts_of_words() -> None:
     texts = [f"\n\nHuman: q{at}?\n\nAssistant: fine." for at in range(200)]
     for at in (5, 50, 80):
         texts[at] = texts[at].replace("fine", "new skills")
-    prompts, hits = protocols.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
+    prompts, hits = opt350m_prompts.draw_prompts(
+        {"harmless": texts, "helpful": texts}, FIRST
+    )
     assert hits == 3 and set(prompts[prompts["subset"] == "harmless"]["id"]) == {
         "harmless-5",
         "harmless-50",
         "harmless-80",
     }
-    again, _ = protocols.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
+    again, _ = opt350m_prompts.draw_prompts(
+        {"harmless": texts, "helpful": texts}, FIRST
+    )
     pd.testing.assert_frame_equal(prompts, again)
     assert (prompts["subset"] == "helpful").sum() == 50
 
 
 def test_where_the_filter_finds_nothing_all_are_drawn_from() -> None:
     texts = [f"\n\nHuman: q{at}?\n\nAssistant: fine." for at in range(80)]
-    prompts, hits = protocols.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
+    prompts, hits = opt350m_prompts.draw_prompts(
+        {"harmless": texts, "helpful": texts}, FIRST
+    )
     assert hits == 0 and (prompts["subset"] == "harmless").sum() == 50
-    every, _ = protocols.draw_prompts({"harmless": texts, "helpful": texts}, LAST)
+    every, _ = opt350m_prompts.draw_prompts({"harmless": texts, "helpful": texts}, LAST)
     assert len(every) == 160
 
 
@@ -71,10 +87,12 @@ def test_the_filter_finds_what_it_found_in_the_study() -> None:
         pytest.skip("needs real HH-RLHF pairs, which are not part of the repository")
     rows = source_rows(str(folder), "harmless", "test", n_builtin=2, seed=0)
     texts = [chosen for chosen, _ in rows]
-    prompts, hits = protocols.draw_prompts({"harmless": texts, "helpful": texts}, FIRST)
+    prompts, hits = opt350m_prompts.draw_prompts(
+        {"harmless": texts, "helpful": texts}, FIRST
+    )
     assert (len(texts), hits) == (2312, 192)
     drawn = prompts[prompts["subset"] == "harmless"]["prompt"]
-    assert sum(map(protocols.leaks, drawn)) == 3
+    assert sum(map(opt350m_prompts.leaks, drawn)) == 3
     # the file of harmful prompts that the study published, as its code writes it
     published = json.dumps(drawn.tolist(), indent=2).encode()
     digest = hashlib.sha256(published).hexdigest()
@@ -84,15 +102,20 @@ def test_the_filter_finds_what_it_found_in_the_study() -> None:
 def test_a_judge_of_texts_reads_what_was_written_ours_what_they_know() -> None:
     texts = object.__new__(PairTextJudge)
     prompts, replies = ["Human: How?"], [" Assistant: So.\n"]
-    assert study.read_by(texts, prompts, replies) == (prompts, ["Assistant: So."])
-    ours = study.read_by(JUDGE, prompts, replies)
+    assert opt350m_study.read_by(texts, prompts, replies) == (
+        prompts,
+        ["Assistant: So."],
+    )
+    ours = opt350m_study.read_by(JUDGE, prompts, replies)
     assert ours == (["\n\nHuman: How?\n\nAssistant:"], replies)
-    assert study.read_by(JUDGE, *ours) == ours  # a prompt in form stays as it is
+    assert (
+        opt350m_study.read_by(JUDGE, *ours) == ours
+    )  # a prompt in form stays as it is
 
 
 def test_the_mean_of_two_rates_is_surer_than_either() -> None:
-    rate = study.published_table().loc["sft", "HmR"]
-    mean = study.mean_of(rate, rate)
+    rate = opt350m_rates.published_table().loc["sft", "HmR"]
+    mean = cas.mean_of(rate, rate)
     assert mean.estimate == rate.estimate
     width = (rate.high - rate.low) / np.sqrt(2)
     assert mean.high - mean.low == pytest.approx(width)
@@ -100,21 +123,23 @@ def test_the_mean_of_two_rates_is_surer_than_either() -> None:
 
 def test_a_job_answers_under_every_protocol(monkeypatch, tmp_path: Path) -> None:
     texts = [f"\n\nHuman: q{at}?\n\nAssistant: fine." for at in range(60)]
-    tokenizer = models.build_tokenizer(texts, 300)
+    tokenizer = loading.build_tokenizer(texts, 300)
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 96}
-    models.save(models.build_opt(tokenizer, **shape, seed=0), tokenizer, tmp_path)
+    loading.save(loading.build_opt(tokenizer, **shape, seed=0), tokenizer, tmp_path)
     judge = SimpleNamespace(name="j", score=lambda p, r: np.zeros(len(r)))
-    monkeypatch.setattr(study, "policy_folder", lambda run, **job: tmp_path)
-    monkeypatch.setattr(study, "judges", lambda run, further, room: [judge])
+    monkeypatch.setattr(store, "policy_folder", lambda run, **job: tmp_path)
+    monkeypatch.setattr(opt350m_study, "judges", lambda run, further, room: [judge])
     both = {"harmless": texts, "helpful": texts}
-    monkeypatch.setattr(study, "test_transcripts", lambda run: both)
+    monkeypatch.setattr(store, "test_transcripts", lambda run: both)
     (tmp_path / "out").mkdir()
     common = {"run": tmp_path, "judge_model": "", "limit": 3, "max_length": 96}
-    rows = pd.DataFrame(study.answer(tmp_path / "out", method="sft", seed=0, **common))
+    rows = pd.DataFrame(
+        opt350m_study.answer(tmp_path / "out", method="sft", seed=0, **common)
+    )
     counts = rows.groupby(["protocol", "metric", "judge"]).size()
-    for protocol in protocols.protocols():
+    for protocol in opt350m_prompts.protocols():
         asked = 100 if protocol.prompts else 6
-        metrics = [(each, "") for each in study.DEFECTS.values()]
+        metrics = [(each, "") for each in opt350m_rates.DEFECTS.values()]
         own = counts[protocol.name]
         assert (own[[("study", "j"), *metrics]] == asked).all()
     assert len(pd.read_parquet(tmp_path / "out" / "replies.parquet")) == 406
@@ -149,7 +174,7 @@ def records(scores: dict[str, list[float]], protocol: str) -> pd.DataFrame:
             }
             for method, values in scores.items()
             for seed in range(2)
-            for subset in study.RATES
+            for subset in opt350m_prompts.RATES
             for at, value in enumerate(values)
         ]
     )
@@ -157,7 +182,9 @@ def records(scores: dict[str, list[float]], protocol: str) -> pd.DataFrame:
 
 def test_rates_count_the_threshold_itself_as_harmless_only() -> None:
     scores = {"base": [0.0] * 40, "sft": [1.0] * 30 + [-1.0] * 10}
-    table = study.rate_table(records(scores, LAST.name), JUDGE, JUDGE.thresholds)
+    table = opt350m_rates.rate_table(
+        records(scores, LAST.name), JUDGE, JUDGE.thresholds
+    )
     base, sft = (table[table["model"] == each].iloc[0] for each in scores)
     assert base["HmR"].estimate == 100 and base["HpR"].estimate == 0
     assert base["CAS"].estimate == 50 and sft["CAS"].estimate == 75
@@ -167,13 +194,15 @@ def test_rates_count_the_threshold_itself_as_harmless_only() -> None:
 
 def test_models_are_tested_on_the_same_prompts_to_the_letter() -> None:
     scores = {"base": [-1.0] * 40, "sft": [1.0] * 10 + [-1.0] * 30}
-    table = study.mcnemar_table(records(scores, FIRST.name), JUDGE, JUDGE.thresholds)
+    table = opt350m_rates.mcnemar_table(
+        records(scores, FIRST.name), JUDGE, JUDGE.thresholds
+    )
     assert table["models"].tolist() == ["base, sft"] * 2
     np.testing.assert_allclose(table["p"], 2 * 0.5**10)
 
 
 def test_published_rates_have_the_intervals_of_50_replies() -> None:
-    table = study.published_table()
+    table = opt350m_rates.published_table()
     assert table.loc["sft_dpo_lora", "CAS"].estimate == pytest.approx(55)
     sft = table.loc["sft", "HmR"]
     assert (round(sft.low), round(sft.high)) == (35, 61)
@@ -184,7 +213,7 @@ def test_running_on_and_saying_nothing_are_counted() -> None:
         {"id": ["a", "b"], "subset": "helpful", "prompt": ["p", "q"]}
     )
     score = SimpleNamespace(name="j", score=lambda p, r: np.arange(len(r)))
-    rows = study.judged(prompts, [" Yes.\n\nHuman: And?", " "], "x", [score])
+    rows = opt350m_study.judged(prompts, [" Yes.\n\nHuman: And?", " "], "x", [score])
     values = {(row["metric"], row["example"]): row["value"] for row in rows}
     assert values["study_runon", "a"] == 1 and values["study_runon", "b"] == 0
     assert values["study_empty", "b"] == 1 and values["study", "b"] == 1
@@ -193,17 +222,19 @@ def test_running_on_and_saying_nothing_are_counted() -> None:
 
 def test_the_highest_cas_has_a_winner_only_beyond_its_error() -> None:
     scores = {"base": [-1.0] * 40, "sft": [1.0] * 30 + [-1.0] * 10}
-    best = study.best_cas(
+    best = opt350m_rates.best_cas(
         records(scores, LAST.name), LAST.name, JUDGE, JUDGE.thresholds
     )
     assert best.startswith("`sft`, ") and "above `base`" in best
     scores["base"] = [1.0] * 29 + [-1.0] * 11
-    best = study.best_cas(
+    best = opt350m_rates.best_cas(
         records(scores, LAST.name), LAST.name, JUDGE, JUDGE.thresholds
     )
     assert best.startswith("none: the two highest, `sft` and `base`, differ by 2.5 (")
     one = records({"sft": [1.0] * 40}, LAST.name)
-    assert study.best_cas(one, LAST.name, JUDGE, JUDGE.thresholds).startswith("none")
+    assert opt350m_rates.best_cas(one, LAST.name, JUDGE, JUDGE.thresholds).startswith(
+        "none"
+    )
 
 
 def test_cas_weighs_rates_alike_however_many_prompts() -> None:
@@ -216,6 +247,6 @@ def test_cas_weighs_rates_alike_however_many_prompts() -> None:
     np.testing.assert_allclose(found.mean(axis=1), by_seed)
     one = [part[:1] for part in parts]
     error = np.sqrt(sum(part.var() / part.size for part in one)) / 2
-    assert stats.mean_interval(cas.combined(*one)).error == pytest.approx(
+    assert intervals.mean_interval(cas.combined(*one)).error == pytest.approx(
         error, rel=0.02
     )

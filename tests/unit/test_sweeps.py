@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from helpers import estimates, sweeps
+from helpers.analysis import sweep_table
 from helpers.cli import app
-from helpers.params import ParameterError
-from helpers.project import ROOT, Project, RunError
-from helpers.records import tidy
-from helpers.stats import Interval
+from helpers.config.schema import ParameterError
+from helpers.core.paths import ROOT, Project, RunError
+from helpers.core.records import tidy
+from helpers.runs import sweeps
+from helpers.statistics import estimates
+from helpers.statistics.intervals import Interval
 
 STAGES = {"00_first": (), "01_last": ("00_first",)}
 # the last stage fails where x is 9
@@ -197,14 +199,14 @@ def test_a_metric_across_a_sweep(tmp_path: Path) -> None:
     ]
     pd.concat(parts).to_parquet(tmp_path / "records.parquet")
     with pytest.raises(RunError, match="no finished sweep"):
-        sweeps.across(tmp_path, "difference", [("sft_dpo", "sft")])
+        sweep_table.across(tmp_path, "difference", [("sft_dpo", "sft")])
     (tmp_path / "sweep.json").write_text(json.dumps({"s/00": {"beta": "0.1"}}))
-    table = sweeps.across(tmp_path, "difference", [("sft_dpo", "sft")])
+    table = sweep_table.across(tmp_path, "difference", [("sft_dpo", "sft")])
     assert table["interval"].to_dict() == {
         ("0.1", "sft_dpo − sft"): Interval(0.0, -1.0, 1.0),
         ("0.3", "sft_dpo − sft"): Interval(1.0, 0.0, 2.0),
     }
-    assert sweeps.across(tmp_path, "difference", [("sft", "base")]).empty
+    assert sweep_table.across(tmp_path, "difference", [("sft", "base")]).empty
 
 
 def test_a_grid_needs_something_that_varies() -> None:

@@ -14,18 +14,11 @@ from peft import LoraConfig
 from torch.nn.utils.rnn import pad_sequence
 from trl import DPOConfig, DPOTrainer, RewardTrainer
 
-from helpers import (
-    heads,
-    losses,
-    models,
-    pair_batches,
-    reference,
-    token_rows,
-    trainers,
-    training,
-)
-from helpers.scoring import token_scores
-from helpers.training import Fit
+from helpers.losses import preference
+from helpers.models import labelled_heads, loading
+from helpers.models.scoring import token_scores
+from helpers.trainers import datasets, pair_batches, reference, training, trl_trainers
+from helpers.trainers.training import Fit
 
 PAIRS = pd.DataFrame(
     {
@@ -39,23 +32,23 @@ PAIRS = pd.DataFrame(
 @pytest.fixture(scope="module")
 def tokenizer():
     texts = PAIRS["prompt"] + PAIRS["chosen"] + PAIRS["rejected"]
-    return models.build_tokenizer(texts.tolist(), 300)
+    return loading.build_tokenizer(texts.tolist(), 300)
 
 
 @pytest.fixture
 def policy(tokenizer):
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 96}
-    return models.build_opt(tokenizer, **shape, seed=0).eval()
+    return loading.build_opt(tokenizer, **shape, seed=0).eval()
 
 
 @pytest.fixture
 def scorer(policy, tokenizer, tmp_path):
-    models.save(policy, tokenizer, tmp_path / "base")
-    return models.load_scorer(tmp_path / "base", seed=1)
+    loading.save(policy, tokenizer, tmp_path / "base")
+    return loading.load_scorer(tmp_path / "base", seed=1)
 
 
 def test_both_replies_of_a_pair_see_the_same_prompt(tokenizer):
-    data = token_rows.pair_dataset(PAIRS, tokenizer, max_length=40)
+    data = datasets.pair_dataset(PAIRS, tokenizer, max_length=40)
     for row, pair in zip(data, PAIRS.itertuples()):
         assert tokenizer.decode(row["chosen_ids"]).startswith(pair.chosen[:2])
         longest = max(row["chosen_ids"], row["rejected_ids"], key=len)
@@ -66,10 +59,10 @@ def test_both_replies_of_a_pair_see_the_same_prompt(tokenizer):
 
 def test_the_mask_covers_the_reply_and_its_end_only(tokenizer):
     prompts, replies = PAIRS["prompt"].tolist(), PAIRS["chosen"].tolist()
-    row = token_rows.reply_dataset(prompts, replies, tokenizer, 96)[0]
+    row = datasets.reply_dataset(prompts, replies, tokenizer, 96)[0]
     learned = [i for i, m in zip(row["input_ids"], row["completion_mask"]) if m]
     assert tokenizer.decode(learned) == " Warm the pot.</s>"
-    whole = token_rows.reply_dataset(prompts, replies, tokenizer, 96, whole=True)[0]
+    whole = datasets.reply_dataset(prompts, replies, tokenizer, 96, whole=True)[0]
     assert all(whole["completion_mask"])
 
 
@@ -79,7 +72,7 @@ def test_scoring_labelled_positions_only_changes_no_number(policy, tokenizer):
     plain = policy(input_ids=ids, labels=labels)
     logprobs = plain.logits[:, :-1].log_softmax(-1)
     known = logprobs.gather(-1, labels[:, 1:].clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    heads.score_labelled_positions(policy)
+    labelled_heads.score_labelled_positions(policy)
     ours = policy(input_ids=ids, labels=labels, fused_lm_head=True)
     torch.testing.assert_close(ours.loss, plain.loss)
     mask = labels[:, 1:] != -100
@@ -109,10 +102,12 @@ METHODS = {
 def preference_trainer(method, policy, tokenizer, out, cache=None):
     """A trainer of the DPO family whose policy has moved away from its reference."""
     loss, weigh = METHODS[method]
-    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
+    data = datasets.pair_dataset(PAIRS, tokenizer, 96)
     if weigh:
         data = weigh(data, seed=0)
-    kind = trainers.TokenWeightedTrainer if weigh else trainers.PreferenceTrainer
+    kind = (
+        trl_trainers.TokenWeightedTrainer if weigh else trl_trainers.PreferenceTrainer
+    )
     config = training.arguments(Fit(1e-3, 4), out, 1) | {"beta": 0.3, "loss_type": loss}
     config["label_smoothing"] = 0.1 if method == "dpo_robust" else 0.0
     trainer = kind(
@@ -141,22 +136,22 @@ def formula(method, now: pd.DataFrame, before: pd.DataFrame, data: Dataset) -> f
                 data["rejected_weights"],
             )
         ]
-        return losses.tis_dpo(*padded, beta=0.3).item()
+        return preference.tis_dpo(*padded, beta=0.3).item()
     means = [torch.tensor([r.mean() for r in rows]) for rows in ratios.values()]
     if method == "ipo":
-        return losses.ipo(*means, tau=0.3).item()
+        return preference.ipo(*means, tau=0.3).item()
     if method == "dpo_norm":
-        return losses.dpo_normalised(*means, beta=0.3).item()
+        return preference.dpo_normalised(*means, beta=0.3).item()
     sums = [torch.tensor([r.sum() for r in rows]) for rows in ratios.values()]
     if method == "dpo_robust":
-        return losses.dpo_robust(*sums, beta=0.3, noise=0.1).item()
-    return losses.bradley_terry(0.3 * sums[0], 0.3 * sums[1]).item()
+        return preference.dpo_robust(*sums, beta=0.3, noise=0.1).item()
+    return preference.bradley_terry(0.3 * sums[0], 0.3 * sums[1]).item()
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_losses_of_the_dpo_family_are_the_papers(method, policy, tokenizer, tmp_path):
     """TRL's trainer, our tokens, our reference pass, against the formulas themselves."""
-    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
+    data = datasets.pair_dataset(PAIRS, tokenizer, 96)
     before = alone(policy, data)
     trainer = preference_trainer(method, policy, tokenizer, tmp_path)
     batch = trainer.data_collator(list(trainer.train_dataset))
@@ -211,8 +206,8 @@ def test_shared_prompts_change_no_loss_of_the_dpo_family(
 
 
 def test_shared_prompts_change_no_reward_loss(scorer, tokenizer, tmp_path):
-    data = token_rows.as_sequences(token_rows.pair_dataset(PAIRS, tokenizer, 96))
-    trainer = trainers.RewardModelTrainer(
+    data = datasets.as_sequences(datasets.pair_dataset(PAIRS, tokenizer, 96))
+    trainer = trl_trainers.RewardModelTrainer(
         scorer,
         args=training.RewardConfig(**training.arguments(Fit(1e-3, 4), tmp_path, 1)),
         train_dataset=data,
@@ -239,13 +234,13 @@ def test_reference_scores_are_kept_and_found(policy, tokenizer, tmp_path, monkey
 
 
 def test_another_reference_can_be_given(policy, tokenizer, tmp_path):
-    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
+    data = datasets.pair_dataset(PAIRS, tokenizer, 96)
     other = deepcopy(policy)
     with torch.no_grad():
         for weight in other.parameters():
             weight.mul_(1.5)
     config = training.arguments(Fit(1e-3, 4), tmp_path, 1) | {"beta": 0.3}
-    trainer = trainers.PreferenceTrainer(
+    trainer = trl_trainers.PreferenceTrainer(
         policy,
         args=DPOConfig(**config, precompute_ref_log_probs=True),
         train_dataset=data,
@@ -258,7 +253,7 @@ def test_another_reference_can_be_given(policy, tokenizer, tmp_path):
 
 
 def test_sft_on_pairs_learns_the_chosen_replies_only(policy, tokenizer, tmp_path):
-    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
+    data = datasets.pair_dataset(PAIRS, tokenizer, 96)
     before = reference.pair_scores(policy, data)
     training.fit_chosen(policy, tokenizer, data, Fit(1e-2, 4, epochs=5), tmp_path)
     after = reference.pair_scores(policy, data)
@@ -274,10 +269,10 @@ def test_adapters_are_trained_the_same_way(ahead, policy, tokenizer, tmp_path):
     """TRL's own way with PEFT: the reference is the model with its adapter off."""
     adapter = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
     settings = training.arguments(Fit(1e-3, 4), tmp_path, 1)
-    trainer = trainers.PreferenceTrainer(
+    trainer = trl_trainers.PreferenceTrainer(
         policy,
         args=DPOConfig(**settings, precompute_ref_log_probs=ahead),
-        train_dataset=token_rows.pair_dataset(PAIRS, tokenizer, 96),
+        train_dataset=datasets.pair_dataset(PAIRS, tokenizer, 96),
         processing_class=tokenizer,
         peft_config=adapter,
     )
@@ -291,7 +286,7 @@ def test_adapters_are_trained_the_same_way(ahead, policy, tokenizer, tmp_path):
 def test_an_adapter_is_merged_and_moves_queries_and_values_only(
     policy, tokenizer, tmp_path
 ):
-    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
+    data = datasets.pair_dataset(PAIRS, tokenizer, 96)
     start = {name: each.clone() for name, each in policy.state_dict().items()}
     fit = Fit(1e-2, 2, epochs=3)
     settings = {"beta": 0.1, "adapters": True}
@@ -299,8 +294,8 @@ def test_an_adapter_is_merged_and_moves_queries_and_values_only(
     losses_ = [row["value"] for row in rows if row["metric"] == "train_loss"]
     # the adapter begins as nothing: the first loss is that of the model it starts from
     assert losses_[0] == pytest.approx(np.log(2), abs=1e-5) and losses_[-1] < losses_[0]
-    models.save(policy, tokenizer, tmp_path / "out")
-    loaded = models.load_policy(tmp_path / "out").state_dict()
+    loading.save(policy, tokenizer, tmp_path / "out")
+    loaded = loading.load_policy(tmp_path / "out").state_dict()
     assert loaded.keys() == start.keys()
     moved = {name for name in start if not torch.equal(start[name], loaded[name].cpu())}
     kinds = {name.rpartition("self_attn.")[2] for name in moved}
@@ -308,10 +303,10 @@ def test_an_adapter_is_merged_and_moves_queries_and_values_only(
 
 
 def test_trl_switches_the_dropout_of_adapters_off(policy, tokenizer, tmp_path):
-    trainer = trainers.PreferenceTrainer(
+    trainer = trl_trainers.PreferenceTrainer(
         policy,
         args=DPOConfig(**training.arguments(Fit(1e-3, 4), tmp_path, 1)),
-        train_dataset=token_rows.pair_dataset(PAIRS, tokenizer, 96),
+        train_dataset=datasets.pair_dataset(PAIRS, tokenizer, 96),
         processing_class=tokenizer,
         peft_config=training.adapter(True),
     )
@@ -320,7 +315,7 @@ def test_trl_switches_the_dropout_of_adapters_off(policy, tokenizer, tmp_path):
 
 
 def test_trainings_log_elsewhere_if_asked(policy, tokenizer, tmp_path, monkeypatch):
-    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
+    data = datasets.pair_dataset(PAIRS, tokenizer, 96)
     for target, files in (("none", 0), ("tensorboard", 1)):
         monkeypatch.setenv(training.REPORT_TO, target)
         out = tmp_path / target
@@ -330,7 +325,7 @@ def test_trainings_log_elsewhere_if_asked(policy, tokenizer, tmp_path, monkeypat
 
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
 def test_batches_can_be_filled_by_tokens(loss, policy, tokenizer, tmp_path):
-    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
+    data = datasets.pair_dataset(PAIRS, tokenizer, 96)
     longest = max(data["length"])
     fit = Fit(1e-3, 4, epochs=2, token_budget=2 * longest)
     training.fit_dpo(policy, tokenizer, data, fit, tmp_path, beta=0.1, loss=loss)
@@ -343,7 +338,7 @@ def test_batches_can_be_filled_by_tokens(loss, policy, tokenizer, tmp_path):
 
 @pytest.mark.parametrize("coefs", [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)])
 def test_codepmp_loss_is_the_sum_of_its_two_terms(coefs, scorer, policy, tokenizer):
-    data = token_rows.as_sequences(token_rows.pair_dataset(PAIRS, tokenizer, 96))
+    data = datasets.as_sequences(datasets.pair_dataset(PAIRS, tokenizer, 96))
     trainer = codepmp_trainer(scorer, policy, tokenizer, data, coefs)
     batch = trainer.data_collator(list(data))
     with torch.no_grad():
@@ -351,13 +346,13 @@ def test_codepmp_loss_is_the_sum_of_its_two_terms(coefs, scorer, policy, tokeniz
         rewards = scorer(batch["input_ids"], attention_mask=batch["attention_mask"])
         chosen, rejected = rewards.logits.squeeze(-1).chunk(2)
         language = policy(batch["input_ids"][:4], labels=batch["labels"]).loss.item()
-    reward = losses.bradley_terry(chosen, rejected).item()
+    reward = preference.bradley_terry(chosen, rejected).item()
     assert loss == pytest.approx(coefs[0] * reward + coefs[1] * language, abs=1e-5)
 
 
 def codepmp_trainer(scorer, policy, tokenizer, data, coefs):
     scorer.lm_head = policy.get_output_embeddings()
-    return trainers.PreferenceModelTrainer(
+    return trl_trainers.PreferenceModelTrainer(
         scorer,
         args=training.RewardConfig(**training.arguments(Fit(1e-3, 4), "unused", 4)),
         train_dataset=data,
@@ -369,7 +364,7 @@ def codepmp_trainer(scorer, policy, tokenizer, data, coefs):
 
 
 def test_language_labels_are_the_chosen_replies(tokenizer):
-    data = token_rows.as_sequences(token_rows.pair_dataset(PAIRS, tokenizer, 96))
+    data = datasets.as_sequences(datasets.pair_dataset(PAIRS, tokenizer, 96))
     labels = pair_batches.LabelledPairs(tokenizer.pad_token_id)(list(data))["labels"]
     texts = [tokenizer.decode(row[row >= 0]) for row in labels]
     assert texts == [f"{reply}</s>" for reply in PAIRS["chosen"]]
@@ -378,7 +373,7 @@ def test_language_labels_are_the_chosen_replies(tokenizer):
 def test_the_language_head_is_not_saved_with_a_preference_model(
     scorer, policy, tokenizer, tmp_path
 ):
-    data = token_rows.pair_dataset(PAIRS, tokenizer, 96)
+    data = datasets.pair_dataset(PAIRS, tokenizer, 96)
     training.fit_preference_model(
         scorer,
         policy.get_output_embeddings(),
@@ -389,8 +384,8 @@ def test_the_language_head_is_not_saved_with_a_preference_model(
         rm_coef=1.0,
         lm_coef=1.0,
     )
-    models.save(scorer, tokenizer, tmp_path / "out")
-    again = models.load_scorer(tmp_path / "out", seed=7)
+    loading.save(scorer, tokenizer, tmp_path / "out")
+    again = loading.load_scorer(tmp_path / "out", seed=7)
     torch.testing.assert_close(again.score.weight, scorer.score.weight)
     assert not hasattr(again, "lm_head")
 
@@ -399,9 +394,9 @@ def test_the_same_seed_trains_the_same_model(tokenizer, tmp_path):
     runs = []
     for _ in range(2):
         shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 96}
-        model = models.build_opt(tokenizer, **shape, seed=3)
+        model = loading.build_opt(tokenizer, **shape, seed=3)
         prompts, replies = PAIRS["prompt"].tolist(), PAIRS["chosen"].tolist()
-        data = token_rows.reply_dataset(prompts, replies, tokenizer, 96)
+        data = datasets.reply_dataset(prompts, replies, tokenizer, 96)
         fit = Fit(1e-2, 2, epochs=2, seed=3)
         runs.append(training.fit_language_model(model, tokenizer, data, fit, tmp_path))
     assert runs[0] == runs[1]

@@ -11,13 +11,18 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from helpers import costs, evaluation, models, trials, tuning
+from helpers.analysis import tuning
+from helpers.book import cost_page, settings_page
 from helpers.cli import app
-from helpers.methods import OFFLINE, ONLINE
-from helpers.params import ParameterError, read_schema
-from helpers.project import PROJECT, ROOT, RunError
+from helpers.config.schema import ParameterError, read_schema
+from helpers.core import measurements
+from helpers.core.paths import PROJECT, ROOT, RunError
+from helpers.methods import METHODS, OFFLINE, ONLINE
+from helpers.models import loading
+from helpers.recipes import judging, trials
+from helpers.runs import store
 
-RECORD = ROOT / "book" / "recorded" / tuning.TUNING
+RECORD = ROOT / "book" / "recorded" / measurements.TUNING
 BEST = {"sft": 1.0, "ppo": 3.0, "rm": 0.3}  # the factor that the trials below favour
 made: Counter[str] = Counter()
 
@@ -48,7 +53,7 @@ def run(tmp_path, monkeypatch) -> Path:
     pd.DataFrame(pairs).to_parquet(tmp_path / "mine" / "00_data" / "pairs.parquet")
     monkeypatch.setattr(tuning, "trial", trial)
     judge = type("Judge", (), {"name": "truth"})
-    monkeypatch.setattr(evaluation, "judges", lambda run: [judge])
+    monkeypatch.setattr(judging, "judges", lambda run: [judge])
     made.clear()
     return tmp_path / "mine"
 
@@ -141,7 +146,7 @@ def test_a_trial_changes_the_rate_of_its_method(method, given, expected) -> None
 def test_every_method_has_a_rate_of_its_own_in_its_stage() -> None:
     for method, stage in trials.STAGES.items():
         schema = read_schema(PROJECT.notebook(stage))
-        given = dict.fromkeys([*schema, *trials.OWN_RATES.values()], 1.0)
+        given = dict.fromkeys([*schema, *(each.rate for each in METHODS)], 1.0)
         assert set(trials.changed(method, given, 1)) <= set(schema)
     assert {"sft", "rm", "sft_dpo", "ppo", "dpo_iter"} <= set(tuning.METHODS)
     # otherwise two could choose differently, and only one could have its choice
@@ -184,8 +189,8 @@ def test_a_score_is_the_mean_of_each_subset() -> None:
 def untrained(monkeypatch) -> None:
     """Models, tokenizers and folders that trials load are nothing."""
     for name in ("load_policy", "load_scorer", "load_tokenizer"):
-        monkeypatch.setattr(models, name, lambda folder: None)
-    monkeypatch.setattr(trials, "job_folder", lambda run, stage, **job: run)
+        monkeypatch.setattr(loading, name, lambda folder: None)
+    monkeypatch.setattr(store, "job_folder", lambda run, stage, **job: run)
 
 
 def some_dev_pairs(**columns: list) -> Callable[[Path], pd.DataFrame]:
@@ -222,7 +227,7 @@ def test_a_prompt_is_asked_once_and_what_is_written_is_measured(
 
     judge = SimpleNamespace(score=lambda prompts, texts: np.arange(len(texts)) * 1.0)
     monkeypatch.setattr(trials, "generate", generate)
-    monkeypatch.setattr(evaluation, "judges", lambda run, room: [judge])
+    monkeypatch.setattr(judging, "judges", lambda run, room: [judge])
     monkeypatch.setattr(trials, "exact_kl", lambda *_: np.array([1.0, 2.0, 6.0]))
     rows = trials.policy_scores(Path(), Path(), 0, max_new_tokens=8, max_length=32)
     assert sorted(asked) == ["a", "b", "c"]
@@ -233,17 +238,17 @@ def test_a_prompt_is_asked_once_and_what_is_written_is_measured(
 
 def test_the_book_lists_every_trial_with_the_settings_not_the_costs(run) -> None:
     recorded = run.parent / "recorded"
-    assert "No trials are recorded" in tuning.settings_section(recorded)
+    assert "No trials are recorded" in settings_page.settings_section(recorded)
     tune(run, "sft", out="recorded/tuning")
-    text = tuning.settings_section(recorded)
+    text = settings_page.settings_section(recorded)
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in text.splitlines()
         if line.startswith("| sft")
     ]
     assert [row[-1] for row in cells] == ["", "yes", ""]
-    assert text.count(f"## {tuning.TITLE}") == 1
-    assert tuning.TITLE not in "".join(costs.recorded_tables(recorded))
+    assert text.count(f"## {measurements.TITLE}") == 1
+    assert measurements.TITLE not in "".join(cost_page.recorded_tables(recorded))
 
 
 def test_the_defaults_are_what_the_recorded_trials_chose() -> None:

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats as distributions
 
-from helpers import verdicts
-from helpers.stats import Interval
-from helpers.verdicts import (
+from helpers.ledger import rule
+from helpers.ledger.rule import (
     ALPHA,
     EQUIVALENT,
     FAILS,
@@ -20,6 +19,7 @@ from helpers.verdicts import (
     Decision,
     Part,
 )
+from helpers.statistics.intervals import Interval
 
 
 @pytest.fixture(autouse=True)
@@ -51,15 +51,15 @@ def drawn(
 def alone(*intervals: Interval, least: float = 0.1, **part: float) -> Decision:
     """The decision on a claim that is a family by itself."""
     case = Case([Part(each, **part) for each in intervals], least)
-    return verdicts.decide({"claim": case})["claim"]
+    return rule.decide({"claim": case})["claim"]
 
 
 def rates(cases: list[dict[str, Case]]) -> dict[str, float]:
     """How often a family has at least one claim of each status."""
-    found = [{each.status for each in verdicts.decide(one).values()} for one in cases]
+    found = [{each.status for each in rule.decide(one).values()} for one in cases]
     return {
         status: float(np.mean([status in each for each in found]))
-        for status in verdicts.STATUSES
+        for status in rule.STATUSES
     }
 
 
@@ -69,11 +69,11 @@ def rates(cases: list[dict[str, Case]]) -> dict[str, float]:
 @pytest.mark.parametrize("freedom", [1, 2, 3.7, 20, 1e7])
 def test_p_at_a_bound_is_that_of_the_level(freedom):
     own = interval(0.4, 0.2, freedom)
-    assert verdicts.one_sided(own, own.low, 1) == pytest.approx(0.025, rel=1e-3)
-    assert verdicts.one_sided(own, own.high, -1) == pytest.approx(0.025, rel=1e-3)
+    assert rule.one_sided(own, own.low, 1) == pytest.approx(0.025, rel=1e-3)
+    assert rule.one_sided(own, own.high, -1) == pytest.approx(0.025, rel=1e-3)
     t = distributions.t(freedom)
-    assert verdicts.one_sided(own, 0, 1) == pytest.approx(t.sf(2), rel=1e-3)
-    assert verdicts.one_sided(own, 0, -1) == pytest.approx(t.sf(-2), rel=1e-3)
+    assert rule.one_sided(own, 0, 1) == pytest.approx(t.sf(2), rel=1e-3)
+    assert rule.one_sided(own, 0, -1) == pytest.approx(t.sf(-2), rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_an_unknown_error_is_that_of_so_many_seeds(seeds, t):
     half = t.ppf(0.975) * 0.2
     own = Interval(0.4, 0.4 - half, 0.4 + half, seeds=seeds)
     assert math.isnan(own.error)
-    assert verdicts.one_sided(own, 0, 1) == pytest.approx(t.sf(2), rel=1e-6)
+    assert rule.one_sided(own, 0, 1) == pytest.approx(t.sf(2), rel=1e-6)
 
 
 def test_a_narrow_interval_keeps_its_error_and_a_wide_one_gets_a_larger():
     narrow = Interval(0.4, 0.3, 0.5, error=0.2)
-    assert verdicts.one_sided(narrow, 0, 1) == pytest.approx(distributions.norm.sf(2))
+    assert rule.one_sided(narrow, 0, 1) == pytest.approx(distributions.norm.sf(2))
     wide = Interval(0.4, -9.6, 10.4, error=0.2)
-    assert verdicts.one_sided(wide, 0, 1) > 0.3
+    assert rule.one_sided(wide, 0, 1) > 0.3
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_claim_holds_if_all_parts_do_and_fails_if_one_does_not():
 
 def test_a_small_effect_that_is_sure_counts_as_equivalent():
     small = interval(0.04, 0.005, 30)
-    assert verdicts.p_values([Part(small)], 0.1)[HOLDS] < 0.001
+    assert rule.p_values([Part(small)], 0.1)[HOLDS] < 0.001
     assert alone(small, least=0.1).status == EQUIVALENT
     assert alone(small, least=0.01).status == HOLDS
 
@@ -199,7 +199,7 @@ def test_a_true_effect_is_found_and_a_true_zero_called_equivalent():
     effects = [
         {str(k): Case([Part(next(pool))], 0.1) for k in range(6)} for _ in range(300)
     ]
-    decisions = [each for one in effects for each in verdicts.decide(one).values()]
+    decisions = [each for one in effects for each in rule.decide(one).values()]
     assert np.mean([each.status == HOLDS for each in decisions]) > 0.9
     pool = iter(drawn(0.0, 300, seed=5, freedom=8, error=0.02))
     zeros = [{"z": Case([Part(each)], 0.1)} for each in pool]
@@ -209,8 +209,8 @@ def test_a_true_effect_is_found_and_a_true_zero_called_equivalent():
 def test_holm_is_over_the_whole_family():
     own = Case([Part(interval(1.0, 1.0), p=0.02)], 0.1)
     null = Case([Part(interval(0.1, 1.0))], 0.1)
-    assert verdicts.decide({"a": own})["a"].status == HOLDS
-    found = verdicts.decide({"a": own, "b": null, "c": null})["a"]
+    assert rule.decide({"a": own})["a"].status == HOLDS
+    found = rule.decide({"a": own, "b": null, "c": null})["a"]
     assert found.status == OPEN and found.p == pytest.approx(0.06)
     assert "0.06 in its family of 3" in found.why
 
@@ -218,23 +218,23 @@ def test_holm_is_over_the_whole_family():
 def test_what_is_left_out_keeps_the_size_of_the_family():
     own = Case([Part(interval(1.0, 1.0), p=0.02)], 0.1)
     out = Case((), 0.1, (UNTESTED, "x was not run"))
-    found = verdicts.decide({"a": own, "b": out, "c": out})
+    found = rule.decide({"a": own, "b": out, "c": out})
     assert found["a"].status == OPEN and found["a"].p == pytest.approx(0.06)
     assert found["b"] == Decision(UNTESTED, why="x was not run")
 
 
 def test_a_verdict_is_given_in_the_words_of_its_claim():
     words = {"holds": "it helps", "fails": "it hurts"}
-    assert verdicts.in_words(Decision(HOLDS), words) == "it helps"
-    assert verdicts.in_words(Decision(FAILS), words) == "it hurts"
-    assert verdicts.in_words(Decision(EQUIVALENT), words) == "equivalent"
+    assert rule.in_words(Decision(HOLDS), words) == "it helps"
+    assert rule.in_words(Decision(FAILS), words) == "it hurts"
+    assert rule.in_words(Decision(EQUIVALENT), words) == "equivalent"
     open_one = Decision(OPEN, why="the judge fails")
-    assert verdicts.in_words(open_one, words) == "not decided: the judge fails"
+    assert rule.in_words(open_one, words) == "not decided: the judge fails"
     absent = Decision(UNTESTED, why="x was not run")
-    assert verdicts.in_words(absent, words) == "not testable here: x was not run"
+    assert rule.in_words(absent, words) == "not testable here: x was not run"
 
 
 def test_the_rule_is_told_in_full():
-    for status in verdicts.STATUSES:
-        assert f"**{status}**" in verdicts.RULE
-    assert str(ALPHA) in verdicts.RULE and "Holm" in verdicts.RULE
+    for status in rule.STATUSES:
+        assert f"**{status}**" in rule.RULE
+    assert str(ALPHA) in rule.RULE and "Holm" in rule.RULE

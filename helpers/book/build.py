@@ -1,0 +1,213 @@
+"""From a finished run to a book: stage the executed notebooks, generate pages, build.
+
+Jupyter Book builds in a folder of its own inside the run, where the executed notebooks
+lie at the paths of their sources: pages show outputs, and the Colab button still opens
+the clean source. Warnings are errors, and a page that is missing fails the build.
+"""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import yaml
+
+from helpers.book.cost_page import costs_page
+from helpers.book.front_page import answer_table
+from helpers.book.recorded_runs import real_page
+from helpers.book.settings_page import settings_section
+from helpers.book.side_by_side import recorded_answer
+from helpers.config.schema import declares, plain, read_schema
+from helpers.core.manifests import read_manifest
+from helpers.core.paths import ROOT, STAGES
+from helpers.ledger.claims_page import claims_page
+from helpers.ledger.entries import ClaimError
+
+KEYS = """
+The key of a stage is a digest of its notebook's code, of the code of `helpers` that it
+reaches, of its parameters and of what the stages it reads have given. A job in it (one
+model trained) has a key of its own, without what only draws or writes pages: a figure can
+change without training. The same key on the same machine gives the same records; another
+processor may differ in the last digits, and training carries such differences on.
+"""
+
+
+class BookError(RuntimeError):
+    """A book that cannot be built: says which page or stage is at fault."""
+
+
+def build_book(run: Path, root: Path = ROOT) -> Path:
+    """Build the book of a run; returns the path of its index.html.
+
+    Does nothing if nothing has changed since the last build. Raises BookError if a stage
+    has not finished, if nothing backs a claim, if Sphinx warns, or if a page of the table
+    of contents is missing.
+    """
+    manifests = {stage: finished(run, stage) for stage in STAGES}
+    tree = run / "book"
+    try:
+        stage_tree(run, root, tree, manifests)
+    except ClaimError as error:
+        raise BookError(f"claims.yml: {error}") from None
+    built = tree / "_build" / "html"
+    stamp = tree / "built.sha256"
+    digest = fingerprint(tree)
+    if not (stamp.exists() and stamp.read_text() == digest):
+        stamp.unlink(missing_ok=True)
+        run_sphinx(tree)
+        check_pages(tree, built)
+        stamp.write_text(digest)
+    return built / "index.html"
+
+
+def finished(run: Path, stage: str) -> dict:
+    """The manifest of a finished stage; BookError with the command that makes it."""
+    try:
+        return read_manifest(run, stage)
+    except Exception as error:
+        raise BookError(f"the book needs {stage}: {error}") from error
+
+
+# --- staging ---------------------------------------------------------------------------
+
+
+def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) -> None:
+    """Lay out sources, executed notebooks, figures and generated pages under `tree`."""
+    tree.mkdir(parents=True, exist_ok=True)
+    for part in ("book", "notebooks"):
+        shutil.rmtree(tree / part, ignore_errors=True)
+    shutil.copytree(root / "book", tree / "book")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, tree / name)
+    (tree / "notebooks").mkdir()
+    (tree / "book" / "figures").mkdir(exist_ok=True)
+    for stage in STAGES:
+        name = f"{stage}.ipynb"
+        stage_notebook(run / "notebooks" / name, tree / "notebooks" / name)
+        for figure in sorted((run / stage / "figures").glob("*.png")):
+            shutil.copy(figure, tree / "book" / "figures" / figure.name)
+    pages = {
+        "parameters": parameter_page(root),
+        "costs": costs_page(run, manifests, root / "book" / "recorded"),
+        "reproducibility": reproducibility_page(manifests)
+        + settings_section(root / "book" / "recorded"),
+        "real": real_page(run, root),
+        "claims": claims_page(run, root),
+        "recorded_answer": recorded_answer(root),
+        "answer": answer_table(run, root),
+    }
+    for name, text in pages.items():
+        (tree / "book" / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def stage_notebook(executed: Path, page: Path) -> None:
+    """Copy an executed notebook; its parameters folded, without Colab's form."""
+    notebook = nbformat.read(executed, as_version=4)
+    for cell in notebook.cells:
+        if declares(cell):
+            cell.source = plain(cell.source)
+        tags = cell.metadata.get("tags", [])
+        if {"parameters", "injected-parameters"} & set(tags):
+            cell.metadata["tags"] = [*tags, "hide-input"]
+    nbformat.write(notebook, page)
+
+
+def parameter_page(root: Path) -> str:
+    """Every parameter of every notebook, from the cells that declare them."""
+    parts = [
+        "# Parameters\n",
+        "Made from the `parameters` cells of the notebooks. Defaults are the `cpu` tier.\n",
+    ]
+    for stage in STAGES:
+        schema = read_schema(root / "notebooks" / f"{stage}.ipynb")
+        rows = [
+            {
+                "name": f"`{each.name}`",
+                "type": f"`{each.type}`",
+                "default": f"`{each.default!r}`",
+                "meaning": each.help,
+                "allowed": each.allowed(),
+            }
+            for each in schema.values()
+        ]
+        parts += [f"## {stage}\n", pd.DataFrame(rows).to_markdown(index=False), ""]
+    return "\n".join(parts)
+
+
+def reproducibility_page(manifests: dict[str, dict]) -> str:
+    """Machine and versions of this copy of the book, and the key of every stage."""
+    rows = [
+        {
+            "stage": stage,
+            "started": each["started"][:16].replace("T", " "),
+            "records": f"{each['records']:,}",
+            "key": f"`{each['key'][:12]}`",
+        }
+        for stage, each in manifests.items()
+    ]
+    last = manifests[list(manifests)[-1]]
+    machine = {
+        "commit": last.get("commit") or "no repository",
+        "platform": last["platform"],
+        "python": last["python"],
+        "device": last["device"],
+        "processor cores": last["cpu_count"],
+        **last["versions"],
+    }
+    facts = pd.DataFrame(machine.items(), columns=["what", "value"])
+    parts = [
+        "# Reproducibility\n",
+        "Made from the manifests that the stages of this run wrote.\n",
+        "## Machine and versions\n",
+        facts.to_markdown(index=False, disable_numparse=True),
+        "\n## Stages and their keys\n",
+        pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True),
+        KEYS,
+    ]
+    return "\n".join(parts)
+
+
+# --- building --------------------------------------------------------------------------
+
+
+def fingerprint(tree: Path) -> str:
+    """Digest of everything that the build reads."""
+    digest = hashlib.sha256()
+    for path in sorted(tree.rglob("*")):
+        if path.is_file() and "_build" not in path.parts and path.suffix != ".sha256":
+            digest.update(str(path.relative_to(tree)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def run_sphinx(tree: Path) -> None:
+    """Build with warnings as errors; BookError quotes them."""
+    start = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", start, "build", str(tree)]
+    command += ["-W", "-n", "--keep-going", "--all"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        output = (done.stdout + done.stderr).splitlines()
+        wrong = [line for line in output if re.search(r"WARNING|ERROR|Error", line)]
+        raise BookError("the book does not build:\n" + "\n".join(wrong or output[-20:]))
+
+
+def check_pages(tree: Path, built: Path) -> None:
+    """Every page of the table of contents must be there and have a heading.
+
+    BookError names those that are missing or empty.
+    """
+    toc = yaml.safe_load((tree / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = [each["file"] for part in toc["parts"] for each in part["chapters"]]
+    pages = [built / f"{name}.html" for name in (toc["root"], *chapters)]
+    empty = [
+        page for page in pages if not page.is_file() or "<h1" not in page.read_text()
+    ]
+    if not (built / "index.html").is_file():
+        empty.append(built / "index.html")
+    if empty:
+        names = ", ".join(page.relative_to(built).as_posix() for page in empty)
+        raise BookError(f"pages are missing from the built book, or empty: {names}")

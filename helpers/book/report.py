@@ -1,0 +1,71 @@
+"""What a notebook shows and what the book quotes: sentences, tables, dialogues.
+
+No number is typed: `say` prints a sentence whose numbers are computed values, and glues
+each under its name so that any page of the book can quote it.
+"""
+
+import html
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import HTML, Markdown, display
+from myst_nb import glue
+
+from helpers.statistics.formats import cell, number
+
+glued: dict[str, str] = {}  # what this notebook has glued so far
+kept_in: list[Path] = []  # where this notebook keeps what it shows, if anywhere
+
+
+def say(sentence: str, **values: object) -> None:
+    """Show a Markdown sentence with `{name}` filled in, and glue every value as text.
+
+    A value is a number, an Interval or a string; `{name}` shows what the book will quote
+    as `` {glue:text}`page::name:s` ``. Raises ValueError if a name of this notebook is
+    used again for another value.
+    """
+    texts = {name: number(value) for name, value in values.items()}
+    for name, text in texts.items():
+        if name not in glued:
+            glue(name, text, display=False)
+        if glued.setdefault(name, text) != text:
+            raise ValueError(
+                f"{name} is glued as {glued[name]!r} and again as {text!r}"
+            )
+    display(Markdown(sentence.format(**texts)))
+    keep_text(sentence.format(**texts))
+
+
+def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
+    """Show a table with its caption; intervals and numbers formatted alike everywhere.
+
+    Intervals are 95 % intervals, as everywhere in the book.
+    """
+    shown = frame.map(lambda value: cell(value, digits))
+    shown = shown.rename(columns=cell, index=cell)
+    body = shown.to_html(escape=False, border=0, classes="dataframe")
+    display(HTML(f"<p><em>{html.escape(caption)}</em></p>{body}"))
+    rows = shown.reset_index().to_markdown(index=False, disable_numparse=True)
+    keep_text(f"*{caption}*\n\n{rows}")
+
+
+def keep(folder: Path) -> None:
+    """From here on, put every table and sentence also into `folder`, as Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept_in[:] = [folder]
+
+
+def keep_text(text: str) -> None:
+    """Put Markdown into the folder of `keep`, if one is given, after what is there."""
+    for folder in kept_in:
+        path = folder / f"{len(list(folder.iterdir())):02d}.md"
+        path.write_text(f"\n{text}\n", encoding="utf-8")
+
+
+def dialogue(prompt: str, replies: dict[str, str]) -> None:
+    """Show a prompt and the replies to it, escaped: data never becomes markup."""
+    parts = [f"<pre>{html.escape(prompt.strip())}</pre>"]
+    for name, reply in replies.items():
+        parts.append(f"<p><b>{html.escape(name)}</b></p>")
+        parts.append(f"<pre>{html.escape(reply.strip()) or '(empty)'}</pre>")
+    display(HTML("".join(parts)))

@@ -1,0 +1,1 @@
+"""From what a user types to checked values: schema of a notebook, tiers, constraints."""

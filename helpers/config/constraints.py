@@ -1,0 +1,182 @@
+"""What parameters must agree on, beyond the range of each.
+
+A rule of `RULES` holds for every stage that declares all of its names; one of `ACROSS` for
+a stage and earlier ones. They are checked before anything runs, like a range.
+"""
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import NamedTuple
+
+from helpers.config.schema import ParameterError
+from helpers.core.hub import is_located
+from helpers.core.paths import ROOT
+
+SOURCES = (  # parameters that name a model of the hub
+    "pretrained",
+    "strong_model",
+    "weak_model",
+    "describer_model",
+    "judge_model",
+    "judge_start",
+)
+
+
+class Rule(NamedTuple):
+    """Names, a test of their values in this order, and what is expected, in words."""
+
+    names: tuple[str, ...]
+    holds: Callable[..., bool]
+    expected: str
+
+
+RULES = (
+    Rule(
+        ("hidden", "heads"),
+        lambda hidden, heads: hidden % heads == 0,
+        "hidden to be a multiple of heads",
+    ),
+    Rule(
+        ("max_new_tokens", "max_length"),
+        lambda new, length: new + 1 < length,
+        "max_new_tokens below max_length - 1: a prompt and an end need room",
+    ),
+    Rule(
+        ("episodes", "minibatches"),  # four: replies a prompt
+        lambda episodes, minibatches: episodes % (4 * minibatches) == 0,
+        "episodes to be a multiple of 4 times minibatches",
+    ),
+    Rule(
+        ("episodes", "minibatches", "processes"),
+        lambda episodes, minibatches, processes: (
+            episodes % (4 * minibatches * processes) == 0
+        ),
+        "episodes to be a multiple of 4 times minibatches times processes",
+    ),
+    Rule(
+        ("rounds", "steps", "episodes"),
+        lambda rounds, steps, episodes: steps * episodes >= 4 * rounds,
+        "steps times episodes to give each of the rounds 4 replies",
+    ),
+    Rule(
+        ("kl_coef", "methods"),
+        lambda kl_coef, methods: kl_coef > 0 or "dpo_iter" not in methods,
+        "kl_coef above 0, or no dpo_iter: it is its beta, at 0 nothing is learned",
+    ),
+    Rule(
+        ("weak_hidden",),
+        lambda hidden: hidden % 4 == 0,
+        "weak_hidden to be a multiple of 4, its attention heads",
+    ),
+    Rule(
+        ("strong_errors", "weak_errors"),
+        lambda strong, weak: strong < weak,
+        "strong_errors below weak_errors: the stronger writer makes fewer",
+    ),
+    Rule(
+        ("strong_model", "weak_model", "writers"),
+        lambda strong, weak, writers: (
+            bool(strong) == bool(weak) or writers == "trained"
+        ),
+        "both models or neither, or writers=trained: copyists are no match for a model",
+    ),
+    Rule(
+        ("minibatches", "variants"),
+        lambda minibatches, variants: minibatches > 1 or "small_batch" not in variants,
+        "no small_batch among variants: a batch of one mini-batch cannot shrink",
+    ),
+    Rule(
+        ("adapters", "variants"),
+        lambda adapters, variants: not adapters or "ema_reference" not in variants,
+        "no ema_reference among variants: with adapters the reference is the policy",
+    ),
+    Rule(
+        ("report_to",),
+        lambda name: name == "none" or find_spec(name) is not None,
+        "a package that is installed: pip install it, or none",
+    ),
+    Rule(
+        ("batch_size", "processes"),
+        lambda size, processes: size % processes == 0,
+        "batch_size to be a multiple of processes: each gets its share",
+    ),
+    Rule(
+        ("strategy", "processes"),
+        lambda strategy, processes: strategy == "ddp" or processes > 1,
+        "at least 2 processes, among which a model can be spread",
+    ),
+    Rule(
+        ("strategy",),
+        lambda strategy: strategy != "zero2" or find_spec("deepspeed") is not None,
+        "ddp or fsdp, or DeepSpeed to be installed: pip install deepspeed",
+    ),
+    Rule(
+        ("sweep",),
+        lambda sweep: not sweep or (ROOT / sweep / "sweep.json").is_file(),
+        "the folder of a sweep, runs/NAME",
+    ),
+    *(
+        Rule(
+            (name,), is_located, "a folder, or a hub name that is pinned or name@commit"
+        )
+        for name in SOURCES
+    ),
+)
+
+
+class Across(NamedTuple):
+    """Parameters of a stage and of earlier ones, as (stage, name), and as `Rule`."""
+
+    stage: str  # whose training it is that is refused
+    names: tuple[tuple[str, str], ...]
+    holds: Callable[..., bool]
+    expected: str
+
+
+ACROSS = (
+    Across(
+        "04_reward_model",
+        (
+            ("04_reward_model", "seeds"),
+            ("04_reward_model", "small_seeds"),
+            ("03_codepmp", "codepmp_seeds"),
+        ),
+        lambda seeds, small, started: max(seeds, small) <= started,
+        "codepmp_seeds to be no fewer: each seed starts from a CodePMP of its own",
+    ),
+    Across(
+        "06_dpo",
+        (("06_dpo", "pairs"), ("06_dpo", "methods"), ("04_reward_model", "sizes")),
+        lambda pairs, methods, sizes: (
+            pairs == max(sizes) or not {"dpo", "sft_dpo"} & set(methods)
+        ),
+        "pairs to be the largest of sizes: policies and reward models are compared, and "
+        "only what learned from the same pairs can be",
+    ),
+)
+
+
+def check_across(stage: str, values: Mapping[str, Mapping[str, object]]) -> None:
+    """Raise ParameterError for the first rule that a stage breaks with earlier ones.
+
+    values: parameters by stage, of all stages that are known.
+    """
+    for rule in ACROSS:
+        known = all(name in values.get(of, {}) for of, name in rule.names)
+        if stage != rule.stage or not known:
+            continue
+        given = {f"{of}.{name}": values[of][name] for of, name in rule.names}
+        if not rule.holds(*given.values()):
+            listed = ", ".join(f"{name}={value}" for name, value in given.items())
+            raise ParameterError(f"{stage}: {listed}: expected {rule.expected}")
+
+
+def check_together(stage: str, values: Mapping[str, object]) -> None:
+    """Raise ParameterError for the first rule that a stage's values break."""
+    for rule in RULES:
+        if not all(name in values for name in rule.names):
+            continue
+        given = {name: values[name] for name in rule.names}
+        if not rule.holds(*given.values()):
+            listed = ", ".join(f"{name}={value}" for name, value in given.items())
+            raise ParameterError(f"{stage}: {listed}: expected {rule.expected}")

@@ -1,0 +1,183 @@
+"""From what the user says to the values of every stage, checked before anything runs.
+
+Later ones win: the defaults in the notebooks, the tier's YAML, the YAML files given
+with `-f`, the `-p name=value` on the command line. In a YAML file, `all:` holds values
+for every stage that declares the name, and `06_dpo:` those for one stage.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from helpers.config.constraints import check_across, check_together
+from helpers.config.schema import (
+    EXPONENT,
+    Parameter,
+    ParameterError,
+    parse_text,
+    read_schema,
+    resolve,
+    unknown,
+    yaml_hint,
+)
+from helpers.core.manifests import finished_parameters
+from helpers.core.paths import Project
+
+Schemas = Mapping[str, Mapping[str, Parameter]]
+Values = dict[str, dict[str, object]]  # stage -> name -> value
+
+
+# --- which stages ---------------------------------------------------------------------
+
+
+def stage_name(text: str, stages: Iterable[str]) -> str:
+    """The stage that `06_dpo`, `06` or `dpo` means; ParameterError if there is none."""
+    stages = list(stages)
+    for stage in stages:
+        if text in (stage, *stage.split("_", 1)):
+            return stage
+    raise unknown(f"stage {text}", text, stages, "a stage")
+
+
+def select(
+    stages: Sequence[str], only: Sequence[str] = (), start: str | None = None
+) -> list[str]:
+    """The stages to run, in order: those of `only`, or all from `start` on, or all.
+
+    Raises ParameterError for a name that is no stage, or if both are given.
+    """
+    if only and start:
+        raise ParameterError("--only and --from exclude each other: give one of them")
+    wanted = {stage_name(text, stages) for text in only} or set(stages)
+    first = list(stages).index(stage_name(start, stages)) if start else 0
+    return [stage for stage in list(stages)[first:] if stage in wanted]
+
+
+# --- which values ---------------------------------------------------------------------
+
+
+def all_values(
+    project: Project,
+    selected: Sequence[str],
+    run_dir: str,
+    tier: str = "cpu",
+    files: Iterable[Path] = (),
+    given: Iterable[str] = (),
+) -> Values:
+    """The values of every selected stage; `given` are texts `name=value`.
+
+    Raises ParameterError for the first thing that is wrong, before anything runs. What a
+    stage must agree on with earlier ones is held against those selected, or against
+    those that the run has finished.
+    """
+    schemas = {stage: read_schema(project.notebook(stage)) for stage in project.stages}
+    settings: Values = {stage: {} for stage in schemas}
+    for path in [*tier_files(project, tier), *files]:
+        merge(settings, from_yaml(path, schemas))
+    merge(settings, from_texts(given, schemas, selected))
+    for stage in selected:
+        settings[stage]["run_dir"] = run_dir
+    values = {stage: resolve(schemas[stage], settings[stage]) for stage in selected}
+    for stage in selected:
+        check_together(stage, values[stage])
+    known = finished_parameters(project.root / run_dir, project) | values
+    for stage in selected:
+        check_across(stage, known)
+    return values
+
+
+def merge(settings: Values, later: Values) -> None:
+    """Write later values over earlier ones, in place."""
+    for stage, values in later.items():
+        settings[stage] |= values
+
+
+def tier_files(project: Project, tier: str) -> list[Path]:
+    """The YAML of a tier; none for `cpu`, whose values are the notebooks' defaults."""
+    files = {path.stem: path for path in project.tiers.glob("*.yaml")}
+    if tier != "cpu" and tier not in files:
+        raise unknown(f"tier {tier}", tier, ["cpu", *sorted(files)], "a tier")
+    return [] if tier == "cpu" else [files[tier]]
+
+
+def from_yaml(path: Path, schemas: Schemas) -> Values:
+    """The values of a YAML file, checked for every stage that it names."""
+    sections = load_yaml(path)
+    found: Values = {stage: {} for stage in schemas}
+    for section, values in sorted(sections.items(), key=lambda item: item[0] != "all"):
+        if not isinstance(values, dict):
+            got = type(values).__name__
+            message = f"{path.name}: {section}: got {got}, expected name: value lines"
+            raise ParameterError(message)
+        stages = schemas if section == "all" else [stage_name(section, schemas)]
+        for name, value in values.items():
+            declaring = declared_by(name, {stage: schemas[stage] for stage in stages})
+            for stage in declaring:
+                found[stage][name] = lint(path, section, name, value)
+    for stage, values in found.items():
+        try:
+            resolve(schemas[stage], values)
+        except ParameterError as error:
+            raise ParameterError(f"{path.name}: {error}") from None
+    return found
+
+
+def load_yaml(path: Path) -> dict[str, object]:
+    """The sections of a YAML file; ParameterError, in one line, if it is not one."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise ParameterError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ParameterError(f"{path}: is not UTF-8 text") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ParameterError(f"{path}: line {line}: {error.problem}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) for key in content
+    ):
+        expected = "sections `all:` or the name of a stage"
+        raise ParameterError(f"{path}: got something else than {expected}")
+    return content
+
+
+def lint(path: Path, section: str, name: str, value: object) -> object:
+    """Refuse a number that YAML 1.1 has read as text: `1e-3` has no dot."""
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, str) and EXPONENT.fullmatch(item):
+            where = f"{path.name}: {section}: {name}"
+            raise ParameterError(f"{where}: {yaml_hint(item)}")
+    return value
+
+
+def from_texts(
+    texts: Iterable[str], schemas: Schemas, selected: Sequence[str]
+) -> Values:
+    """The values of `name=value` and `stage.name=value`; the latter win."""
+    found: Values = {stage: {} for stage in selected}
+    for text in sorted(texts, key=lambda text: "." in text.partition("=")[0]):
+        target, equals, value = text.partition("=")
+        if not equals:
+            raise ParameterError(f"-p {text}: got no `=`, expected name=value")
+        section, dot, name = target.strip().rpartition(".")
+        stages = [stage_name(section, schemas)] if dot else selected
+        if dot and stages[0] not in selected:
+            raise ParameterError(f"-p {text}: {stages[0]} is not among those to run")
+        for stage in declared_by(name, {stage: schemas[stage] for stage in stages}):
+            found[stage][name] = parse_text(schemas[stage][name], value)
+    return found
+
+
+def declared_by(name: object, schemas: Schemas) -> list[str]:
+    """The stages that declare a parameter; ParameterError if none does."""
+    if name == "run_dir":
+        raise ParameterError("run_dir: a run has a name, not a path: use --run NAME")
+    stages = [stage for stage, schema in schemas.items() if name in schema]
+    if stages:
+        return stages
+    known = {each: None for schema in schemas.values() for each in schema}
+    where = ", ".join(schemas) if len(schemas) < 4 else "all stages"
+    raise unknown(f"{where}: {name}", str(name), known, "a parameter there")

@@ -1,0 +1,1 @@
+"""What every room needs: paths, files, records, manifests, progress, costs. No method."""

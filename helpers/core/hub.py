@@ -1,0 +1,63 @@
+"""What comes from the hub: at which commit each model and data set is read.
+
+A name alone would give another model tomorrow. So a hub name is read at the commit that
+stands here, or at the one that is given with it, as `name@commit`.
+"""
+
+from pathlib import Path
+
+from helpers.core.paths import ROOT
+
+PINNED = {
+    "Anthropic/hh-rlhf": "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa",
+    # the model of the OPT-350M study, and the judge of it
+    "facebook/opt-350m": "08ab08cc4b72ff5593870b5d527cf4230323703c",
+    "OpenAssistant/reward-model-deberta-v3-large-v2": (
+        "c355404efa9ad2ad069f3a197cae0523c14244fc"
+    ),
+    # CodePMP's two writers of code, and one that is weak beside the smaller of them
+    "deepseek-ai/deepseek-coder-6.7b-instruct": (
+        "e5d64addd26a6a1db0f9b863abf6ee3141936807"
+    ),
+    "deepseek-ai/deepseek-coder-1.3b-instruct": (
+        "e063262dac8366fc1f28a4da0ff3c50ea66259ca"
+    ),
+    "Qwen/Qwen2.5-Coder-0.5B-Instruct": "ea3f2471cf1b1f0db85067f1ef93848e38e88c25",
+}
+
+
+class SourceError(ValueError):
+    """A source that is neither a folder nor a hub name with a commit."""
+
+
+def located(source: str | Path) -> tuple[str, str]:
+    """Where to read `source`: a folder, or a hub name and its commit.
+
+    A relative folder starts at the project root; a folder's commit is "main", which the
+    libraries do not look at. Raises SourceError for a hub name without a commit.
+    """
+    folder = ROOT / source
+    if folder.is_dir():
+        return str(folder), "main"
+    name, _, given = str(source).partition("@")
+    commit = given or PINNED.get(name)
+    if not commit:
+        known = ", ".join(PINNED)
+        raise SourceError(
+            f"{source}: no such folder, and no commit is known for a hub repository of "
+            f"this name; write {name}@COMMIT, or one of: {known}"
+        )
+    return name, commit
+
+
+def is_located(source: str) -> bool:
+    """Whether a parameter's value names a source; "" names none and is fine."""
+    try:
+        return not source or bool(located(source))
+    except SourceError:
+        return False
+
+
+def plain_name(source: str | Path) -> str:
+    """How a source is called in tables: the last part of its name, without a commit."""
+    return Path(str(source).partition("@")[0]).name

@@ -1,0 +1,60 @@
+"""A measurement that is kept with the sources: a table, and how it was made."""
+
+import json
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.core.atomic import whole, write_json
+from helpers.core.paths import ROOT
+from helpers.core.provenance import provenance
+
+TUNING = "tuning"  # trials of settings: shown with the settings, not with the costs
+MADE_WITH = ("commit", "python", "cpu_count", "device", "versions")
+
+# --- measurements --------------------------------------------------------------------
+
+
+def record(
+    table: pd.DataFrame, out: Path, title: str, text: str, **further: object
+) -> None:
+    """Write a measurement so that the book shows it: `table.csv` and `about.json`.
+
+    The command that is kept is the one of this process, unless `further` has another.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with whole(out / "table.csv") as aside:
+        table.to_csv(aside, float_format="%.4g")
+    here = provenance(ROOT)
+    about = {
+        "title": title,
+        "text": text,
+        "command": shlex.join(["python", *sys.argv]),
+        "date": datetime.now(UTC).date().isoformat(),
+        **{name: here[name] for name in MADE_WITH if name in here},
+        **further,
+    }
+    write_json(about, out / "about.json")
+
+
+def measurement(folder: Path) -> list[str]:
+    """A recorded measurement as Markdown."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    table = pd.read_csv(folder / "table.csv", dtype=str).fillna("")
+    table = table.replace({"True": "yes", "False": ""})
+    packages = ("torch", "transformers", "trl")
+    versions = ", ".join(f"{name} {about['versions'][name]}" for name in packages)
+    machine = f"{about['cpu_count']} cores, device {about['device']}"
+    return [
+        f"\n## {about['title']}\n",
+        f"{about['text']}\n",
+        table.to_markdown(index=False, disable_numparse=True),
+        f"\nRecorded {about['date']} on {machine}, with {versions}:\n",
+        f"```bash\n{about['command']}\n```\n",
+    ]
+
+
+TITLE = "How settings were chosen"

@@ -1,0 +1,76 @@
+"""The project and its runs as folders: where things lie, and the graph of stages.
+
+run/notebooks/06_dpo.ipynb     the executed notebook
+run/06_dpo/records.parquet     what it measured, as tidy records
+run/06_dpo/jobs/SLUG/...       what it trained, one folder a job
+run/06_dpo/manifest.json       written last: key, parameters, versions, cost
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# stage -> the stages whose results it reads
+STAGES: dict[str, tuple[str, ...]] = {
+    "00_data": (),
+    "01_base_model": ("00_data",),
+    "02_code_pairs": ("01_base_model",),
+    "03_codepmp": ("01_base_model", "02_code_pairs"),
+    "04_reward_model": ("00_data", "01_base_model", "03_codepmp"),
+    "05_sft": ("00_data", "01_base_model"),
+    "06_dpo": ("00_data", "01_base_model", "05_sft"),
+    "07_ppo": ("00_data", "04_reward_model", "05_sft"),
+    "08_evaluate": (
+        "00_data",
+        "01_base_model",
+        "04_reward_model",
+        "05_sft",
+        "06_dpo",
+        "07_ppo",
+    ),
+}
+STAGES["09_compare"] = tuple(STAGES)
+STAGES["10_ppo_curves"] = ("00_data", "04_reward_model", "05_sft", "07_ppo")
+
+
+class RunError(RuntimeError):
+    """A run folder lacks something; the message says which command makes it."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where the sources are, and the graph of stages."""
+
+    root: Path = ROOT
+    stages: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: STAGES)
+    package: Path = ROOT / "helpers"
+    answer: str = "09_compare"  # the stage whose records are what a run has found
+
+    def notebook(self, stage: str) -> Path:
+        """The source notebook of a stage."""
+        return self.root / "notebooks" / f"{stage}.ipynb"
+
+    @property
+    def tiers(self) -> Path:
+        """The folder of the tiers, one YAML each."""
+        return self.root / "notebooks" / "tiers"
+
+    def run(self, name: str) -> Path:
+        """The folder of the run with this name."""
+        return self.root / "runs" / name
+
+    def shown(self, path: Path) -> str:
+        """A path as it is typed at the project root."""
+        inside = path.is_relative_to(self.root)
+        return (path.relative_to(self.root) if inside else path).as_posix()
+
+
+PROJECT = Project()
+
+
+def whole_name(run: Path) -> str:
+    """The name of a run's folder; of a run in a sweep that of both, `beta-00`."""
+    numbered = run.name.isdigit() and run.parent.name != "runs"
+    return f"{run.parent.name}-{run.name}" if numbered else run.name

@@ -1,0 +1,1 @@
+"""Code pairs of CodePMP: functions, descriptions, and copyists that make errors."""

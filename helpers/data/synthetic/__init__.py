@@ -1,0 +1,1 @@
+"""The built-in corpus: its phrases, its dialogues, and the true reward of any reply."""

@@ -1,0 +1,1 @@
+"""Figures of the book, drawn by seaborn from tidy records."""

@@ -1,0 +1,128 @@
+"""The page of the book that shows the ledger of claims, with the rule that decides."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from math import isnan
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.analysis import run_notes
+from helpers.ledger import claims
+from helpers.ledger.checks import Evidence
+from helpers.ledger.entries import ClaimError, Ledger, read_ledger
+from helpers.ledger.rule import CONSTRUCTED, RULE, Decision
+
+PAGE = """\
+# The claims
+
+What this book asks and what others have said of these methods, in our words, and what
+this copy can say of it. Every status is computed from this run when the book is built:
+from intervals in its records, from a check of what it did, or from a test of the project,
+which is run for it. The data of this run: {source}; its models: {models}. So a status
+tells what happens **here**; it neither replicates nor refutes a paper. In all: {counts}.
+
+## How a claim is decided
+
+{rule}
+### Families and smallest effects of interest
+
+{families}
+
+{least}
+"""
+
+
+def claims_page(run: Path, root: Path) -> str:
+    """The page "The claims", with the statuses of a run.
+
+    Raises ClaimError, naming the claim, if the ledger or a backing is wrong.
+    """
+    ledger, evidence = read_ledger(root / "book" / "claims.yml"), Evidence(run)
+    found = decisions(ledger, evidence, root)
+    parts = []
+    for title, own in ledger.sections.items():
+        rows = [
+            {
+                "": number,
+                "claim": f"{claim['claim']} {cited(claim['source'])}".strip(),
+                "tested by": claim["how"],
+                "family": claim.get("family", "–"),
+                "status": status(found[title, number]),
+            }
+            for number, claim in enumerate(own, start=1)
+        ]
+        parts += [f"\n## {title}\n", in_markdown(rows)]
+    page = PAGE.format(
+        counts=tally(found),
+        rule=RULE,
+        families=families_table(ledger),
+        least=least_table(ledger),
+        **run_notes.setting(run),
+    )
+    return "\n".join([page, *parts])
+
+
+def decisions(
+    ledger: Ledger, evidence: Evidence, root: Path
+) -> dict[tuple[str, int], Decision]:
+    """The decision on every claim, by section and number; ClaimError names the claim."""
+    recorded, found = claims.decide(evidence, root), {}
+    for title, own in ledger.sections.items():
+        for number, claim in enumerate(own, start=1):
+            try:
+                found[title, number] = claims.judge(claim, recorded, evidence, root)
+            except ClaimError as error:
+                raise ClaimError(f"{title}, {number}: {error}") from None
+    return found
+
+
+def status(decision: Decision) -> str:
+    """A decision in the table: bold, with what it rests on and its p."""
+    shown = f"**{decision.status}**: {decision.evidence}"
+    if isnan(decision.p):
+        return shown
+    return f"{shown}; {in_short(decision.p)} by Holm"
+
+
+def in_short(p: float) -> str:
+    """A p-value with as many digits as a reader needs."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p {p:.3f}" if p < 0.1 else f"p {p:.2f}"
+
+
+def tally(found: Mapping[object, Decision]) -> str:
+    """How many claims have which status; without what is true by construction."""
+    counts = Counter(each.status for each in found.values())
+    counts.pop(CONSTRUCTED, None)
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+def families_table(ledger: Ledger) -> str:
+    """The families of claims, how many are in each, and why they belong together."""
+    sizes = Counter(claim["family"] for claim in ledger.recorded())
+    rows = [
+        {"family": name, "claims": sizes[name], "why together": why}
+        for name, why in ledger.families.items()
+    ]
+    return in_markdown(rows)
+
+
+def least_table(ledger: Ledger) -> str:
+    """The smallest effects of interest, and why."""
+    rows = [
+        {"of": name, "smallest effect of interest": str(each["value"]), **each}
+        for name, each in ledger.least.items()
+    ]
+    return in_markdown([{k: v for k, v in row.items() if k != "value"} for row in rows])
+
+
+def in_markdown(rows: list[dict]) -> str:
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+
+
+def cited(source: str) -> str:
+    """A source as Markdown: the key of a reference becomes a citation."""
+    return f"{{cite}}`{source}`" if re.fullmatch(r"[a-z]+\d{4}\w*", source) else ""

@@ -1,0 +1,1 @@
+"""Language models at work: loading, encoding, sampling, reading. Nothing is trained here."""

@@ -1,0 +1,1 @@
+"""What leaves the project: cards for the hub, and notebooks for Colab."""

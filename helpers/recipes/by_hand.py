@@ -1,0 +1,141 @@
+"""One example by hand: what a notebook needs to compute a method's loss in the open.
+
+Beside it what the trainer itself says of the same example, so that the two can be held
+against each other. The formulas stand in the notebooks.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from helpers.data.drawing import both_sides
+from helpers.models import loading
+from helpers.models.endings import Ending
+from helpers.models.scoring import encode_replies, sequence_logprobs
+from helpers.recipes import online
+from helpers.runs import store
+from helpers.trainers import datasets, training
+from helpers.trainers.ppo.trainer import PPOTrainer
+from helpers.trainers.training import Fit
+
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+
+# --- what is read ------------------------------------------------------------------------
+
+
+def first_whole(pairs: pd.DataFrame, tokenizer, max_length: int) -> pd.DataFrame:
+    """The first pair, one row, whose replies keep their ends and differ.
+
+    Raises ValueError if the cut to `max_length` tokens leaves none.
+    """
+    for at in range(len(pairs)):
+        pair, counts = pairs.iloc[[at]], Counter()
+        datasets.pair_dataset(pair, tokenizer, max_length, counts)
+        if not any(counts.values()):
+            return pair
+    raise ValueError(f"no pair keeps both replies whole within {max_length} tokens")
+
+
+def token_logprobs(
+    model: PreTrainedModel, tokenizer, pair: pd.DataFrame, max_length: int
+) -> list[Tensor]:
+    """Log-probabilities in nats of the tokens of both replies, (T,) each; chosen first."""
+
+    def score(prompts: list[str], replies: list[str]) -> list:
+        return sequence_logprobs(
+            model, tokenizer, prompts, replies, max_length=max_length
+        )
+
+    return [torch.as_tensor(side[0]) for side in both_sides(score, pair)]
+
+
+@torch.no_grad()
+def last_states(
+    scorer: PreTrainedModel, tokenizer, pair: pd.DataFrame, max_length: int
+) -> list[Tensor]:
+    """The trunk's states (H,) at the last token of both replies; chosen first."""
+    replies = [pair["chosen"].iloc[0], pair["rejected"].iloc[0]]
+    encoded = encode_replies(tokenizer, [*pair["prompt"]] * 2, replies, max_length)
+    rows = [torch.tensor([prompt + reply]) for prompt, reply in encoded]
+    return [scorer.base_model(input_ids=ids).last_hidden_state[0, -1] for ids in rows]
+
+
+def loaded(folder: Path) -> Loaded:
+    """A trained policy and its tokenizer."""
+    return loading.load_policy(folder), loading.load_tokenizer(folder)
+
+
+# --- what the trainers say ---------------------------------------------------------------
+
+
+def dpo_loss(
+    policy: PreTrainedModel,
+    reference: PreTrainedModel,
+    tokenizer,
+    pair: pd.DataFrame,
+    beta: float,
+    max_length: int,
+) -> float:
+    """TRL's DPO loss of one pair."""
+    data = datasets.pair_dataset(pair, tokenizer, max_length)
+    with tempfile.TemporaryDirectory() as out:
+        given = (policy, tokenizer, data, one(max_length), Path(out), beta)
+        return training.loss_of(training.dpo_trainer(*given, reference=reference))
+
+
+def reward_loss(scorer: PreTrainedModel, tokenizer, pair, max_length: int) -> float:
+    """TRL's Bradley-Terry loss of one pair."""
+    data = datasets.pair_dataset(pair, tokenizer, max_length)
+    with tempfile.TemporaryDirectory() as out:
+        given = (scorer, tokenizer, data, one(max_length), Path(out))
+        return training.loss_of(training.reward_trainer(*given))
+
+
+def codepmp_loss(
+    scorer: PreTrainedModel, policy: PreTrainedModel, tokenizer, pair, max_length: int
+) -> float:
+    """The loss of CodePMP's trainer on one code pair; policy: whose head reads code."""
+    data = datasets.pair_dataset(pair, tokenizer, max_length)
+    head, coefs = policy.get_output_embeddings(), {"rm_coef": 1.0, "lm_coef": 1.0}
+    with tempfile.TemporaryDirectory() as out:
+        given = (scorer, head, tokenizer, data, one(max_length), Path(out))
+        return training.loss_of(training.preference_trainer(*given, **coefs))
+
+
+def one(max_length: int) -> Fit:
+    """Settings of a trainer that is asked for a loss and never takes a step."""
+    return Fit(learning_rate=1e-6, batch_size=1, epochs=1, max_length=max_length)
+
+
+def ppo_rollout(run: Path, folder: Path, job: Mapping, params: Mapping) -> PPOTrainer:
+    """PPO's trainer with a rollout of the trained policy, before any update.
+
+    folder: where the policy of `job`, one of 07's, lies; params: those of 07. The critic is as it starts, the reward
+    model; it is measured from SFT, as in training.
+    """
+    init, seed, max_length = job["init"], job["seed"], params["max_length"]
+    policy, tokenizer = loaded(folder)
+    settings = replace(
+        online.settings_of({**params, "adapters": False, "steps": 1}),
+        seed=seed,
+        kl_coef=job["strength"],
+    )
+    reward = store.reward_folder(run, init, seed)
+    ending = Ending(tokenizer, policy)
+    payment = online.paid_by(run, reward, ending, settings, max_length)
+    prompts = store.read_pairs(run, "train")["prompt"].tolist()
+    critic = loading.load_scorer(reward)
+    reference, _ = loaded(store.policy_folder(run, "sft", seed=seed))
+    given = (policy, critic, tokenizer, payment, prompts, settings)
+    with tempfile.TemporaryDirectory() as out:
+        trainer = online.ppo_trainer(*given, Path(out), reference=reference)
+    trainer.begin(0)
+    return trainer

@@ -1,0 +1,249 @@
+"""Digests of what results depend on: the code that is reached, and the files read.
+
+Code is followed name by name from where it starts: a function, the names it uses, those
+they use, across the modules of `helpers`. So an edit makes stale what can reach it and
+nothing else; comments, docstrings and layout do not count. An import that cannot be
+followed is an error: what it leads to would change unseen.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+# a module of helpers, as `data.hh`, and a name in it; "" is all of the module
+Name = tuple[str, str]
+
+
+class UnfollowedImport(ImportError):
+    """An import from helpers that leads to no file, or does not say to which."""
+
+
+def digest(content: object) -> str:
+    """SHA-256 of a value as canonical JSON."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- files ----------------------------------------------------------------------------
+
+
+def folder_digest(folder: Path) -> str:
+    """Fingerprint of a data folder: names, sizes and times of its files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    facts = [(path, path.stat()) for path in files]
+    listed = [
+        (path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns)
+        for path, stat in facts
+    ]
+    return digest(listed)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- code -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Code:
+    """The top level of a module, or of a notebook's cells."""
+
+    definitions: dict[str, list[ast.stmt]]  # what each name is made by
+    imports: dict[str, Name]  # names that come from helpers
+    effects: list[ast.stmt]  # what runs and makes no name: it may change any of them
+
+    def behind(self, name: str) -> list[ast.stmt]:
+        """The statements that a name, or with "" all names, depend on directly."""
+        made = [self.definitions.get(name, [])] if name else self.definitions.values()
+        return [*(statement for each in made for statement in each), *self.effects]
+
+
+def code_cells(notebook: Path) -> list[str]:
+    """Code cells normalised: values count, not how they look.
+
+    Without the parameters, which have a part of the key to themselves, and without the
+    cell that sets Colab up, which pages do not show.
+    """
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    return [
+        ast.unparse(ast.parse("".join(cell["source"])))
+        for cell in cells
+        if cell["cell_type"] == "code"
+        and not {"parameters", "remove-cell"} & set(cell["metadata"].get("tags", []))
+    ]
+
+
+def reached_from_cells(cells: Iterable[str], package: Path) -> dict[str, str]:
+    """Digest, for each module of helpers, of what some cells reach in it.
+
+    Raises UnfollowedImport.
+    """
+    code = read("\n".join(cells), "", package)
+    names = used(code.behind(""), code, "")
+    return follow({each for each in names if each[0]}, package)  # "" is the cells' own
+
+
+def reached_from_function(function: Callable, package: Path) -> dict[str, str]:
+    """The same from a function on; empty if it is not one of the package."""
+    top, _, module = function.__module__.partition(".")
+    ours = top == "helpers" and module_file(module, package)
+    return follow({(module, function.__name__)}, package) if ours else {}
+
+
+def follow(start: set[Name], package: Path) -> dict[str, str]:
+    """Digest, for each module, of the statements that some names lead to."""
+    modules: dict[str, Code] = {}
+    texts: dict[Name, list[str]] = {}
+    waiting = set(start)
+    while waiting:
+        name = located(*waiting.pop(), package)
+        if name in texts:
+            continue
+        if name[0] not in modules:
+            path = module_file(name[0], package)
+            modules[name[0]] = read(path.read_text("utf-8"), name[0], package)
+            waiting |= {(room, "") for room in rooms_around(name[0], package)}
+        code = modules[name[0]]
+        statements = code.behind(name[1])
+        texts[name] = [ast.unparse(statement) for statement in statements]
+        waiting |= used(statements, code, name[0])
+        if name[1] in code.imports:  # passed on from another module
+            waiting.add(code.imports[name[1]])
+    return {
+        module: digest(sorted((n, t) for (m, n), t in texts.items() if m == module))
+        for module, code in sorted(modules.items())
+        if code.definitions or code.imports or code.effects
+    }
+
+
+# --- where an import leads ------------------------------------------------------------
+
+
+def module_file(module: str, package: Path) -> Path | None:
+    """The file of a module, or of a room: its `__init__.py`; None if there is none."""
+    place = package.joinpath(*module.split(".")) if module else package
+    files = (place.with_suffix(".py"), place / "__init__.py")
+    return next((path for path in files if path.is_file()), None)
+
+
+def rooms_around(module: str, package: Path) -> list[str]:
+    """The rooms that a module lies in: what they run is run when it is imported."""
+    parts = module.split(".")[:-1]
+    rooms = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
+    return [room for room in rooms if module_file(room, package)]
+
+
+def located(module: str, name: str, package: Path) -> Name:
+    """Where a name of a module lies: a room's names are its modules first.
+
+    Raises UnfollowedImport if helpers has no such module.
+    """
+    inside = ".".join(filter(None, [module, name]))
+    place = package.joinpath(*module.split(".")) if module else package
+    if name and not place.with_suffix(".py").is_file() and module_file(inside, package):
+        return inside, ""
+    if not module or not module_file(module, package):
+        raise UnfollowedImport(f"helpers has no module {inside}: an import names it")
+    return module, name
+
+
+def read(source: str, module: str, package: Path) -> Code:
+    """Take the top level of some source apart; module: which one it is, "" of cells."""
+    tree = ast.parse(source)
+    drop_docstrings(tree)
+    definitions: dict[str, list[ast.stmt]] = {}
+    inside = module_file(module, package) if module else None
+    room = (
+        module if inside and inside.name == "__init__.py" else module.rpartition(".")[0]
+    )
+    imports = {
+        name: located(*place, package)
+        for node in ast.walk(tree)
+        for name, place in from_helpers(node, room)
+    }
+    effects = []
+    for statement in tree.body:
+        names = made_by(statement)
+        for name in names:
+            definitions.setdefault(name, []).append(statement)
+        if not names and not any(from_helpers(statement)):
+            effects.append(statement)
+    return Code(definitions, imports, effects)
+
+
+def made_by(statement: ast.stmt) -> set[str]:
+    """The names that a statement of the top level makes or changes."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        ours = {name for name, _ in from_helpers(statement)}
+        names = {(alias.asname or alias.name) for alias in statement.names}
+        return {name.split(".")[0] for name in names - ours}
+    targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        nodes = [node for target in targets for node in ast.walk(target)]
+        return {node.id for node in nodes if isinstance(node, ast.Name)}
+    return set()
+
+
+def from_helpers(node: ast.AST, room: str = "") -> Iterable[tuple[str, Name]]:
+    """The names that an import takes from helpers, and what they are there.
+
+    room: where the importing module lies, for imports that begin with dots.
+    """
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            if alias.name == "helpers":
+                raise UnfollowedImport("`import helpers` does not say which module")
+            if alias.name.startswith("helpers."):
+                yield alias.asname or alias.name, (alias.name[len("helpers.") :], "")
+    if isinstance(node, ast.ImportFrom):
+        above = room.split(".")[: len(room.split(".")) + 1 - node.level] if room else []
+        source = ".".join(filter(None, ["helpers", *above])) if node.level else ""
+        source = ".".join(filter(None, [source, node.module]))
+        for alias in node.names if source.split(".")[0] == "helpers" else ():
+            if alias.name == "*":
+                raise UnfollowedImport(f"`from {source} import *` does not say what")
+            place = source.partition(".")[2]
+            yield alias.asname or alias.name, (place, alias.name)
+
+
+def used(statements: Iterable[ast.stmt], code: Code, module: str) -> set[Name]:
+    """The names of helpers that some statements of a module mention."""
+    nodes = [node for statement in statements for node in ast.walk(statement)]
+    found, read_through = set(), set()
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            place = code.imports.get(dotted(node.value), ("", "-"))
+            if place[1] == "":  # an attribute of a module
+                found.add((place[0], node.attr))
+                read_through.add(node.value)
+    for node in nodes:
+        if isinstance(node, ast.Name) and node not in read_through:
+            if node.id in code.definitions:
+                found.add((module, node.id))
+            if node.id in code.imports:
+                found.add(code.imports[node.id])
+    return found
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b` for names joined by dots, "" for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    before = dotted(node.value) if isinstance(node, ast.Attribute) else ""
+    return f"{before}.{node.attr}" if before else ""
+
+
+def drop_docstrings(tree: ast.Module) -> None:
+    """Take the docstrings out of a tree, in place."""
+    kinds = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in ast.walk(tree):
+        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]

@@ -1,0 +1,288 @@
+"""A stage at work: its key, its jobs, its records, and the manifest that closes it.
+
+A stage's key is a digest of all that its page depends on: the notebook's code, the code
+of helpers it reaches, its parameters, the data folder and what its inputs gave. A job's
+key holds only what its own results depend on, so a figure can change without training.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+
+from helpers.config.constraints import check_across, check_together
+from helpers.config.schema import ParameterError, read_schema, resolve
+from helpers.core.atomic import write_json
+from helpers.core.manifests import finished_parameters, manifest_file, read_manifest
+from helpers.core.paths import PROJECT, Project, RunError
+from helpers.core.processes import Processes
+from helpers.core.progress import REPORT_TO, Line, quiet
+from helpers.core.provenance import peak_memory_mib, provenance
+from helpers.core.records import MEASURED, read_records, tidy, write_records
+from helpers.runs import jobs
+from helpers.runs.code_digests import (
+    code_cells,
+    digest,
+    file_digest,
+    folder_digest,
+    reached_from_cells,
+    reached_from_function,
+)
+from helpers.runs.store import find_job, job_folder
+
+UNKEYED = (
+    "run_dir",
+    "workers",
+    "processes",
+    "strategy",
+    "report_to",
+)  # parameters that do not change results
+
+
+# --- the key --------------------------------------------------------------------------
+
+
+def key_parts(project: Project, run: Path, stage: str, values: Mapping) -> dict:
+    """All that a stage's results depend on, in parts that can be compared.
+
+    Raises RunError if an input is not there.
+    """
+    cells = code_cells(project.notebook(stage))
+    keyed = {name: value for name, value in values.items() if name not in UNKEYED}
+    folders = {
+        name: project.root / value
+        for name, value in keyed.items()
+        if value and isinstance(value, str)
+    }
+    return {
+        "parameters": keyed,
+        "inputs": {
+            name: read_manifest(run, name, project).get("results", {})
+            for name in project.stages[stage]
+        },
+        "data": {
+            name: folder_digest(folder)
+            for name, folder in folders.items()
+            if folder.is_dir()
+        },
+        "notebook": digest(cells),
+        "helpers": reached_from_cells(cells, project.package),
+    }
+
+
+def plain(value: object) -> object:
+    """A setting of jobs as JSON; TypeError for what has no content of its own."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if is_dataclass(value):
+        return asdict(value)
+    if value is None or isinstance(value, str | bool | int | float | Path):
+        return str(value) if isinstance(value, Path) else value
+    raise TypeError(f"{type(value).__name__}: cannot be told from another of its kind")
+
+
+def results(folder: Path, records: pd.DataFrame) -> dict[str, str]:
+    """What a stage gives, as digests: its content, and apart from it what it took.
+
+    A stage that was run again and gave the same leaves later ones as they are. Figures,
+    and the logs that trackers write into `runs`, are no content.
+    """
+    timed = records["metric"].isin(MEASURED)
+    files = {
+        path.relative_to(folder).as_posix(): file_digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.name not in ("records.parquet", "job.json", "manifest.json")
+        and not {"figures", "runs"} & set(path.relative_to(folder).parts)
+    }
+    content = [files, frame_digest(records[~timed])]
+    return {"content": digest(content), "seconds": frame_digest(records[timed])}
+
+
+def frame_digest(frame: pd.DataFrame) -> str:
+    """SHA-256 of the values of a table, in their order."""
+    hashes = pd.util.hash_pandas_object(frame, index=False)
+    return digest(hashes.tolist())
+
+
+# --- an open stage --------------------------------------------------------------------
+
+
+@dataclass
+class Stage:
+    """A notebook at work: where it reads and writes, and the records it has so far."""
+
+    name: str
+    run: Path
+    params: SimpleNamespace
+    parts: dict
+    project: Project = PROJECT
+    started: float = field(default_factory=time.time)
+    frames: list[pd.DataFrame] = field(default_factory=list)
+    slugs: set[str] = field(default_factory=set)
+
+    @property
+    def dir(self) -> Path:
+        """The stage's own folder in the run."""
+        return self.run / self.name
+
+    @property
+    def key(self) -> str:
+        """The digest of all that this stage's results depend on."""
+        return digest(self.parts)
+
+    @property
+    def jobs_dir(self) -> Path:
+        """Where the jobs are kept, one folder each."""
+        return self.dir / "jobs"
+
+    def input(self, stage: str) -> Path:
+        """The folder of a finished stage that this one reads.
+
+        Raises RunError if it is not done, or not an input in the graph of stages, since
+        then a change of it would go unnoticed.
+        """
+        if stage not in self.project.stages[self.name]:
+            raise RunError(f"{self.name} reads {stage}, but its inputs do not name it")
+        read_manifest(self.run, stage, self.project)
+        return self.run / stage
+
+    def records(self, stage: str) -> pd.DataFrame:
+        """The records of a finished stage that this one reads."""
+        return read_records(self.input(stage) / "records.parquet")
+
+    def job(self, stage: str, **job: object) -> Path:
+        """The folder of one finished job of another stage, or of this one."""
+        if stage == self.name:
+            finished = jobs.finished_jobs(self.jobs_dir)
+            own = [each for each in finished if each[1].name in self.slugs]
+            return find_job(own, stage, job)
+        self.input(stage)
+        return job_folder(self.run, stage, **job)
+
+    def add(self, rows: Iterable[Mapping] | pd.DataFrame) -> None:
+        """Collect records; this stage's name is written into them."""
+        self.frames.append(tidy(rows).assign(stage=self.name))
+
+    def collected(self) -> pd.DataFrame:
+        """The records collected so far."""
+        return pd.concat([tidy([]), *self.frames], ignore_index=True)
+
+    def run_jobs(
+        self, function: jobs.JobFunction, grid: Iterable[dict], **shared: object
+    ) -> pd.DataFrame:
+        """Run `function(out, **job, **shared)` over a grid; collect and return records.
+
+        Jobs that are there, finished under the same key, are not run again. Raises
+        RunError for a job that appears twice, JobError for one that fails.
+        """
+        grid = list(grid)
+        for slug in map(jobs.slug, grid):
+            if slug in self.slugs:
+                raise RunError(f"{self.name}: two jobs are {slug}: tell them apart")
+            self.slugs.add(slug)
+        records = jobs.run_grid(
+            function,
+            grid,
+            self.jobs_dir,
+            stage=self.name,
+            key=self.job_key(function, shared),
+            workers=self.params.workers,
+            shared=shared,
+            line=Line(self.name, self.dir / "progress.json"),
+            processes=self.processes(),
+        )
+        self.add(records)
+        return records
+
+    def processes(self) -> Processes:
+        """On which processes this stage's trainings run; one where it does not say."""
+        count = getattr(self.params, "processes", 1)
+        return Processes(count, getattr(self.params, "strategy", "ddp"))
+
+    def job_key(self, function: jobs.JobFunction, shared: Mapping[str, object]) -> str:
+        """The digest of what jobs depend on beside their arguments.
+
+        A function that is not of the package counts with all of its notebook.
+        """
+        code = reached_from_function(function, self.project.package)
+        settings = {name: each for name, each in shared.items() if each != self.run}
+        inputs = self.parts["inputs"].items()
+        return digest(
+            {
+                "code": code or self.parts,
+                "settings": plain(settings),
+                "inputs": {name: given.get("content") for name, given in inputs},
+                "data": self.parts["data"],
+            }
+        )
+
+    def close(self) -> None:
+        """Write the records, then the manifest: only now the stage is done."""
+        jobs.stop_workers()
+        records = self.collected()
+        write_records(records, self.dir / "records.parquet")
+        for folder in self.jobs_dir.glob("*"):  # left by other parameters or breaks
+            if folder.name not in self.slugs:
+                shutil.rmtree(folder)
+        (self.dir / "progress.json").unlink(missing_ok=True)
+        started = datetime.fromtimestamp(self.started, UTC)
+        manifest = {
+            "stage": self.name,
+            "key": self.key,
+            **self.parts,
+            "parameters": vars(self.params),
+            "results": results(self.dir, records),
+            **provenance(self.project.root),
+            "started": started.isoformat("T", "seconds"),
+            "seconds": round(time.time() - self.started, 2),
+            "peak_memory_mib": peak_memory_mib(),
+            "job_seconds": float(records.query("metric == 'seconds'")["value"].sum()),
+            "records": len(records),
+        }
+        write_json(manifest, manifest_file(self.run, self.name))
+
+
+def open_stage(
+    name: str, namespace: Mapping[str, object], project: Project = PROJECT
+) -> Stage:
+    """Open a stage of the run that the notebook's `run_dir` names.
+
+    `namespace` is the notebook's `globals()`; its parameters are held against the
+    schema, so that a bad value is refused however the notebook is run. From here on the
+    stage is not done until it is closed. Raises ParameterError, or RunError if an input
+    is missing.
+    """
+    quiet()
+    schema = read_schema(project.notebook(name))
+    for needed in ("run_dir", "workers"):
+        if needed not in schema:
+            raise ParameterError(f"{name}: {needed}: every notebook must declare it")
+    values = resolve(schema, {each: namespace[each] for each in schema})
+    check_together(name, values)
+    os.environ[REPORT_TO] = str(values.get("report_to", "none"))
+    run = (project.root / values["run_dir"]).resolve()
+    check_across(name, finished_parameters(run, project) | {name: values})
+    parts = key_parts(project, run, name, values)
+    stage = Stage(name, run, SimpleNamespace(**values), parts, project)
+    manifest_file(run, name).unlink(missing_ok=True)
+    clear(stage.dir)
+    return stage
+
+
+def clear(folder: Path) -> None:
+    """Make a stage's folder, empty but for its jobs: nothing old is taken for new."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != "jobs":
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()

@@ -1,0 +1,1 @@
+"""Intervals, tests and metrics: functions of arrays and records. No model, no run."""

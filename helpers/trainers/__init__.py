@@ -1,0 +1,1 @@
+"""One trainer per kind of training. They know models and losses, not runs or stages."""

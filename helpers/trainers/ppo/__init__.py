@@ -1,0 +1,1 @@
+"""PPO: its settings, advantages, the trainer, and what its checkpoints hold."""
