@@ -17,6 +17,7 @@ run: .venv/book.stamp  ## run the stages of the cpu tier that are stale
 	@$(BIN)/prefbook run --tier cpu
 
 test: .venv/test.stamp browser  ## install what the tests need and run them all
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/python -m pytest
 
 coverage: .venv/test.stamp  ## simulate how often each interval of the book holds the truth

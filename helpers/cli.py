@@ -5,6 +5,7 @@ the name of the notebook to open. Heavy libraries are imported where they are us
 that the help comes at once.
 """
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -123,16 +124,23 @@ def sweep(
 def params(
     context: typer.Context,
     stage: Annotated[str | None, typer.Argument(help="06_dpo, 06 or dpo.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON schema, by stage.")
+    ] = False,
 ) -> None:
     """List every parameter: type, default (the cpu tier), range, meaning."""
     with one_line_errors():
-        from helpers.config.schema import read_schema
+        from helpers.config.schema import json_schema, read_schema
         from helpers.config.settings import stage_name
 
         project = project_of(context)
         stages = [stage_name(stage, project.stages)] if stage else project.stages
-        for name in stages:
-            schema = read_schema(project.notebook(name))
+        schemas = {name: read_schema(project.notebook(name)) for name in stages}
+        if as_json:
+            found = {name: json_schema(schema) for name, schema in schemas.items()}
+            print(json.dumps(found, indent=1))
+            return
+        for name, schema in schemas.items():
             print(name)
             print_table(
                 [

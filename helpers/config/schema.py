@@ -3,7 +3,8 @@
 Every line of the cell reads `name: type = default  # meaning; in (0, 10]`, or ends in
 `; one of: a, b`. For lists the range or the choices hold for each item, and `; one of
 these` means the items of the default. Where Colab shall show a field, the meaning stands
-in a line above, after `@markdown`, and behind the value stands `@param`: see `plain`. All
+in a line above, after `@markdown`, and behind the value stands `@param`: see `plain`.
+What is read becomes a type of pydantic's, which checks values and has a JSON schema. All
 that is wrong is a ParameterError of one line: stage, name, what was given, what was
 expected.
 """
@@ -15,7 +16,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 TYPES |= {f"list[{kind}]": TYPES[kind] for kind in ("int", "float", "str")}
@@ -54,6 +59,27 @@ class Parameter:
     def is_list(self) -> bool:
         """Whether the value is a list."""
         return self.type.startswith("list[")
+
+    @cached_property
+    def adapter(self) -> TypeAdapter:
+        """What checks a value: strict, so that a bool is no number and a text no list.
+
+        A number must be finite unless the range includes infinity.
+        """
+        bounds = {}
+        if self.low is not None:
+            bounds["gt" if self.low_open else "ge"] = self.kind(self.low)
+        if self.high is not None and math.isfinite(self.high):
+            bounds["lt" if self.high_open else "le"] = self.kind(self.high)
+        if self.kind is float:
+            bounds["allow_inf_nan"] = self.high == math.inf and not self.high_open
+        item = (
+            Literal[self.choices]
+            if self.choices
+            else Annotated[self.kind, Field(**bounds)]
+        )
+        kind = Annotated[list[item], Field(min_length=1)] if self.is_list else item
+        return TypeAdapter(kind, config=ConfigDict(strict=True))
 
     def allowed(self) -> str:
         """The range or the choices in words, "" if the type is all that is asked."""
@@ -212,34 +238,30 @@ def _parse_item(parameter: Parameter, item: str, text: str) -> object:
 
 
 def check(parameter: Parameter, value: object) -> object:
-    """The value in its declared type, or ParameterError.
+    """The value in its declared type, or ParameterError; an int may stand for a float."""
+    hint = ""
+    for item in value if isinstance(value, list) else [value]:
+        if (
+            isinstance(item, str)
+            and parameter.kind is not str
+            and EXPONENT.fullmatch(item)
+        ):
+            hint = f": {yaml_hint(item)}"
+    try:
+        return parameter.adapter.validate_python(value)
+    except ValidationError:
+        empty = ", at least one" if value == [] and parameter.is_list else ""
+        raise parameter.refuse(value, hint or empty) from None
 
-    An int is taken where a float is declared; a bool is never a number. A number must
-    be finite unless the range includes infinity.
-    """
-    if not parameter.is_list:
-        return _check_item(parameter, value, value)
-    if not isinstance(value, list):
-        raise parameter.refuse(value)
-    if not value:
-        raise parameter.refuse(value, ", at least one")
-    return [_check_item(parameter, item, value) for item in value]
 
-
-def _check_item(parameter: Parameter, item: object, value: object) -> object:
-    """One item of a value that was given."""
-    kind = parameter.kind
-    if isinstance(item, str) and kind is not str and EXPONENT.fullmatch(item):
-        raise parameter.refuse(value, f": {yaml_hint(item)}")
-    if kind is float and type(item) is int:
-        item = float(item)
-    if type(item) is not kind:
-        raise parameter.refuse(value)
-    if parameter.choices and item not in parameter.choices:
-        raise parameter.refuse(value)
-    if kind in (int, float) and not _in_range(parameter, item):
-        raise parameter.refuse(value)
-    return item
+def json_schema(schema: Mapping[str, Parameter]) -> dict:
+    """The parameters of a notebook as JSON schema: for editors, forms and other tools."""
+    properties = {
+        name: each.adapter.json_schema()
+        | {"description": each.help, "default": each.default}
+        for name, each in schema.items()
+    }
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def yaml_hint(text: str) -> str:
@@ -248,16 +270,6 @@ def yaml_hint(text: str) -> str:
     mantissa += "" if "." in mantissa else ".0"
     sign = "" if exponent[0] in "+-" else "+"
     return f"YAML reads {text} as text, write {mantissa}e{sign}{exponent}"
-
-
-def _in_range(parameter: Parameter, number: float) -> bool:
-    """Whether a number is in the range; without a range, whether it is finite."""
-    if parameter.low is None:
-        return math.isfinite(number)
-    low, high = parameter.low, parameter.high
-    above = number > low or (number == low and not parameter.low_open)
-    below = number < high or (number == high and not parameter.high_open)
-    return above and below
 
 
 def resolve(schema: Mapping[str, Parameter], given: Mapping[str, object]) -> dict:

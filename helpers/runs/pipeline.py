@@ -27,6 +27,7 @@ from helpers.config.settings import Values
 from helpers.core.atomic import write_json
 from helpers.core.manifests import manifest_file, read_manifest
 from helpers.core.paths import Project, RunError
+from helpers.core.provenance import versions
 from helpers.runs.code_digests import digest
 from helpers.runs.stage import UNKEYED, key_parts
 
@@ -290,7 +291,8 @@ def status(
     """One row a stage: its name, how it stands, seconds, records.
 
     A stage is held against the parameters it was run with: here, stale means that its
-    code, its data or its inputs have changed since.
+    code, its data or its inputs have changed since. Another version of a library makes
+    nothing stale, for it may change nothing and a run may be long; it is said.
     """
     rows = []
     for stage in stages:
@@ -305,6 +307,17 @@ def status(
         defaults = {name: each.default for name, each in schema.items()}
         values = {n: old["parameters"].get(n, value) for n, value in defaults.items()}
         reason = why_stale(project, run, stage, values)
-        state = f"stale: {reason}" if reason else "done"
+        state = f"stale: {reason}" if reason else "done" + upgraded(old)
         rows.append((stage, state, f"{old['seconds']:.0f}", f"{old['records']:,}"))
     return rows
+
+
+def upgraded(manifest: Mapping) -> str:
+    """What trained a stage and has another version now, in words; "" if nothing has."""
+    made, now = manifest.get("versions", {}), versions()
+    changed = [
+        f"{name} {made[name]} (now {now.get(name, 'none')})"
+        for name in ("torch", "transformers", "trl")
+        if name in made and made[name] != now.get(name)
+    ]
+    return f", with {', '.join(changed)}" if changed else ""

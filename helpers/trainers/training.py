@@ -44,6 +44,7 @@ class Fit:
     weight_decay: float = 0.0
     max_length: int = 256  # tokens of prompt and reply together
     token_budget: int = 0  # of pairs: fills batches up to so many tokens; 0: batch_size
+    share_prompts: bool = True  # of pairs: a prompt is encoded once for both replies
 
 
 # --- what the trainers share ---------------------------------------------------------
@@ -167,6 +168,7 @@ def reward_trainer(
         train_dataset=as_sequences(data),
         processing_class=tokenizer,
         budget=fit.token_budget,
+        share_prompts=fit.share_prompts,
     )
 
 
@@ -200,6 +202,7 @@ def preference_trainer(
         train_dataset=as_sequences(data),
         processing_class=tokenizer,
         budget=fit.token_budget,
+        share_prompts=fit.share_prompts,
         pad=tokenizer.pad_token_id,
         **coefs,
     )
@@ -248,6 +251,7 @@ def dpo_trainer(
         train_dataset=data,
         processing_class=tokenizer,
         budget=fit.token_budget,
+        share_prompts=fit.share_prompts,
         cache=cache,
         reference=reference,
         peft_config=adapter(adapters),

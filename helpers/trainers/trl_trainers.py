@@ -81,11 +81,18 @@ class Pairs(ByLength):
     its pairs. The trainer's method `read` says where its head reads states, (2B, L).
 
     However a step's batch is split, over micro-batches or processes, every pair counts
-    the same: a part's loss is weighed by its share of the pairs.
+    the same: a part's loss is weighed by its share of the pairs. `share_prompts` off
+    leaves the model's forward as it is, which reads a copy of the prompt per reply.
     """
 
-    def __init__(self, model: PreTrainedModel, budget: int = 0, **kwargs):
-        self.budget, self.uneven = budget, False
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        budget: int = 0,
+        share_prompts: bool = True,
+        **kwargs,
+    ):
+        self.budget, self.share_prompts, self.uneven = budget, share_prompts, False
         super().__init__(model, **kwargs)
         disable_dropout(self.model)  # TRL's own passes over rates that are numbers
 
@@ -120,10 +127,15 @@ class Pairs(ByLength):
     def compute_loss(self, model, inputs, *args, **kwargs):
         """TRL's, whose loss is the mean over the pairs of this part of the batch."""
         share, *_ = inputs.pop("shares", (1.0,))
-        with sharing_prompts(self.model, self.read(inputs)), self.gathering(share):
+        with self.sharing(self.read(inputs)), self.gathering(share):
             found = super().compute_loss(model, inputs, *args, **kwargs)
         loss, *rest = found if isinstance(found, tuple) else (found,)
         return (loss * share, *rest) if rest else loss * share
+
+    def sharing(self, read: Tensor) -> AbstractContextManager:
+        """While it lasts, the model reads the states at `read` (2B, L) of pairs."""
+        shared = self.share_prompts
+        return sharing_prompts(self.model, read) if shared else nullcontext()
 
     def gathering(self, share: Tensor | float) -> AbstractContextManager:
         """While it lasts, what processes log may differ in number of pairs."""
@@ -264,7 +276,7 @@ class PreferenceModelTrainer(RewardModelTrainer):
         pairs, tokens = inputs.pop("shares", (1.0, 1.0))
         last = last_tokens(inputs["attention_mask"])
         learned = F.pad(inputs["labels"][:, 1:] != -100, (0, 1))
-        with sharing_prompts(self.model, last | torch.cat([learned, learned & False])):
+        with self.sharing(last | torch.cat([learned, learned & False])):
             rewards, logprobs, mask = model(**inputs)
         chosen, rejected = rewards.chunk(2)
         rm_coef, lm_coef = self.coefs["rm_coef"], self.coefs["lm_coef"]

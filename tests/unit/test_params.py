@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 from papermill import inspect_notebook
+from typer.testing import CliRunner
 
+from helpers.cli import app
 from helpers.config.schema import (
     Parameter,
     ParameterError,
     check,
+    json_schema,
     parameters_cell,
     parse_text,
     plain,
@@ -216,3 +219,16 @@ def test_unknown_name_suggests_the_nearest(schema: dict[str, Parameter]) -> None
         resolve(schema, {"betta": 0.1})
     assert resolve(schema, {"beta": 1})["beta"] == 1.0
     assert resolve(schema, {})["sizes"] == [250, 1000]
+
+
+def test_the_schema_is_told_as_json() -> None:
+    """What the JSON schema allows is what `check` takes."""
+    schema = read_schema(PROJECT.notebook("06_dpo"))
+    told = json_schema(schema)
+    assert set(told["properties"]) == set(schema)
+    beta, methods = told["properties"]["beta"], told["properties"]["methods"]
+    assert (beta["exclusiveMinimum"], beta["maximum"], beta["default"]) == (0, 10, 0.1)
+    assert methods["minItems"] == 1 and "sft_dpo" in methods["items"]["enum"]
+    assert told["additionalProperties"] is False
+    said = CliRunner().invoke(app, ["params", "06", "--json"])
+    assert json.loads(said.stdout) == {"06_dpo": told}

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from helpers.cli import app
 from helpers.config.schema import ParameterError
 from helpers.config.settings import all_values, select, stage_name
+from helpers.core.manifests import manifest_file
 from helpers.core.paths import PROJECT, STAGES, Project, RunError
 from helpers.runs.pipeline import StageError, changes, run_stages, status
 
@@ -96,6 +97,19 @@ def test_edited_code_and_lost_notebook_are_noticed(make_project: MakeProject) ->
     (project.run("cpu") / "notebooks" / "00_a.ipynb").unlink()
     assert run(project) == ["00_a"]
     assert "its executed notebook is not in the run" in said(project)
+
+
+def test_another_version_of_a_library_is_said(make_project: MakeProject) -> None:
+    project = make_project({"00_a": ()})
+    run(project)
+    assert status_of(project)[0][1] == "done"
+    manifest = manifest_file(project.run("cpu"), "00_a")
+    content = json.loads(manifest.read_text())
+    own = content["versions"]["torch"]
+    content["versions"] |= {"torch": "1.0", "numpy": "1.0"}
+    manifest.write_text(json.dumps(content))
+    assert status_of(project)[0][1] == f"done, with torch 1.0 (now {own})"
+    assert run(project) == []
 
 
 def test_changing_06_touches_08_and_09_only() -> None:

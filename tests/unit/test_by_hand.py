@@ -1,0 +1,114 @@
+"""One example by hand: what notebooks compute in the open is what the trainers say."""
+
+from math import log
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn.functional import logsigmoid
+
+from helpers.models import loading
+from helpers.recipes import by_hand
+from helpers.trainers import datasets, training
+from tests.unit.test_training import PAIRS
+
+PAIR, LENGTH = PAIRS.iloc[[0]], 96
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    texts = PAIRS["prompt"] + PAIRS["chosen"] + PAIRS["rejected"]
+    tokenizer = loading.build_tokenizer(texts.tolist(), 300)
+    shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": LENGTH}
+    out = tmp_path_factory.mktemp("base")
+    loading.save(loading.build_opt(tokenizer, **shape, seed=0).eval(), tokenizer, out)
+    return out
+
+
+def moved(model: torch.nn.Module) -> torch.nn.Module:
+    """A model a little away from where it was."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=generator)
+    return model
+
+
+def test_dpo_by_hand(base: Path) -> None:
+    reference, tokenizer = by_hand.loaded(base)
+    policy = moved(by_hand.loaded(base)[0])
+    own, theirs = (
+        [side.sum() for side in by_hand.token_logprobs(model, tokenizer, PAIR, LENGTH)]
+        for model in (policy, reference)
+    )
+    margin = (own[0] - theirs[0]) - (own[1] - theirs[1])
+    said = by_hand.dpo_loss(policy, reference, tokenizer, PAIR, 0.1, LENGTH)
+    assert said == pytest.approx(float(-logsigmoid(0.1 * margin)), abs=1e-5)
+    still = by_hand.dpo_loss(reference, reference, tokenizer, PAIR, 0.1, LENGTH)
+    assert still == pytest.approx(log(2), abs=1e-6) != pytest.approx(said, abs=1e-4)
+
+
+def rewards(scorer: torch.nn.Module, tokenizer) -> torch.Tensor:
+    states = by_hand.last_states(scorer, tokenizer, PAIR, LENGTH)
+    return torch.stack(states) @ scorer.score.weight[0]
+
+
+def test_a_reward_by_hand(base: Path) -> None:
+    scorer, tokenizer = moved(loading.load_scorer(base, 0)), by_hand.loaded(base)[1]
+    chosen, rejected = rewards(scorer, tokenizer)
+    said = by_hand.reward_loss(scorer, tokenizer, PAIR, LENGTH)
+    assert said == pytest.approx(float(-logsigmoid(chosen - rejected)), abs=1e-5)
+    assert said != pytest.approx(float(-logsigmoid(rejected - chosen)), abs=1e-4)
+
+
+def test_codepmp_by_hand(base: Path) -> None:
+    policy, tokenizer = by_hand.loaded(base)
+    scorer = loading.load_scorer(base, 0)
+    chosen, rejected = rewards(scorer, tokenizer)
+    written = by_hand.token_logprobs(policy, tokenizer, PAIR, LENGTH)[0]
+    said = by_hand.codepmp_loss(scorer, policy, tokenizer, PAIR, LENGTH)
+    hand = -logsigmoid(chosen - rejected) - written.mean()
+    assert said == pytest.approx(float(hand), abs=1e-5)
+
+
+def test_the_first_pair_that_stays_whole_is_shown(base: Path) -> None:
+    tokenizer = by_hand.loaded(base)[1]
+    same = PAIRS.iloc[[0]].assign(rejected=PAIRS["chosen"].iloc[0])
+    long = PAIRS.iloc[[0]].assign(rejected=" word" * 200)
+    pairs = pd.concat([same, long, PAIRS.iloc[[2]]])
+    shown = by_hand.first_whole(pairs, tokenizer, LENGTH)
+    assert shown["chosen"].tolist() == [" Wait."]
+    with pytest.raises(ValueError, match="no pair keeps both replies whole"):
+        by_hand.first_whole(pairs.iloc[:2], tokenizer, LENGTH)
+
+
+@pytest.mark.parametrize("kind", ["reward", "codepmp", "dpo"])
+def test_sharing_prompts_can_be_switched_off(base: Path, tmp_path, kind: str) -> None:
+    """Off, the model reads a copy of the prompt per reply, and says the same."""
+    found, read = {}, {}
+    for share in (True, False):
+        policy, tokenizer = by_hand.loaded(base)
+        scorer = loading.load_scorer(base, 0)
+        data = datasets.pair_dataset(PAIRS, tokenizer, LENGTH)
+        fit = training.Fit(1e-6, 4, max_length=LENGTH, share_prompts=share)
+        model = policy if kind == "dpo" else scorer
+        if kind == "dpo":
+            moved(policy)
+            reference = by_hand.loaded(base)[0]
+            given = (policy, tokenizer, data, fit, tmp_path, 0.1)
+            trainer = training.dpo_trainer(*given, reference=reference)
+        elif kind == "codepmp":
+            head, coefs = policy.get_output_embeddings(), {"rm_coef": 1, "lm_coef": 1}
+            given = (scorer, head, tokenizer, data, fit, tmp_path)
+            trainer = training.preference_trainer(*given, **coefs)
+        else:
+            trainer = training.reward_trainer(scorer, tokenizer, data, fit, tmp_path)
+        tokens: list[int] = []
+        model.base_model.decoder.layers[0].fc1.register_forward_hook(
+            lambda layer, inputs, output, seen=tokens: seen.append(output.numel())
+        )
+        found[share], read[share] = training.loss_of(trainer), sum(tokens)
+    assert np.isclose(found[True], found[False], atol=1e-5)
+    assert read[True] < read[False]
