@@ -34,7 +34,7 @@ METHODS = tuple(
 )
 COLUMNS = ["method", "parameter", "value", "helpful", "harmless", "score"]
 COLUMNS += ["kl", "length", "ended", "n", "chosen"]
-TIE = 0.1  # about the standard error of a mean true reward over 200 prompts
+TIE = 0.08  # standard error of the mean true reward of SFT over 200 prompts
 TEXT = """\
 Each method had {count} trials of its learning rate on the run `{run}`, one seed, and \
 everything else as the run has it; PPO's critic rate moves along by the same factor. They \
