@@ -189,7 +189,7 @@ def ours(folder: Path, rollouts: int, entry: Entry, clock: Clock) -> PPOTrainer:
     critic = entry.trainer == OURS
     args = PPOConfig(
         output_dir=str(folder / "ours"),
-        num_rollouts=rollouts + 1,
+        rollouts=rollouts + 1,
         episodes=EPISODES,
         max_prompt_length=PROMPT,
         max_completion_length=REPLY,

@@ -56,7 +56,8 @@ def run(
     """Run the stages that are stale. STAGE is `06_dpo`, `06` or `dpo`."""
     with one_line_errors():
         from helpers.config.settings import all_values, select
-        from helpers.runs.pipeline import duration, run_stages
+        from helpers.runs.pipeline import run_stages
+        from helpers.runs.watch import duration
 
         project = project_of(context)
         name = run_name(run or tier)

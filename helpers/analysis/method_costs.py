@@ -145,7 +145,7 @@ def given_to(stage: Stage, step: Step, pairs: float) -> dict[str, object]:
     if kind == "03_codepmp":
         items = ("code pairs", len(store.read_code_pairs(stage.run, "train")))
     elif kind == "07_ppo":
-        items = ("sampled replies", given["steps"] * given["episodes"])
+        items = ("sampled replies", given["rollouts"] * given["episodes"])
         return {**named(items), "passes": float(passes(method, given["ppo_epochs"]))}
     else:
         available = len(store.read_pairs(stage.run, "train"))

@@ -54,9 +54,9 @@ RULES = (
         "episodes to be a multiple of 4 times minibatches times processes",
     ),
     Rule(
-        ("rounds", "steps", "episodes"),
-        lambda rounds, steps, episodes: steps * episodes >= 4 * rounds,
-        "steps times episodes to give each of the rounds 4 replies",
+        ("rounds", "rollouts", "episodes"),
+        lambda rounds, rollouts, episodes: rollouts * episodes >= 4 * rounds,
+        "rollouts times episodes to give each of the rounds 4 replies",
     ),
     Rule(
         ("kl_coef", "methods"),

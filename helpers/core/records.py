@@ -17,7 +17,7 @@ COLUMNS: dict[str, str] = {
     "method": "str",
     "init": "str",
     "pairs": "Int64",
-    "strength": "float64",  # beta of DPO, KL weight of PPO, N of best-of-N
+    "strength": "float64",  # beta of DPO, tau of IPO, KL weight of PPO, N
     "seed": "Int64",
     "subset": "str",
     "example": "str",

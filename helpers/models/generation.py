@@ -1,4 +1,4 @@
-"""Sampling replies, and reading them: states where a reply token is predicted.
+"""Sampling replies: with a cache of keys and values, from draws that a seed fixes.
 
 Sampling keeps a key-value cache and drops each reply from the batch as soon as it ends,
 by the one rule of `endings`.

@@ -30,7 +30,7 @@ class Gpu:
     speed: float  # FLOP/s of the matrix units in 16 bits, dense
     bandwidth: float  # bytes/s
     memory: float  # GB
-    share: float  # of the peak speed that our trainings reach: `book/recorded/gpu`
+    share: float  # of the peak speed that our trainings reach: `gpu_t4`, `gpu_h100`
 
     @property
     def replies(self) -> int:
@@ -222,7 +222,7 @@ def episodes(
     """Online trainings: replies sampled, read by four models or five, learned from."""
     given = values["07_ppo"]
     critic = method in VARIANTS and not given["adapters"]
-    count = jobs * given["steps"] * given["episodes"]
+    count = jobs * given["rollouts"] * given["episodes"]
     tokens = count * (shape.prompt + given["max_new_tokens"])
     share = 2 / Online.generations if method == "dpo_iter" else 1  # best and worst
     trained = (1 + critic) * share * passes(method, given["ppo_epochs"]) * tokens

@@ -124,7 +124,7 @@ def ppo_rollout(run: Path, folder: Path, job: Mapping, params: Mapping) -> PPOTr
     init, seed, max_length = job["init"], job["seed"], params["max_length"]
     policy, tokenizer = loaded(folder)
     settings = replace(
-        online.settings_of({**params, "adapters": False, "steps": 1}),
+        online.settings_of({**params, "adapters": False, "rollouts": 1}),
         seed=seed,
         kl_coef=job["strength"],
     )

@@ -46,7 +46,7 @@ def ppo_trainer(
     """
     config = PPOConfig(
         **common(settings, out),
-        num_rollouts=settings.rollouts,
+        rollouts=settings.rollouts,
         episodes=settings.episodes,
         num_ppo_epochs=settings.epochs,
         num_mini_batches=settings.minibatches,
@@ -92,7 +92,7 @@ def shared_by(stage: Stage, params: Mapping[str, object]) -> dict:
 def settings_of(params: Mapping[str, object]) -> Online:
     """The parameters of 07 in the words of all methods."""
     return Online(
-        rollouts=params["steps"],
+        rollouts=params["rollouts"],
         episodes=params["episodes"],
         epochs=params["ppo_epochs"],
         minibatches=params["minibatches"],

@@ -10,11 +10,9 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 import papermill
 from jupyter_client.kernelspec import KernelSpec
@@ -30,13 +28,7 @@ from helpers.core.paths import Project, RunError
 from helpers.core.provenance import versions
 from helpers.runs.code_digests import digest
 from helpers.runs.stage import UNKEYED, key_parts
-
-Say = Callable[[str], None]
-
-
-def say_on_terminal(line: str) -> None:
-    """Print a line at once, into a pipe too."""
-    print(line, flush=True)
+from helpers.runs.watch import Say, Watch, duration, progress, say_on_terminal
 
 
 class StageError(RuntimeError):
@@ -230,59 +222,6 @@ def first_line(error: Exception) -> str:
     if isinstance(error, PapermillExecutionError):
         return f"{error.ename}: {error.evalue}".split("\n")[0]
     return f"{type(error).__name__}: {error}".split("\n")[0]
-
-
-# --- saying how far it is -------------------------------------------------------------
-
-
-class Watch(threading.Thread):
-    """Says, while a stage runs, how far it is: on a terminal in one line that is
-    rewritten every second, elsewhere in a line every half minute, if it has moved."""
-
-    def __init__(self, stage: str, file: Path, say: Say) -> None:
-        super().__init__(daemon=True)
-        self.stage, self.file, self.say = stage, file, say
-        self.over = threading.Event()
-        self.started = time.monotonic()
-        self.terminal = say is say_on_terminal and sys.stdout.isatty()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.over.set()
-        self.join()
-        if self.terminal:
-            print("\r\033[K", end="", flush=True)
-
-    def run(self) -> None:
-        """Until the stage is over: read how far it is, and say it."""
-        last = ""
-        while not self.over.wait(1.0 if self.terminal else 30.0):
-            far = progress(self.file)
-            line = f"{self.stage}: {far}{duration(time.monotonic() - self.started)}"
-            if self.terminal:
-                print(f"\r\033[K{line}", end="", flush=True)
-            elif far != last:
-                self.say(line)
-            last = far
-
-
-def progress(file: Path) -> str:
-    """How far a stage says it is, like `3/6 jobs, training 40/200, `, or ""."""
-    try:
-        state = json.loads(file.read_text("utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return ""
-    parts = [f"{state['done']}/{state['total']} jobs"] if state["total"] else []
-    return "".join(f"{part}, " for part in [*parts, state["note"]] if part)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: `42 s`, `3 min 20 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def status(

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,7 @@ from helpers.config.schema import ParameterError
 from helpers.config.settings import Values, all_values
 from helpers.core.atomic import write_json
 from helpers.core.paths import Project, RunError
-
-Say = Callable[[str], None]
+from helpers.runs.watch import Say
 
 
 @dataclass(frozen=True)

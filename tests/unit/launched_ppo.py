@@ -17,7 +17,7 @@ def main(folder: str, out: str) -> None:
     torch.set_num_threads(1)
     args = PPOConfig(
         output_dir=folder,
-        num_rollouts=3,
+        rollouts=3,
         episodes=12,
         num_mini_batches=2,
         num_ppo_epochs=2,

@@ -37,7 +37,7 @@ PARAMETERS = {
     },
     "07_ppo": {
         "kl_coef": 0.1,
-        "steps": 20,
+        "rollouts": 20,
         "episodes": 64,
         "ppo_epochs": 2,
         "learning_rate": 3e-4,

@@ -33,7 +33,7 @@ PROMPTS = [
 ]
 TOKENIZER = loading.build_tokenizer(PROMPTS, 270)
 QUICK = dict(
-    num_rollouts=2,
+    rollouts=2,
     episodes=8,
     num_mini_batches=2,
     num_ppo_epochs=2,
@@ -97,7 +97,7 @@ def credit_of(ppo: PPOTrainer, rollout: Rollout):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_the_first_update_starts_at_ratio_one_and_no_divergence(trainer, shared):
-    once = {"num_rollouts": 1, "num_ppo_epochs": 1, "num_mini_batches": 1}
+    once = {"rollouts": 1, "num_ppo_epochs": 1, "num_mini_batches": 1}
     (record,) = trained(trainer(shared=shared, **once))
     assert record["ratio"] == pytest.approx(1.0, abs=1e-5)
     assert record["clip_fraction"] == 0.0
@@ -215,7 +215,7 @@ def test_running_moments_equal_those_of_all_values() -> None:
 
 def test_the_reference_stays_unless_it_follows_the_policy(trainer) -> None:
     def moved(share: float) -> tuple[float, float]:
-        ppo = trainer(ref_ema=share, num_rollouts=1)
+        ppo = trainer(ref_ema=share, rollouts=1)
         before = copy.deepcopy(ppo.ref_model.state_dict())
         ppo.train()
         policy, name = (
@@ -237,7 +237,7 @@ def test_the_coefficient_seeks_its_target(trainer) -> None:
     assert adapted(0.1, 60.0, 10, args) == pytest.approx(0.1 * (1 + 0.2 * 0.1))
     assert adapted(0.1, 0.0, 10, args) == pytest.approx(0.1 * (1 - 0.2 * 0.1))
     assert adapted(0.1, 60.0, 10, trainer().args) == 0.1
-    records = trained(trainer(target_kl=1e-3, kl_horizon=16, num_rollouts=4))
+    records = trained(trainer(target_kl=1e-3, kl_horizon=16, rollouts=4))
     coefs = [record["kl_coef"] for record in records]
     assert coefs[0] == pytest.approx(0.1) and coefs[-1] != coefs[0]
 
@@ -247,7 +247,7 @@ def test_the_coefficient_seeks_its_target(trainer) -> None:
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_bandit_is_solved(trainer, shared) -> None:
-    quick = {"num_rollouts": 30, "episodes": 32, "per_device_train_batch_size": 32}
+    quick = {"rollouts": 30, "episodes": 32, "per_device_train_batch_size": 32}
     rates = {"learning_rate": 1e-2, "critic_learning_rate": 1e-2, "kl_coef": 0.0}
     records = trained(trainer(shared=shared, **quick, **rates))
     assert records[0]["reward"] < 0.3
@@ -256,7 +256,7 @@ def test_a_bandit_is_solved(trainer, shared) -> None:
 
 
 def test_the_penalty_keeps_the_policy_near_the_reference(trainer) -> None:
-    quick = {"num_rollouts": 12, "episodes": 16, "learning_rate": 1e-2}
+    quick = {"rollouts": 12, "episodes": 16, "learning_rate": 1e-2}
     free = trained(trainer(kl_coef=0.0, **quick))[-1]
     held = trained(trainer(kl_coef=1.0, **quick))[-1]
     assert held["kl_k3"] < free["kl_k3"] / 2
@@ -271,7 +271,7 @@ def test_the_same_seed_gives_the_same_records(trainer) -> None:
 
 
 def test_a_policy_that_runs_away_ends_its_rollout_early(trainer) -> None:
-    ppo = trainer(num_rollouts=1, max_ratio=1e-3)
+    ppo = trainer(rollouts=1, max_ratio=1e-3)
     before = copy.deepcopy(ppo.model.state_dict())
     (record,) = trained(ppo)
     assert record["updates"] == 1
@@ -296,7 +296,7 @@ def as_before():
 
 def test_float16_with_loss_scaling_learns_the_same(trainer, as_before) -> None:
     """Gradients are clipped at their own size, so the policy moves as in float32."""
-    exact, half = trainer(num_rollouts=1), scaled(trainer(num_rollouts=1))
+    exact, half = trainer(rollouts=1), scaled(trainer(rollouts=1))
     start = exact.model.policy.get_input_embeddings().weight.clone()
     (expected,), (found,) = trained(exact), trained(half)
     assert found["ratio"] == pytest.approx(expected["ratio"], abs=0.01)
@@ -310,7 +310,7 @@ def test_float16_with_loss_scaling_learns_the_same(trainer, as_before) -> None:
 
 
 def test_what_float16_cannot_hold_is_left_out(trainer, as_before) -> None:
-    ppo = scaled(trainer(num_rollouts=1), scale=2.0**120)
+    ppo = scaled(trainer(rollouts=1), scale=2.0**120)
     before = copy.deepcopy(ppo.model.state_dict())
     trained(ppo)
     assert ppo.accelerator.scaler.get_scale() < 2.0**120
@@ -319,7 +319,7 @@ def test_what_float16_cannot_hold_is_left_out(trainer, as_before) -> None:
 
 
 def test_a_scaled_run_ends_a_rollout_early_too(trainer, as_before) -> None:
-    ppo = scaled(trainer(num_rollouts=2, max_ratio=1e-3))
+    ppo = scaled(trainer(rollouts=2, max_ratio=1e-3))
     records = trained(ppo)
     assert [record["updates"] for record in records] == [1, 1]
 
@@ -328,7 +328,7 @@ def test_a_scaled_run_ends_a_rollout_early_too(trainer, as_before) -> None:
 
 EVERYTHING = dict(
     ref_ema=0.1, normalise_rewards=True, normalise_values=True, target_kl=0.01,
-    kl_horizon=64, lr_scheduler_type="linear", save_strategy="steps", num_rollouts=4,
+    kl_horizon=64, lr_scheduler_type="linear", save_strategy="steps", rollouts=4,
 )  # fmt: skip
 
 

@@ -104,7 +104,7 @@ def test_weights_decay_but_neither_norms_nor_biases(build) -> None:
 
 def test_the_divergence_is_from_the_start_when_the_reference_moves(build) -> None:
     """Without a penalty the reference plays no part, so nothing else may change."""
-    settings = {"kl_coef": 0.0, "learning_rate": 1e-2, "num_rollouts": 4}
+    settings = {"kl_coef": 0.0, "learning_rate": 1e-2, "rollouts": 4}
     still = trained(build(**settings))
     moving = trained(build(**settings, ref_ema=0.5))
     distances = [record.pop("kl_reference") for record in moving]
@@ -127,7 +127,7 @@ def test_the_penalty_is_from_the_reference_where_it_has_moved(build) -> None:
 
 def test_the_coefficient_seeks_the_divergence_that_it_weighs(build) -> None:
     settings = {"target_kl": 1.0, "kl_horizon": 16, "learning_rate": 1e-2}
-    ppo = build(**settings, ref_ema=0.5, num_rollouts=4)
+    ppo = build(**settings, ref_ema=0.5, rollouts=4)
     records = trained(ppo)
     for before, after in pairwise(records):
         expected = adapted(before["kl_coef"], before["kl_reference"], 8, ppo.args)

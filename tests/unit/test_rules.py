@@ -20,7 +20,7 @@ from helpers.core.paths import PROJECT, Project
         ("08_evaluate.max_new_tokens=191", "expected max_new_tokens below max_length"),
         ("07_ppo.kl_coef=0", "kl_coef=0.0, methods=.*: expected kl_coef above 0, or"),
         ("07_ppo.episodes=24", "episodes=24, minibatches=4: expected episodes"),
-        ("07_ppo.rounds=1000", "expected steps times episodes"),
+        ("07_ppo.rounds=1000", "expected rollouts times episodes"),
         ("07_ppo.minibatches=1", "minibatches=1, variants=.*: expected no small_batch"),
         ("02_code_pairs.weak_hidden=10", "weak_hidden=10: expected weak_hidden"),
         ("02_code_pairs.strong_errors=3", "expected strong_errors below weak_errors"),

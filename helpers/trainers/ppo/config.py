@@ -13,7 +13,7 @@ class PPOConfig(TrainingArguments):
 
     "Xu" is arXiv 2404.10719, appendix A, or its code, ReaLHF. Steps of the trainer
     (`save_steps`, the scheduler's) are updates: `num_ppo_epochs * num_mini_batches` a
-    rollout. `max_steps` follows from `num_rollouts`. A forward takes at most
+    rollout. `max_steps` follows from `rollouts`. A forward takes at most
     `per_device_train_batch_size` rows: it changes memory and speed, not results.
     `max_grad_norm` holds for policy and critic, each by itself; `weight_decay` for all
     but norms and biases, as in any `Trainer`. Raises ValueError for values that cannot
@@ -21,7 +21,7 @@ class PPOConfig(TrainingArguments):
     """
 
     # rollouts
-    num_rollouts: int = 100  # a small model has settled by then
+    rollouts: int = 100  # a small model has settled by then
     episodes: int = 64  # replies a rollout, all processes together; Xu: 64, large 512
     max_prompt_length: int = 128  # tokens; cut from the left: last turns matter most
     max_completion_length: int = 48  # tokens; a reply of one or two sentences
@@ -68,11 +68,11 @@ class PPOConfig(TrainingArguments):
 
     def __post_init__(self) -> None:
         for name in (
-            *("num_rollouts", "episodes", "num_ppo_epochs", "num_mini_batches"),
+            *("rollouts", "episodes", "num_ppo_epochs", "num_mini_batches"),
             *("max_prompt_length", "max_completion_length", "kl_horizon"),
         ):
             self._expect(getattr(self, name) >= 1, name, "at least 1")
-        total = self.num_rollouts * self.updates
+        total = self.rollouts * self.updates
         whole = self.episodes % self.num_mini_batches == 0
         self._expect(whole, "episodes", f"a multiple of {self.num_mini_batches}")
         self._expect(self.temperature > 0, "temperature", "above 0, PPO must explore")
@@ -83,7 +83,7 @@ class PPOConfig(TrainingArguments):
         known = self.kl_estimator in ESTIMATORS
         self._expect(known, "kl_estimator", ", ".join(ESTIMATORS))
         given = self.max_steps in (-1, total)
-        self._expect(given, "max_steps", f"{total}, num_rollouts times updates")
+        self._expect(given, "max_steps", f"{total}, rollouts times updates")
         single = self.gradient_accumulation_steps == 1
         self._expect(
             single, "gradient_accumulation_steps", "1, mini-batches accumulate"
