@@ -83,7 +83,9 @@ def measure(
             rows.append(measured(name, given, batches))
             table = pd.DataFrame(rows).set_index("work")
             if out:  # after each: time on a GPU may end before the list does
-                measurements.record(table, Path(out), f"Tier `{tier}` on a GPU", text)
+                measurements.keep_measurement(
+                    table, Path(out), f"Tier `{tier}` on a GPU", text
+                )
     print(f"{text}\n\n{table.to_markdown(floatfmt='.4g')}")
 
 

@@ -273,7 +273,7 @@ def show(table: pd.DataFrame, out: str, title: str, text: str) -> None:
     """Print a table; record it for the book if a folder is given."""
     print(f"{text}\n\n{table.to_markdown(floatfmt='.1f')}")
     if out:
-        measurements.record(table.round(1), Path(out), title, text)
+        measurements.keep_measurement(table.round(1), Path(out), title, text)
 
 
 def slopes(rows: pd.DataFrame) -> pd.DataFrame:

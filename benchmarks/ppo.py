@@ -93,7 +93,7 @@ def compare(
     )
     print(f"{text}\n\n{measures.to_markdown(floatfmt='.2f')}")
     if out:
-        measurements.record(measures.round(2), out, "Episodes of PPO", text)
+        measurements.keep_measurement(measures.round(2), out, "Episodes of PPO", text)
 
 
 @app.command()

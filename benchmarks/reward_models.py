@@ -101,7 +101,7 @@ def main(
             f"scratch ({shape}); the mean over seeds, with 95 % intervals over pairs and "
             f"seeds. {words}"
         )
-        measurements.record(table, out, "Reward models on real pairs", text)
+        measurements.keep_measurement(table, out, "Reward models on real pairs", text)
 
 
 if __name__ == "__main__":

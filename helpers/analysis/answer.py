@@ -147,7 +147,7 @@ def code_accuracy(run: Path) -> dict[str, object]:
     """How often held-out code pairs are told: by CodePMP, by length, by a bag of words."""
     stages = ("02_code_pairs", "03_codepmp")
     records = [read_records(run / stage / "records.parquet") for stage in stages]
-    margins = compare.together(*records)
+    margins = compare.stacked(*records)
     names = margins["init"].where(margins["init"] != "", margins["method"])
     right = compare.accuracy_table(margins.assign(name=names), by=["name"])
     found = right.set_index("name")["interval"]
@@ -178,7 +178,7 @@ def by_judge(
         )
         for kind, panel in kinds.items()
     ]
-    return compare.together(*parts)
+    return compare.stacked(*parts)
 
 
 NOT_RUN = "(not run)"

@@ -21,7 +21,7 @@ from helpers.runs import store
 from helpers.runs.jobs import finished_jobs
 from helpers.runs.stage import Stage
 from helpers.statistics import compare
-from helpers.trainers.online_settings import passes
+from helpers.trainers.online_settings import epochs_of
 
 Step = tuple[str, str, str]  # stage, method, init of jobs
 
@@ -146,15 +146,18 @@ def given_to(stage: Stage, step: Step, pairs: float) -> dict[str, object]:
         items = ("code pairs", len(store.read_code_pairs(stage.run, "train")))
     elif kind == "07_ppo":
         items = ("sampled replies", given["rollouts"] * given["episodes"])
-        return {**named(items), "passes": float(passes(method, given["ppo_epochs"]))}
+        return {
+            **job_name(items),
+            "passes": float(epochs_of(method, given["ppo_epochs"])),
+        }
     else:
         available = len(store.read_pairs(stage.run, "train"))
         what = "chosen replies" if method == "sft" else "pairs"
         items = (what, min(int(pairs), available))
-    return {**named(items), "passes": given["epochs"]}
+    return {**job_name(items), "passes": given["epochs"]}
 
 
-def named(items: tuple[str, int]) -> dict[str, object]:
+def job_name(items: tuple[str, int]) -> dict[str, object]:
     """What is learned from, as two columns."""
     return dict(zip(("learns from", "items"), items))
 
@@ -215,7 +218,7 @@ def cost_table(stage: Stage) -> pd.DataFrame:
 def cost_records(stage: Stage) -> pd.DataFrame:
     """The costs of all jobs that methods rest on, at the strengths that are compared."""
     sources = sorted({step[0] for steps in LINEAGE.values() for step in steps})
-    records = compare.together(*map(stage.records, sources))
+    records = compare.stacked(*map(stage.records, sources))
     records = records[records["metric"].isin(COSTS)]
     return compared(records, store.strengths(stage.run))
 

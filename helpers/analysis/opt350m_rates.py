@@ -43,7 +43,7 @@ def limits_of(run: Path, judge: Judge) -> Thresholds:
     return judge.thresholds or median_thresholds(judge, store.read_pairs(run, "test"))
 
 
-def passes(
+def passing(
     records: pd.DataFrame, protocol: str, judge: Judge, limits: Thresholds
 ) -> dict:
     """Whether replies pass, (seeds, examples), by (rate, model): HmR >=, HpR > the limit."""
@@ -66,7 +66,7 @@ def rate_table(records: pd.DataFrame, judge: Judge, limits: Thresholds) -> pd.Da
     """
     rows = []
     for protocol in protocols():
-        found = passes(records, protocol.name, judge, limits)
+        found = passing(records, protocol.name, judge, limits)
         for method in [each for each in ASKED if ("HmR", each) in found]:
             one_seed = protocol == LETTER
             interval = wilson_of if one_seed else over_seeds
@@ -96,7 +96,7 @@ def best_cas(
 
     See `cas.winner`. To the letter the study has one seed: seed 0.
     """
-    found = passes(records, protocol, judge, limits)
+    found = passing(records, protocol, judge, limits)
     seeds = slice(0, 1) if protocol == LETTER.name else slice(None)
     known = [each for each in ASKED if ("HmR", each) in found]
     passed = {
@@ -113,7 +113,7 @@ def mcnemar_table(
 
     Columns: rate, models, p, p_holm.
     """
-    found = passes(records, LETTER.name, judge, limits)
+    found = passing(records, LETTER.name, judge, limits)
     rows = [
         {
             "rate": rate,

@@ -15,7 +15,7 @@ import pandas as pd
 from helpers.analysis.run_notes import setting
 from helpers.config.schema import ParameterError, check, read_schema, unknown
 from helpers.core.manifests import read_manifest
-from helpers.core.measurements import TITLE, record
+from helpers.core.measurements import TITLE, keep_measurement
 from helpers.core.paths import PROJECT, Project, RunError
 from helpers.core.progress import quiet
 from helpers.core.records import read_records
@@ -130,7 +130,7 @@ def tune(
         )
         rows = pd.DataFrame([trial_row(folder, job, given) for job in grid])
         kept = merged(kept, rows.assign(chosen=choice(rows)))
-        keep(kept, out, run, command(run, methods, factors))
+        keep_trials(kept, out, run, command(run, methods, factors))
     jobs.stop_workers()
     return kept
 
@@ -191,7 +191,7 @@ def merged(kept: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     return table.loc[place.sort_values(kind="stable").index].reset_index(drop=True)
 
 
-def keep(table: pd.DataFrame, out: Path, run: Path, command: str) -> None:
+def keep_trials(table: pd.DataFrame, out: Path, run: Path, command: str) -> None:
     """Write the table and what it was made with; commands of earlier calls stay."""
     about = out / "about.json"
     before = []
@@ -205,7 +205,7 @@ def keep(table: pd.DataFrame, out: Path, run: Path, command: str) -> None:
     text = TEXT.format(count=count, tie=TIE, **names)
     lines = "\n".join(dict.fromkeys([*before, command]))
     of = {"command": lines, "run": run.name, "source": source}
-    record(table.set_index("method"), out, TITLE, text, **of)
+    keep_measurement(table.set_index("method"), out, TITLE, text, **of)
 
 
 def command(run: Path, methods: Sequence[str], factors: Sequence[float]) -> str:

@@ -18,7 +18,7 @@ MADE_WITH = ("commit", "python", "cpu_count", "device", "versions")
 # --- measurements --------------------------------------------------------------------
 
 
-def record(
+def keep_measurement(
     table: pd.DataFrame, out: Path, title: str, text: str, **further: object
 ) -> None:
     """Write a measurement so that the book shows it: `table.csv` and `about.json`.

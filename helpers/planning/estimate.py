@@ -16,7 +16,7 @@ from helpers.methods import WEIGHTED
 from helpers.models.memory import replies_side_by_side
 from helpers.recipes import grids
 from helpers.recipes.grids import DECODINGS
-from helpers.trainers.online_settings import VARIANTS, Online, passes
+from helpers.trainers.online_settings import VARIANTS, Online, epochs_of
 
 Parameters = Mapping[str, object]
 LAUNCH = 0.025  # s to start the kernels of 24 blocks, one token a reply: assumed
@@ -225,7 +225,7 @@ def episodes(
     count = jobs * given["rollouts"] * given["episodes"]
     tokens = count * (shape.prompt + given["max_new_tokens"])
     share = 2 / Online.generations if method == "dpo_iter" else 1  # best and worst
-    trained = (1 + critic) * share * passes(method, given["ppo_epochs"]) * tokens
+    trained = (1 + critic) * share * epochs_of(method, given["ppo_epochs"]) * tokens
     sampled = count * given["max_new_tokens"]
     read = (4 + critic) * tokens
     common = (shape.parameters, trained, read, sampled)

@@ -33,7 +33,7 @@ REFERENCE_OF = {
 }
 
 
-def whole(records: pd.DataFrame) -> pd.DataFrame:
+def without_parts(records: pd.DataFrame) -> pd.DataFrame:
     """The records without those of PPO's variants: what 09 compares."""
     return records[~records["method"].isin(PARTS)]
 
@@ -167,7 +167,7 @@ def likelihood_rows(
 # --- replies -----------------------------------------------------------------------------
 
 
-def read_replies(
+def shown_replies(
     stage: Stage, grid: list[dict], seed: int, decoding: str
 ) -> pd.DataFrame:
     """The replies of the compared policies of one seed.

@@ -71,14 +71,18 @@ def sft(
     start, fit = store.base_folder(run), replace(fit, seed=seed)
     model, tokenizer = loading.load_policy(start), loading.load_tokenizer(start)
     prompts, replies = data["prompt"].tolist(), data["chosen"].tolist()
-    before = held_out(model, tokenizer, test, fit.max_length, step=0)
+    before = held_out_loss(model, tokenizer, test, fit.max_length, step=0)
     rows = fit_replies(model, tokenizer, prompts, replies, fit, out)
     last = max(row.get("step", 0) for row in rows)
-    return [*before, *rows, *held_out(model, tokenizer, test, fit.max_length, last)]
+    return [
+        *before,
+        *rows,
+        *held_out_loss(model, tokenizer, test, fit.max_length, last),
+    ]
 
 
 @aside()
-def held_out(
+def held_out_loss(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     pairs: pd.DataFrame,

@@ -77,13 +77,13 @@ def answer(
         every = judges(run, judge_model, reply_room(NEW_TOKENS))
         # a bag of words knows the prompts of the pairs only
         scoring = [judge for judge in every if not isinstance(judge, WordsJudge)]
-        rows += judged(prompts, texts, protocol.name, scoring)
+        rows += judged_rows(prompts, texts, protocol.name, scoring)
         written.append(prompts.assign(reply=texts, protocol=protocol.name))
     pd.concat(written).to_parquet(out / "replies.parquet")
     return rows
 
 
-def judged(
+def judged_rows(
     prompts: pd.DataFrame, texts: Sequence[str], name: str, judges: Sequence[Judge]
 ) -> list[dict]:
     """Per-example records of replies under one protocol."""

@@ -43,7 +43,7 @@ def launch(
     if not function.__module__.startswith("helpers."):
         raise LaunchError(f"{function.__qualname__}: only functions of helpers can be")
     call, rows = out / ".call.json", out / ".rows.json"
-    about = {"function": name_of(function), "arguments": encode(arguments)}
+    about = {"function": qualified_name(function), "arguments": encode(arguments)}
     write_json(about, call)
     config = str(config_of(processes.strategy))
     command = [sys.executable, "-m", CLI, "--config_file", config]
@@ -73,7 +73,7 @@ def main(call: str) -> None:
 
     quiet()
     about = json.loads(Path(call).read_text("utf-8"))
-    function, arguments = named(about["function"]), decode(about["arguments"])
+    function, arguments = import_named(about["function"]), decode(about["arguments"])
     chosen = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"  # it finds the device
     state = PartialState(cpu=not (chosen or torch.accelerator.is_available()))
     if state.device.type == "cpu":
@@ -91,12 +91,12 @@ def main(call: str) -> None:
 # --- a call as JSON --------------------------------------------------------------------
 
 
-def name_of(each: type | JobFunction) -> str:
+def qualified_name(each: type | JobFunction) -> str:
     """`module:name` of a function or a class."""
     return f"{each.__module__}:{each.__qualname__}"
 
 
-def named(name: str) -> Callable:
+def import_named(name: str) -> Callable:
     """What `name_of` named."""
     module, _, inside = name.partition(":")
     return getattr(importlib.import_module(module), inside)
@@ -108,7 +108,7 @@ def encode(value: object) -> object:
         return {"path": str(value)}
     if is_dataclass(value):
         parts = {each.name: getattr(value, each.name) for each in fields(value)}
-        return {"class": name_of(type(value)), "fields": encode(parts)["items"]}
+        return {"class": qualified_name(type(value)), "fields": encode(parts)["items"]}
     if isinstance(value, Mapping):
         return {"items": {name: encode(each) for name, each in value.items()}}
     if isinstance(value, list | tuple):
@@ -130,7 +130,7 @@ def decode(value: object) -> object:
         name: decode(each)
         for name, each in value.get("items", value.get("fields", {})).items()
     }
-    return named(value["class"])(**inside) if "class" in value else inside
+    return import_named(value["class"])(**inside) if "class" in value else inside
 
 
 if __name__ == "__main__":

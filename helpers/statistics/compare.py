@@ -19,7 +19,7 @@ RUN = ("method", "init", "pairs", "strength", "seed")  # what tells trainings ap
 FIXED = (*RULES, "words judge", "truth", "Bayes", "chosen")
 
 
-def together(*parts: pd.DataFrame) -> pd.DataFrame:
+def stacked(*parts: pd.DataFrame) -> pd.DataFrame:
     """Records of several stages as one table."""
     return pd.concat(parts, ignore_index=True)
 

@@ -58,7 +58,7 @@ def fit_iterative(
     for number in range(settings.rounds):
         rows = prompt_rows(number, asked, len(prompts), settings.seed)
         texts = [prompts[row] for row in rows for _ in range(copies)]
-        replies = answer(policy, tokenizer, texts, settings, number)
+        replies = sample_groups(policy, tokenizer, texts, settings, number)
         encoded = [(reply.prompt, reply.ids) for reply in replies]
         with booked_once():
             scores = payment(
@@ -75,7 +75,7 @@ def fit_iterative(
     return log
 
 
-def answer(
+def sample_groups(
     policy: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],

@@ -35,7 +35,7 @@ class Online:
     seed: int = 0
 
 
-def passes(method: str, epochs: int) -> int:
+def epochs_of(method: str, epochs: int) -> int:
     """How often a method goes over a rollout, where PPO does so `epochs` times."""
     return 1 if method == "rloo" else epochs
 

@@ -13,7 +13,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from helpers.core.processes import processes
 from helpers.rewards.payment import Payment
-from helpers.trainers.online_settings import Online, passes
+from helpers.trainers.online_settings import Online, epochs_of
 from helpers.trainers.training import adapter, log_of, quiet_arguments
 from helpers.trainers.trl_sampling import OurReplies
 
@@ -62,7 +62,7 @@ def fit_grouped(
         "grpo": settings.grpo_learning_rate,
     }[method]
     settings = replace(settings, learning_rate=own_rate or settings.learning_rate)
-    epochs = passes(method, settings.epochs)
+    epochs = epochs_of(method, settings.epochs)
     updates = epochs * settings.minibatches
     batch = settings.episodes // settings.minibatches
     arguments = config(

@@ -111,7 +111,7 @@ def pair_arguments(fit: Fit, out: Path, pairs: Dataset) -> dict:
     return arguments(fit, out, batches(fit, len(pairs)))
 
 
-def run(trainer) -> list[dict]:
+def train(trainer) -> list[dict]:
     """Train, and return its log as records: one row per metric and step."""
     rows = []
     for entry in log_of(trainer, "training"):
@@ -155,7 +155,7 @@ def fit_language_model(
     trainer = ReplyTrainer(
         model, args=config, train_dataset=data, processing_class=tokenizer
     )
-    return run(trainer)
+    return train(trainer)
 
 
 def reward_trainer(
@@ -174,7 +174,7 @@ def reward_trainer(
 
 def fit_reward_model(scorer: PreTrainedModel, *args, **kwargs) -> list[dict]:
     """Bradley-Terry loss on pairs; arguments of `reward_trainer`."""
-    rows = run(reward_trainer(scorer, *args, **kwargs))
+    rows = train(reward_trainer(scorer, *args, **kwargs))
     vars(scorer).pop("forward", None)  # the stock one again
     return rows
 
@@ -210,7 +210,7 @@ def preference_trainer(
 
 def fit_preference_model(scorer: PreTrainedModel, *args, **kwargs) -> list[dict]:
     """CodePMP loss on pairs; arguments of `preference_trainer`."""
-    rows = run(preference_trainer(scorer, *args, **kwargs))
+    rows = train(preference_trainer(scorer, *args, **kwargs))
     vars(scorer).pop("forward", None)  # the stock one again
     del scorer.lm_head
     return rows
@@ -264,7 +264,7 @@ def fit_dpo(policy: PreTrainedModel, *args, adapters=False, **kwargs) -> list[di
     Adapters are merged at the end: `policy` is a plain model again.
     """
     trainer = dpo_trainer(policy, *args, adapters=adapters, **kwargs)
-    rows = run(trainer)
+    rows = train(trainer)
     if adapters:
         trainer.model.merge_and_unload()  # in place
     return rows

@@ -81,7 +81,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Taken]:
     def take(driver: Callable, *args, **settings) -> Taken:
         found = []
         monkeypatch.setattr(
-            training, "run", lambda trainer: found.append(consumed(trainer)) or []
+            training, "train", lambda trainer: found.append(consumed(trainer)) or []
         )
         driver(*args, **settings)
         return found[0]

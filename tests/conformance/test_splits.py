@@ -78,7 +78,7 @@ def test_a_step_is_the_same_for_every_split_of_its_batch(
     tokenizer = loading.load_tokenizer(folders["smollm2"])
     pairs = datasets.pair_dataset(PAIRS, tokenizer, LENGTH)
     stock, found = training.arguments, {}
-    monkeypatch.setattr(training, "run", lambda trainer: trainer.train() and [])
+    monkeypatch.setattr(training, "train", lambda trainer: trainer.train() and [])
     for rows, parts in sorted(SPLITS):
 
         def split(*given, rows=rows, parts=parts):
@@ -234,14 +234,14 @@ def test_batches_hold_every_row_once_and_follow_the_seed_alone(folders, tmp_path
 def test_the_same_training_twice_gives_the_same_records(name, folders, tmp_path):
     tokenizer = loading.load_tokenizer(folders["gpt2"])  # with dropout
     load = loading.load_scorer if name in ("rm", "codepmp") else loading.load_policy
-    runs, stock = [], training.run
+    runs, stock = [], training.train
 
     def kept(trainer):
         runs.append(stock(trainer))
         return runs[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "run", kept)
+        patch.setattr(training, "train", kept)
         for history in (1, 2):  # whatever else was drawn before
             pairs = datasets.pair_dataset(PAIRS, tokenizer, LENGTH)
             model = load(folders["gpt2"]).cpu()

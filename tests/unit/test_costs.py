@@ -15,7 +15,7 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["benchmarks/some.py", "compare", "--pairs", "9"])
     table = pd.DataFrame({"trainer": ["ours", "stock"], "pairs/s": [47.04, 11.8]})
     folder = tmp_path / "recorded"
-    measurements.record(
+    measurements.keep_measurement(
         table.set_index("trainer"), folder / "some", "Some", "Nine pairs."
     )
     return folder

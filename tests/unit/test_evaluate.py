@@ -76,7 +76,7 @@ def test_a_method_is_compared_at_its_own_strength_or_the_largest() -> None:
 
 def test_the_variants_of_ppo_are_left_out_of_the_comparison() -> None:
     records = pd.DataFrame({"method": [each.name for each in METHODS]})
-    left = set(evaluate.whole(records)["method"])
+    left = set(evaluate.without_parts(records)["method"])
     assert left == {each.name for each in METHODS} - set(PARTS)
     starts = evaluate.REFERENCE_OF
     assert starts["dpo"] == "base" and starts["ppo"] == "sft" and "sft" not in starts

@@ -178,7 +178,7 @@ def test_it_learns_what_is_paid_round_by_round(folder, tmp_path) -> None:
 
 
 def test_every_update_of_every_round_has_the_whole_rate(folder, tmp_path, monkeypatch):
-    stock, rates = training.run, []
+    stock, rates = training.train, []
 
     def run(trainer):
         rows = stock(trainer)
@@ -186,7 +186,7 @@ def test_every_update_of_every_round_has_the_whole_rate(folder, tmp_path, monkey
         rates.extend(e["learning_rate"] for e in log if "learning_rate" in e)
         return rows
 
-    monkeypatch.setattr(training, "run", run)
+    monkeypatch.setattr(training, "train", run)
     rounds(folder, tmp_path, replace(SETTINGS, rounds=2, rollouts=2))
     assert len(rates) >= 2 and set(rates) == {SETTINGS.dpo_learning_rate}
 

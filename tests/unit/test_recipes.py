@@ -106,8 +106,8 @@ def stages(base, monkeypatch):
 @pytest.fixture
 def trainers(stages, monkeypatch) -> list:
     """Every trainer that is run from here on."""
-    found, run = [], training.run
-    monkeypatch.setattr(training, "run", lambda it: (found.append(it), run(it))[1])
+    found, run = [], training.train
+    monkeypatch.setattr(training, "train", lambda it: (found.append(it), run(it))[1])
     return found
 
 

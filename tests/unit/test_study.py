@@ -213,7 +213,9 @@ def test_running_on_and_saying_nothing_are_counted() -> None:
         {"id": ["a", "b"], "subset": "helpful", "prompt": ["p", "q"]}
     )
     score = SimpleNamespace(name="j", score=lambda p, r: np.arange(len(r)))
-    rows = opt350m_study.judged(prompts, [" Yes.\n\nHuman: And?", " "], "x", [score])
+    rows = opt350m_study.judged_rows(
+        prompts, [" Yes.\n\nHuman: And?", " "], "x", [score]
+    )
     values = {(row["metric"], row["example"]): row["value"] for row in rows}
     assert values["study_runon", "a"] == 1 and values["study_runon", "b"] == 0
     assert values["study_empty", "b"] == 1 and values["study", "b"] == 1
