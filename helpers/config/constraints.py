@@ -74,11 +74,19 @@ RULES = (
         "strong_errors below weak_errors: the stronger writer makes fewer",
     ),
     Rule(
-        ("strong_model", "weak_model", "writers"),
-        lambda strong, weak, writers: (
-            bool(strong) == bool(weak) or writers == "trained"
-        ),
-        "both models or neither, or writers=trained: copyists are no match for a model",
+        ("strong_model", "weak_model", "code_source"),
+        lambda strong, weak, source: source == "writers" or not (strong or weak),
+        "code_source=writers, whom the models are",
+    ),
+    Rule(
+        ("code_source",),
+        lambda source: source in ("built-in", "writers") or (ROOT / source).is_dir(),
+        "built-in, writers, or a folder of code pairs",
+    ),
+    Rule(
+        ("code_source", "verified_gap"),
+        lambda source, verified: not verified or source not in ("built-in", "writers"),
+        "a folder of code pairs: only there it is known who passed",
     ),
     Rule(
         ("minibatches", "variants"),

@@ -131,13 +131,15 @@ def base(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
 def code(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """The writers of 02: a hub's has its size in its name, copyists take no model."""
     given = values[stage]
+    if given["code_source"] not in ("built-in", "writers"):
+        return  # pairs that are there
     for name in ("strong", "weak", "describer"):
         source = given[f"{name}_model"]
         if name == "describer" and not source:
             continue  # docstrings
         billions = re.search(r"(\d+(\.\d+)?)b\b", source.lower())
         parameters = 1e9 * float(billions[1]) if billions else shape.parameters
-        trained = not source and given["writers"] == "trained"
+        trained = not source and given["code_source"] == "writers"
         epochs = given[f"{name}_epochs"] if trained else 0
         tokens = epochs * given["functions"] * (shape.code_prompt + shape.code)
         sampled = given["functions"] * given["max_new_tokens"]

@@ -234,7 +234,7 @@ def pairs_card(run: Path) -> str:
         {side: given[f"{side}_{what}"] for side in ("strong", "weak")}
         for what in ("model", "errors")
     )
-    names = in_words(sources, given["writers"], errors)
+    names = in_words(sources, given["code_source"], errors)
     pairs = store.read_code_pairs(run, "train", "test")
     data = DatasetCardData(
         license="other",  # the hub has no name for that of Python's standard library

@@ -120,16 +120,17 @@ def pretrained_coder(
 
 
 def in_words(
-    sources: Mapping[str, str], writers: str, errors: Mapping[str, float]
+    sources: Mapping[str, str], code_source: str, errors: Mapping[str, float]
 ) -> dict[str, str]:
     """What the strong and the weak writer are, by name, for sentences."""
     found = {}
     for name in ("strong", "weak"):
         own = {
-            "mutations": f"a copyist with {errors[name]:g} errors a function",
-            "trained": "a small model trained here",
+            "built-in": f"a copyist with {errors[name]:g} errors per function",
+            "writers": "a small model trained here",
         }
-        found[name] = plain_name(sources[name]) or own[writers]
+        there = f"as in the folder {Path(code_source).name}"
+        found[name] = plain_name(sources[name]) or own.get(code_source, there)
     return found
 
 

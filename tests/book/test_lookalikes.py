@@ -41,7 +41,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("hub")
     rows = corpus.transcripts("harmless", "train", 100, 0)
     texts = [row["chosen"] for row in rows]
-    texts.append((ROOT / "helpers" / "hh.py").read_text(encoding="utf-8"))
+    texts.append((ROOT / "helpers" / "data" / "hh.py").read_text(encoding="utf-8"))
     return {
         "pretrained": lookalikes.opt_350m(root / "opt", texts),
         "strong_model": lookalikes.deepseek_coder(root / "strong", texts),
@@ -112,7 +112,8 @@ def test_coders_are_asked_and_what_is_no_function_is_refused(
     run: Path, folders: dict[str, Path]
 ) -> None:
     given = (f"{name}={folders[name]}" for name in (*WRITERS, "describer_model"))
-    done = run_stages(["02_code_pairs"], "functions=8", *given)
+    asked = ("functions=8", "code_source=writers")
+    done = run_stages(["02_code_pairs"], *asked, *given)
     assert done.returncode != 0
     said = " ".join((done.stdout + done.stderr).split())
     assert "code pairs are left" in said and "choose writers that write" in said

@@ -24,7 +24,12 @@ from helpers.core.paths import PROJECT, Project
         ("07_ppo.minibatches=1", "minibatches=1, variants=.*: expected no small_batch"),
         ("02_code_pairs.weak_hidden=10", "weak_hidden=10: expected weak_hidden"),
         ("02_code_pairs.strong_errors=3", "expected strong_errors below weak_errors"),
-        ("02_code_pairs.strong_model=facebook/opt-350m", "expected both models or nei"),
+        (
+            "02_code_pairs.strong_model=facebook/opt-350m",
+            "expected code_source=writers",
+        ),
+        ("02_code_pairs.code_source=nowhere", "or a folder of code pairs"),
+        ("02_code_pairs.verified_gap=true", "expected a folder of code pairs"),
         (
             "06_dpo.pairs=4800",
             "06_dpo.pairs=4800, .*: expected pairs to be the largest",

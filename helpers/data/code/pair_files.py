@@ -1,0 +1,190 @@
+"""Code pairs from a folder: real models' answers to programming tasks, as CodePMP pairs.
+
+The folder holds `*.jsonl` or `*.jsonl.gz`; every line is one pair, with these keys:
+
+prompt, chosen, rejected   the task, the stronger and the weaker writer's code
+bench, task                which task it is; tasks are held out whole
+entry_point                the function that is asked for
+chosen_pass, rejected_pass whether hidden tests passed: true, false, or null if unknown
+chosen_model, rejected_model  who wrote it
+
+The code is printed anew from its syntax tree, the asked function with what it needs, so
+that no layout, repeated prompt or example call tells the writers apart.
+"""
+
+import ast
+import gzip
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.data.code.code_pairs import (
+    EMPTY,
+    IDENTICAL,
+    PAIR_COLUMNS,
+    UNLIKE,
+    hold_out,
+)
+from helpers.data.hh import DataError
+
+KEYS = ("prompt", "chosen", "rejected", "bench", "task", "entry_point")
+KEYS += ("chosen_pass", "rejected_pass", "chosen_model", "rejected_model")
+UNPARSABLE = "does not parse, or lacks the asked function"
+UNVERIFIED = "no verified gap"
+DUPLICATE = "said before"
+REASONS = (EMPTY, UNVERIFIED, UNPARSABLE, UNLIKE, IDENTICAL, DUPLICATE)
+# benches that ask the same tasks: the extended ones have more tests
+EXTENDED = "plus"
+
+
+def read_pairs(
+    folder: Path,
+    *,
+    verified: bool = False,
+    length_ratio: float = 1.5,
+    held_out: float = 0.25,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pairs (PAIR_COLUMNS, then task and writers), and drops (columns reason, count).
+
+    verified: only pairs of which the stronger writer's code passed the task's hidden
+    tests and the weaker one's failed. split: "test" for a share `held_out` of the tasks,
+    whoever wrote; no task is in both. Raises DataError for a folder without pairs, a
+    line that is none, or if no pair is left to train on or to test.
+    """
+    found, drops, said = [], Counter(dict.fromkeys(REASONS, 0)), set()
+    for row in rows(folder):
+        sides = [
+            printed(row[side], row["entry_point"]) for side in ("chosen", "rejected")
+        ]
+        reason = left_out(row, sides, verified, length_ratio)
+        prompt = f"{row['prompt'].strip()}\n"
+        if reason is None and (prompt, *sides) in said:
+            reason = DUPLICATE
+        if reason:
+            drops[reason] += 1
+            continue
+        said.add((prompt, *sides))
+        writers = f"{row['chosen_model']} over {row['rejected_model']}"
+        found.append((key_of(prompt, *sides), prompt, *sides, task_of(row), writers))
+    columns = [*PAIR_COLUMNS[:-1], "task", "writers"]
+    pairs = pd.DataFrame(found, columns=columns)
+    tasks = pd.Series(pairs["task"].unique(), dtype=object)
+    split = dict(zip(tasks, hold_out(tasks, held_out)))
+    pairs.insert(len(PAIR_COLUMNS) - 1, "split", pairs["task"].map(split))
+    if set(pairs["split"]) != {"train", "test"}:
+        counted = ", ".join(f"{why}: {n}" for why, n in drops.items() if n)
+        raise DataError(
+            f"{folder.name}: {len(pairs)} code pairs are left ({counted or 'no line'}), "
+            "expected some to train on and some tasks held out"
+        )
+    return pairs, pd.DataFrame(list(drops.items()), columns=["reason", "count"])
+
+
+def rows(folder: Path) -> Iterator[dict]:
+    """The pairs of all files in a folder, in the order of their names."""
+    files = sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")])
+    if not files:
+        raise DataError(f"{folder}: no *.jsonl or *.jsonl.gz with code pairs in it")
+    for file in files:
+        opened = gzip.open if file.suffix == ".gz" else open
+        with opened(file, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                yield row_of(line, f"{file.name}, line {number}")
+
+
+def row_of(line: str, where: str) -> dict:
+    """One line as a pair; DataError that says where and what it lacks."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not JSON: {error.msg}") from None
+    missing = [key for key in KEYS if not isinstance(row, dict) or key not in row]
+    if missing:
+        raise DataError(f"{where}: lacks {', '.join(missing)}")
+    texts = [key for key in KEYS[:6] if not isinstance(row[key], str)]
+    if texts:
+        raise DataError(f"{where}: {', '.join(texts)} should be text")
+    return row
+
+
+def left_out(
+    row: dict, sides: list[str | None], verified: bool, ratio: float
+) -> str | None:
+    """Why a pair is left out; None if it is not."""
+    if not all(row[side].strip() for side in ("chosen", "rejected")):
+        return EMPTY
+    if verified and not (row["chosen_pass"] is True and row["rejected_pass"] is False):
+        return UNVERIFIED
+    if None in sides:
+        return UNPARSABLE
+    if sides[0] == sides[1]:
+        return IDENTICAL
+    short, long = sorted(map(len, sides))
+    return UNLIKE if long > ratio * short else None
+
+
+def task_of(row: dict) -> str:
+    """What is held out together: a task by whichever of its benches it came."""
+    number = re.sub(r"\D", "", row["task"]) or row["task"]
+    return f"{row['bench'].removesuffix(EXTENDED)}/{number}"
+
+
+def key_of(*texts: str) -> str:
+    """The id of a pair, by what it says."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+# --- code in one layout -----------------------------------------------------------------
+
+
+def printed(code: str, asked: str) -> str | None:
+    """The asked function and what it needs at the top level, printed from the tree.
+
+    Of names that are defined twice the last counts; docstrings, comments, calls for show
+    and tests are gone. None if the code does not parse or does not define `asked`.
+    """
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    made = {name: node for node in tree.body for name in names_of(node)}
+    if not isinstance(made.get(asked), ast.FunctionDef | ast.AsyncFunctionDef):
+        return None
+    needed, waiting = set(), {asked}
+    while waiting:
+        name = waiting.pop()
+        needed.add(name)
+        used = {node.id for node in ast.walk(made[name]) if isinstance(node, ast.Name)}
+        waiting |= (used & made.keys()) - needed
+    kept = [each for each in tree.body if any(made[n] is each for n in needed)]
+    without_docstrings(kept)
+    return ast.unparse(ast.Module(kept, type_ignores=[]))
+
+
+def names_of(statement: ast.stmt) -> list[str]:
+    """The names that a statement of the top level defines."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [statement.name]
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return [(a.asname or a.name).split(".")[0] for a in statement.names]
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        return [node.id for node in ast.walk(statement) if is_target(node)]
+    return []
+
+
+def is_target(node: ast.AST) -> bool:
+    """Whether a node is a name that is assigned."""
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+
+
+def without_docstrings(statements: list[ast.stmt]) -> None:
+    """Take docstrings out of functions and classes, in place; an empty body is `pass`."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in (each for top in statements for each in ast.walk(top)):
+        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
