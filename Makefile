@@ -68,8 +68,8 @@ clean:  ## remove the environment, all runs and their books
 	.venv-deepspeed/bin/python -m pip --quiet install -e '.[deepspeed,test]' -c constraints.txt
 	@touch $@
 
-.venv/book.stamp: EXTRAS := book,sweep
-.venv/test.stamp: EXTRAS := book,sweep,test
+.venv/book.stamp: EXTRAS := book,sweep,weights
+.venv/test.stamp: EXTRAS := book,sweep,weights,test
 
 # The tests of the book use the browser that is there, or else get one, or else skip.
 browser: .venv/test.stamp

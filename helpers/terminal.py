@@ -54,10 +54,11 @@ def exit_code(error: Exception) -> int | None:
     """2 for what is refused, 1 for what failed, None for what should not happen."""
     from helpers.book.build import BookError
     from helpers.config.schema import ParameterError
+    from helpers.core.hub import SourceError
     from helpers.core.paths import RunError
     from helpers.runs.jobs import JobError
     from helpers.runs.pipeline import StageError
 
-    if isinstance(error, ParameterError | RunError):
+    if isinstance(error, ParameterError | RunError | SourceError):
         return 2
     return 1 if isinstance(error, JobError | StageError | BookError) else None

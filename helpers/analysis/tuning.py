@@ -14,6 +14,7 @@ import pandas as pd
 
 from helpers.analysis.run_notes import setting
 from helpers.config.schema import ParameterError, check, read_schema, unknown
+from helpers.core.digests import digest
 from helpers.core.manifests import read_manifest
 from helpers.core.measurements import TITLE, keep_measurement
 from helpers.core.paths import PROJECT, Project, RunError
@@ -23,7 +24,7 @@ from helpers.methods import BY_NAME
 from helpers.recipes import judging
 from helpers.recipes.trials import SEED, STAGES, changed, dev_pairs, parameters, trial
 from helpers.runs import jobs
-from helpers.runs.code_digests import digest, reached_from_function
+from helpers.runs.code_digests import reached_from_function
 from helpers.runs.stage import UNKEYED
 
 NEEDED = ("00_data", "01_base_model", "02_code_pairs", "03_codepmp")

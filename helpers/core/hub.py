@@ -8,6 +8,7 @@ from pathlib import Path
 
 from helpers.core.paths import ROOT
 
+WEIGHTS = ROOT / "weights"  # what `prefbook weights` has fetched, a folder per name
 PINNED = {
     "Anthropic/hh-rlhf": "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa",
     # the model of the OPT-350M study, and the judge of it
@@ -33,29 +34,39 @@ class SourceError(ValueError):
 def located(source: str | Path) -> tuple[str, str]:
     """Where to read `source`: a folder, or a hub name and its commit.
 
-    A relative folder starts at the project root; a folder's commit is "main", which the
-    libraries do not look at. Raises SourceError for a hub name without a commit.
+    A relative folder starts at the project root, or is one of `weights/`; its commit is
+    "main", which the libraries do not look at. Raises SourceError for a hub name without a commit.
     """
-    folder = ROOT / source
-    if folder.is_dir():
-        return str(folder), "main"
+    for folder in (ROOT / source, WEIGHTS / source):
+        if folder.is_dir():
+            return str(folder), "main"
     name, _, given = str(source).partition("@")
     commit = given or PINNED.get(name)
     if not commit:
         known = ", ".join(PINNED)
         raise SourceError(
-            f"{source}: no such folder, and no commit is known for a hub repository of "
-            f"this name; write {name}@COMMIT, or one of: {known}"
+            f"{source}: no such folder, nothing that `prefbook weights` has fetched, and "
+            f"no commit is known for a hub repository of this name; write {name}@COMMIT, "
+            f"or one of: {known}"
         )
     return name, commit
 
 
 def is_located(source: str) -> bool:
-    """Whether a parameter's value names a source; "" names none and is fine."""
+    """Whether a parameter's value names a source; "" names none and is fine.
+
+    So does a `.gguf` file of this machine; one of the hub has no digest and is refused.
+    """
     try:
-        return not source or bool(located(source))
+        return not source or is_gguf(source) or bool(located(source))
     except SourceError:
         return False
+
+
+def is_gguf(source: str | Path) -> bool:
+    """Whether a source is a `.gguf` file of this machine."""
+    file = ROOT / source
+    return file.suffix == ".gguf" and file.is_file()
 
 
 def plain_name(source: str | Path) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from helpers.core.atomic import write_json
+from helpers.core.digests import digest, file_digest
 from helpers.ledger.rule import FAILS, HOLDS, UNTESTED, Decision
-from helpers.runs.code_digests import digest, file_digest
 
 SECONDS = 600  # the longest that a test may take
 KEPT = "tested"  # folder of a run, for results by the digest of what they depend on

@@ -12,11 +12,13 @@ from pathlib import Path
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from helpers.core import hub
 from helpers.core.flops import aside
+from helpers.core.paths import ROOT
 from helpers.data.code import harvesting
 from helpers.data.code.descriptions import code_documents
 from helpers.data.drawing import both_sides, draw
-from helpers.models import loading
+from helpers.models import loading, weights
 from helpers.models.scoring import sequence_logprobs
 from helpers.runs import store
 from helpers.trainers import datasets, reference, training
@@ -51,7 +53,12 @@ def base_model(
 
 
 def pretrained_model(out: Path, *, source: str, seed: int) -> list[dict]:
-    """A base model that is not trained here: a folder's or the hub's, as it comes."""
+    """A base model that is not trained here, as it comes.
+
+    source: a folder, a name of `prefbook weights`, a `.gguf` file, or a hub name.
+    """
+    if hub.is_gguf(source):
+        source = str(weights.from_gguf(ROOT / source))
     tokenizer, model = loading.load_tokenizer(source), loading.load_policy(source)
     loading.save(model, tokenizer, out)
     return [{"metric": "parameters", "value": loading.size(model)}]

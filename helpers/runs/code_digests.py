@@ -7,11 +7,12 @@ followed is an error: what it leads to would change unseen.
 """
 
 import ast
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from helpers.core.digests import digest
 
 # a module of helpers, as `data.hh`, and a name in it; "" is all of the module
 Name = tuple[str, str]
@@ -19,32 +20,6 @@ Name = tuple[str, str]
 
 class UnfollowedImport(ImportError):
     """An import from helpers that leads to no file, or does not say to which."""
-
-
-def digest(content: object) -> str:
-    """SHA-256 of a value as canonical JSON."""
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-# --- files ----------------------------------------------------------------------------
-
-
-def folder_digest(folder: Path) -> str:
-    """Fingerprint of a data folder: names, sizes and times of its files."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    facts = [(path, path.stat()) for path in files]
-    listed = [
-        (path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns)
-        for path, stat in facts
-    ]
-    return digest(listed)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- code -----------------------------------------------------------------------------

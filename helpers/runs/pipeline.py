@@ -23,10 +23,10 @@ from traitlets import default
 from helpers.config.schema import read_schema
 from helpers.config.settings import Values
 from helpers.core.atomic import write_json
+from helpers.core.digests import digest
 from helpers.core.manifests import manifest_file, read_manifest
 from helpers.core.paths import Project, RunError
 from helpers.core.provenance import versions
-from helpers.runs.code_digests import digest
 from helpers.runs.stage import UNKEYED, key_parts
 from helpers.runs.watch import Say, Watch, duration, progress, say_on_terminal
 

@@ -19,6 +19,7 @@ import pandas as pd
 from helpers.config.constraints import check_across, check_together
 from helpers.config.schema import ParameterError, read_schema, resolve
 from helpers.core.atomic import write_json
+from helpers.core.digests import digest, file_digest, folder_digest
 from helpers.core.manifests import finished_parameters, manifest_file, read_manifest
 from helpers.core.paths import PROJECT, Project, RunError
 from helpers.core.processes import Processes
@@ -28,9 +29,6 @@ from helpers.core.records import MEASURED, read_records, tidy, write_records
 from helpers.runs import jobs
 from helpers.runs.code_digests import (
     code_cells,
-    digest,
-    file_digest,
-    folder_digest,
     reached_from_cells,
     reached_from_function,
 )
