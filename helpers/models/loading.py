@@ -97,12 +97,15 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
 
     Where padding is missing or is the end token, as with GPT-2 and many others, it gets
     a token of its own (`padding_of`): who looks for the last token that is no padding,
-    as the sequence classifiers of transformers do, would overlook the end.
+    as the sequence classifiers of transformers do, would overlook the end. An encoder's
+    separator stands for the end that it does not have.
     """
     name, commit = hub.located(source)
     tokenizer = AutoTokenizer.from_pretrained(
         name, revision=commit, trust_remote_code=False, padding_side="left"
     )
+    if tokenizer.eos_token is None:
+        tokenizer.eos_token = tokenizer.sep_token
     tokenizer.pad_token = padding_of(tokenizer)
     return tokenizer
 

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers.losses.token_level import token_kl, token_logprobs
 from helpers.models import hardware
-from helpers.models.batching import cheap_batches
+from helpers.models.batching import cheap_batches, length_batches
 from helpers.models.encoding import Encoded, Prompt, encode_together
 from helpers.models.generation import check_positions
 from helpers.models.prompt_sharing import can_share, last_tokens, sharing_prompts
@@ -78,13 +79,41 @@ def token_scores(
 def end_scores(
     model: PreTrainedModel, encoded: Sequence[Encoded], batch_size: int | None = None
 ) -> np.ndarray:
-    """The score head's value at the last token of each (prompt ids, reply ids); (n,)."""
+    """A scorer's value of each (prompt ids, reply ids); (n,).
+
+    Of a causal model that of its head at the last token; an encoder has one value of all.
+    """
+    if reads_both_ways(model):
+        return _classified(model, encoded, batch_size or hardware.rows_at_once())
 
     def score(states: Tensor, _: Tensor) -> Tensor:
         return model.score(states).squeeze(-1).float()
 
     found = read_replies(model, encoded, score, batch_size, ends=True)
     return np.concatenate([np.empty(0), *found])
+
+
+def reads_both_ways(model: PreTrainedModel) -> bool:
+    """Whether a sequence classifier is an encoder, whose tokens see what follows them."""
+    return not hasattr(model, "score")  # the head of causal models, read at one token
+
+
+@torch.inference_mode()
+def _classified(
+    model: PreTrainedModel, encoded: Sequence[Encoded], batch_size: int
+) -> np.ndarray:
+    """The logit of an encoder with one label, of whole sequences; (n,)."""
+    scores = np.empty(len(encoded))
+    lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
+    for rows in length_batches(lengths, batch_size):
+        ids = [torch.tensor([*encoded[row][0], *encoded[row][1]]) for row in rows]
+        padded = pad_sequence(ids, batch_first=True).to(model.device)
+        count = torch.tensor([len(each) for each in ids]).unsqueeze(1)
+        mask = (torch.arange(padded.shape[1]) < count).long().to(model.device)
+        with hardware.reading():
+            logits = model(input_ids=padded, attention_mask=mask).logits
+        scores[rows] = logits.squeeze(-1).float().cpu().numpy()
+    return scores
 
 
 @torch.inference_mode()

@@ -24,6 +24,7 @@ from helpers.losses import preference
 from helpers.models.labelled_heads import score_labelled_positions, score_last_tokens
 from helpers.models.loading import disable_dropout
 from helpers.models.prompt_sharing import last_tokens, sharing_prompts
+from helpers.models.scoring import reads_both_ways
 from helpers.trainers.pair_batches import (
     BudgetSampler,
     LabelledPairs,
@@ -244,11 +245,17 @@ class TokenWeightedTrainer(PreferenceTrainer):
 
 
 class RewardModelTrainer(Pairs, RewardTrainer):
-    """TRL's reward trainer on our token ids; rewards are read at the last of them."""
+    """TRL's reward trainer on our token ids; rewards are read at the last of them.
+
+    An encoder (BERT and its like) reads prompt and reply together, as it comes.
+    """
 
     def __init__(self, model: PreTrainedModel, **kwargs):
         super().__init__(model, **kwargs)
-        score_last_tokens(self.model)
+        if reads_both_ways(self.model):
+            self.share_prompts = False
+        else:
+            score_last_tokens(self.model)
 
     def read(self, inputs: dict[str, Tensor]) -> Tensor:
         return last_tokens(inputs["attention_mask"])

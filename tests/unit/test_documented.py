@@ -17,7 +17,9 @@ from helpers.analysis import tuning
 from helpers.book import build, recorded_runs
 from helpers.cli import app
 from helpers.config.schema import parse_text, read_schema
+from helpers.core import hub
 from helpers.core.paths import PROJECT, ROOT
+from helpers.models import weights
 from helpers.publish import model_cards
 from helpers.runs import pipeline, sweeps
 
@@ -56,6 +58,10 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(model_cards, "uploads", does("cards", []))
     monkeypatch.setattr(model_cards, "logged_in", does("log in", None))
     monkeypatch.setattr(pipeline, "status", does("status", []))
+    monkeypatch.setattr(weights, "fetch", does("fetch", tmp_path))
+    for name in weights.CATALOGUE:  # as if they were there
+        (tmp_path / "weights" / name).mkdir(parents=True)
+    monkeypatch.setattr(hub, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr("helpers.config.constraints.ROOT", tmp_path)
     (tmp_path / "runs" / "beta").mkdir(parents=True)
     (tmp_path / "runs" / "beta" / "sweep.json").write_text("{}")
@@ -66,13 +72,17 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 def test_a_command_of_prefbook(command: str, light: list[str]) -> None:
     found = CliRunner().invoke(app, shlex.split(command)[1:])
     assert found.exit_code == 0, found.output + str(found.exception)
-    assert light or command.split()[1] in ("params", "plan")  # light by themselves
+    assert light or command.split()[1] in (
+        "params",
+        "plan",
+        "weights",
+    )  # light by themselves
 
 
 def test_all_kinds_of_commands_are_shown() -> None:
     shown = {command.split()[1] for command in of("prefbook")}
     assert {"run", "plan", "build", "status", "params"} <= shown
-    assert {"record", "sweep", "push", "tune"} <= shown
+    assert {"record", "sweep", "push", "tune", "weights"} <= shown
     programs = {command.split()[0] for command in COMMANDS}
     assert programs == {"prefbook", "make", "papermill", "accelerate", "."}
 
@@ -103,7 +113,7 @@ def test_the_workflow_runs_what_there_is() -> None:
     runs = [
         step["run"] for job in jobs.values() for step in job["steps"] if "run" in step
     ]
-    assert runs == ["make test", "make book"]
+    assert runs == ["make test", "make oracle", "make book"]
     assert jobs["book"]["needs"] == "test" and jobs["publish"]["needs"] == "book"
     (built,) = (
         step["with"]["path"]
