@@ -64,6 +64,11 @@ RULES = (
         "kl_coef above 0, or no dpo_iter: it is its beta, at 0 nothing is learned",
     ),
     Rule(
+        ("prompt_form", "pretrained"),
+        lambda form, pretrained: form == "data" or bool(pretrained),
+        "prompt_form=data: only a pretrained model knows a form of its own",
+    ),
+    Rule(
         ("weak_hidden",),
         lambda hidden: hidden % 4 == 0,
         "weak_hidden to be a multiple of 4, its attention heads",

@@ -37,6 +37,27 @@ def cut(dialogue: str) -> tuple[str, str] | None:
     return text[:end], text[end:].rstrip()
 
 
+def conversation(prompt: str) -> list[dict[str, str]]:
+    """A prompt as messages of `user` and `assistant`, as chat templates take them.
+
+    Turns lose the whitespace around them; the last one, which a reply is to fill, is not
+    a message. A text that is no dialogue is one message of a user.
+    """
+    if not prompt.startswith(HUMAN):
+        return [{"role": "user", "content": prompt.strip()}]
+    roles = {HUMAN: "user", ASSISTANT: "assistant"}
+    _, *parts = re.split(f"({HUMAN}|{ASSISTANT})", prompt)
+    found: list[dict[str, str]] = []
+    for marker, text in zip(parts[::2], parts[1::2]):
+        role, content = roles[marker], text.strip()
+        if found and found[-1]["role"] == role:  # two turns of one speaker
+            found[-1]["content"] += f"\n\n{content}"
+        else:
+            found.append({"role": role, "content": content})
+    open_turn = found[-1]["role"] == "assistant" and not found[-1]["content"]
+    return found[:-1] if open_turn else found
+
+
 def opening(prompt: str) -> str:
     """The first human turn without its marker, whitespace made single spaces."""
     return spaced(_first_turn(prompt))

@@ -3,13 +3,16 @@
 Prompts are cut from the left, once for all replies that are compared; a reply ends with
 the end token. Text that spells a special token stays text. A tokenizer that reads a reply
 in another way alone than after its prompt (Llama 2's puts a space mark before it) is
-given both together.
+given both together. An instruct model is asked in its own form, by its chat template,
+where its tokenizer says so (`speaks_chat`): the texts everywhere else stay the data's.
 """
 
 import functools
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
+
+from helpers.data.dialogues import conversation
 
 Prompt = str | list[dict]  # a text, or a conversation for the chat template
 Encoded = tuple[list[int], list[int]]  # prompt ids, reply ids
@@ -20,6 +23,28 @@ _SEAMS = (
     ("### Response:\n", "def name(first):\n    return first"),
 )
 _NAMED = "\ue000"  # stands for a spelled special token while a template is filled
+
+
+FORM, CHAT = "prompt_form", "chat"  # kept with a tokenizer's own settings
+
+
+# --- which form -----------------------------------------------------------------------
+
+
+def speak_chat(tokenizer: PreTrainedTokenizerBase) -> None:
+    """From now on, and where it is saved and loaded, prompts are put by its template.
+
+    Raises ValueError if it has none.
+    """
+    if not tokenizer.chat_template:
+        name = tokenizer.name_or_path or type(tokenizer).__name__
+        raise ValueError(f"{name} has no chat template: ask it in the data's form")
+    tokenizer.init_kwargs[FORM] = CHAT
+
+
+def speaks_chat(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a dialogue's text is put to this tokenizer's model by its chat template."""
+    return tokenizer.init_kwargs.get(FORM) == CHAT
 
 
 # --- prompts -------------------------------------------------------------------------
@@ -33,13 +58,14 @@ def encode_prompt(
     A start token that the tokenizer or the chat template adds survives the cut. Raises
     ValueError if `max_tokens` leaves no room for a token.
     """
-    return _cut_left(*_prompt_tokens(tokenizer, prompt), max_tokens)
+    return _fitted(tokenizer, prompt, max_tokens)
 
 
 def as_text(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
     """A prompt as the text that a reply follows; conversations by the chat template."""
-    if isinstance(prompt, str):
+    if isinstance(prompt, str) and not speaks_chat(tokenizer):
         return prompt
+    prompt = conversation(prompt) if isinstance(prompt, str) else prompt
     return tokenizer.apply_chat_template(
         prompt, tokenize=False, add_generation_prompt=True
     )
@@ -49,6 +75,8 @@ def _prompt_tokens(
     tokenizer: PreTrainedTokenizerBase, prompt: Prompt
 ) -> tuple[list[int], list[int]]:
     """The start tokens that are added to a prompt, and those of the prompt itself."""
+    if isinstance(prompt, str) and speaks_chat(tokenizer):
+        prompt = conversation(prompt)
     if not isinstance(prompt, str):
         ids = _conversation_tokens(tokenizer, prompt)
         start = int(ids[:1] == [tokenizer.bos_token_id])
@@ -101,6 +129,19 @@ def plain_tokens(
     return tokenizer(
         text, add_special_tokens=False, split_special_tokens=not special, verbose=False
     )["input_ids"]
+
+
+def _fitted(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, max_tokens: int
+) -> list[int]:
+    """A prompt's tokens, cut from the left; of a dialogue by template whole turns first."""
+    start, ids = _prompt_tokens(tokenizer, prompt)
+    if isinstance(prompt, str) and speaks_chat(tokenizer):
+        messages = conversation(prompt)
+        while len(start) + len(ids) > max_tokens and len(messages) > 2:
+            messages = messages[2:]  # a question and its answer
+            start, ids = _prompt_tokens(tokenizer, messages)
+    return _cut_left(start, ids, max_tokens)
 
 
 def _cut_left(start: list[int], ids: list[int], max_tokens: int) -> list[int]:
@@ -157,7 +198,7 @@ def encode_together(
         for reply in replies
     ]
     longest = max([min(room, most), *map(len, rest)])
-    return _cut_left(start, prompt_ids, max_length - longest), rest
+    return _fitted(tokenizer, prompt, max_length - longest), rest
 
 
 def reply_tokens(
@@ -167,6 +208,8 @@ def reply_tokens(
 
     Raises ValueError if the tokenizer cannot tell where the reply begins.
     """
+    if speaks_chat(tokenizer):
+        reply = reply.removeprefix(" ")  # which the data has after `Assistant:`
     if reads_apart(tokenizer):
         return plain_tokens(tokenizer, reply)
     text = as_text(prompt, tokenizer)
@@ -191,6 +234,8 @@ def reply_text(
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
 
+    if speaks_chat(tokenizer):
+        return f" {decoded(ids)}"
     if reads_apart(tokenizer):
         return decoded(ids)
     before = list(prompt[-1:])  # without it the first space would be lost

@@ -18,7 +18,7 @@ from helpers.core.paths import ROOT
 from helpers.data.code import harvesting
 from helpers.data.code.descriptions import code_documents
 from helpers.data.drawing import both_sides, draw
-from helpers.models import loading, weights
+from helpers.models import encoding, loading, weights
 from helpers.models.scoring import sequence_logprobs
 from helpers.runs import store
 from helpers.trainers import datasets, reference, training
@@ -52,14 +52,20 @@ def base_model(
     return [*rows, {"metric": "parameters", "value": loading.size(model)}]
 
 
-def pretrained_model(out: Path, *, source: str, seed: int) -> list[dict]:
+def pretrained_model(
+    out: Path, *, source: str, seed: int, prompt_form: str = "data"
+) -> list[dict]:
     """A base model that is not trained here, as it comes.
 
     source: a folder, a name of `prefbook weights`, a `.gguf` file, or a hub name.
+    prompt_form: `data`, or `chat` for an instruct model, which is then asked by its own
+    template in every stage.
     """
     if hub.is_gguf(source):
         source = str(weights.from_gguf(ROOT / source))
     tokenizer, model = loading.load_tokenizer(source), loading.load_policy(source)
+    if prompt_form == encoding.CHAT:
+        encoding.speak_chat(tokenizer)
     loading.save(model, tokenizer, out)
     return [{"metric": "parameters", "value": loading.size(model)}]
 

@@ -28,6 +28,7 @@ from helpers.core.paths import PROJECT, Project
             "02_code_pairs.strong_model=facebook/opt-350m",
             "expected code_source=writers",
         ),
+        ("01_base_model.prompt_form=chat", "expected prompt_form=data"),
         ("02_code_pairs.code_source=nowhere", "or a folder of code pairs"),
         ("02_code_pairs.verified_gap=true", "expected a folder of code pairs"),
         (
