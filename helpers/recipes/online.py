@@ -71,11 +71,11 @@ def ppo_trainer(
     )
 
 
-def fit_ppo(*args, settings: Online, **kwargs) -> list[dict]:
-    """Train a policy in place, as `ppo_trainer` is told; one row of metrics a rollout."""
-    trainer = ppo_trainer(*args, settings=settings, **kwargs)
+def fit_ppo(policy: PreTrainedModel, *given, **named) -> list[dict]:
+    """Train in place, as `ppo_trainer` is told; one row of metrics per rollout."""
+    trainer = ppo_trainer(policy, *given, **named)
     log = [entry for entry in log_of(trainer, "PPO") if "rollout" in entry]
-    if settings.adapters:
+    if trainer.model.policy is not policy:  # it has adapters
         trainer.model.policy.merge_and_unload()  # in place: `policy` is plain again
     return log
 
@@ -135,8 +135,7 @@ def train(
         settings = replace(settings, **VARIANTS[method](settings))
         # with adapters the critic is a head on the policy's trunk: the least memory
         critic = None if settings.adapters else loading.load_scorer(reward)
-        given = (policy, critic, tokenizer, payment, prompts)
-        log = fit_ppo(*given, settings=settings, out=out)
+        log = fit_ppo(policy, critic, tokenizer, payment, prompts, settings, out)
     elif method == "dpo_iter":
         log = fit_iterative(policy, tokenizer, payment, prompts, settings, out)
     else:

@@ -254,6 +254,7 @@ def test_flex_attention_reads_pairs_as_sdpa_reads_copies(family, pairs, monkeypa
     torch.testing.assert_close(*states, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch wants a GPU for it")
 @pytest.mark.parametrize("family", FLEXING)
 def test_flex_attention_trains_on_shared_prompts(family, monkeypatch):
