@@ -25,6 +25,7 @@ SLOW_FILES += ("test_generate", "test_named_tests", "test_methods", "test_pipeli
 SLOW = ("tests/book", "tests/conformance", "tests/coverage", "tests/colab")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of a file stay together, and so do those of one run; slow ones are marked."""
     for item in items:

@@ -111,7 +111,9 @@ def encode(value: object) -> object:
         return {"class": qualified_name(type(value)), "fields": encode(parts)["items"]}
     if isinstance(value, Mapping):
         return {"items": {name: encode(each) for name, each in value.items()}}
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple):
+        return {"tuple": [encode(each) for each in value]}
+    if isinstance(value, list):
         return [encode(each) for each in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
@@ -119,13 +121,15 @@ def encode(value: object) -> object:
 
 
 def decode(value: object) -> object:
-    """What `encode` wrote; tuples come back as lists."""
+    """What `encode` wrote, of the types that it was."""
     if isinstance(value, list):
         return [decode(each) for each in value]
     if not isinstance(value, dict):
         return value
     if "path" in value:
         return Path(value["path"])
+    if "tuple" in value:
+        return tuple(map(decode, value["tuple"]))
     inside = {
         name: decode(each)
         for name, each in value.get("items", value.get("fields", {})).items()

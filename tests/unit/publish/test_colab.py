@@ -55,7 +55,7 @@ def test_the_address_stands_in_one_place() -> None:
         "book/*.md",
         "Makefile",
         "pyproject.toml",
-        "tests/*/*.py",
+        "tests/**/*.py",
     )
     files = [path for pattern in tracked for path in ROOT.glob(pattern)]
     assert files and not [path for path in files if url in path.read_text()]

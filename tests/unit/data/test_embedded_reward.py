@@ -11,7 +11,7 @@ from helpers.data.synthetic import corpus
 from helpers.data.synthetic import phrases as words
 from helpers.data.synthetic.reading import asked, read
 from helpers.data.synthetic.reward import FLOOR, WEIGHTS, surfeit, true_reward
-from tests.unit.embedded_pairs import DOMAINS, SIDES, asking, rewards, sample
+from tests.unit.data.embedded_pairs import DOMAINS, SIDES, asking, rewards, sample
 
 PIE = asking("How do I bake apple pie in a small oven?")
 QUICK_PIE = asking("I have 20 minutes. How do I bake apple pie in a small oven?")

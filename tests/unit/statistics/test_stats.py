@@ -13,7 +13,7 @@ from helpers.statistics.intervals import (
     mean_interval,
     paired_difference,
 )
-from tests.unit.layouts import centred
+from tests.unit.statistics.layouts import centred
 
 
 def layout_of(

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from helpers.models import loading
 from helpers.recipes import by_hand
 from helpers.trainers import datasets, training
-from tests.unit.test_training import PAIRS
+from tests.unit.trainers.test_training import PAIRS
 
 PAIR, LENGTH = PAIRS.iloc[[0]], 96
 

@@ -19,7 +19,7 @@ from helpers.trainers.ppo.advantages import adapted, assign_credit
 from helpers.trainers.ppo.config import PPOConfig
 from helpers.trainers.ppo.moments import AveragedMoments
 from helpers.trainers.ppo.trainer import PPOTrainer
-from tests.unit.test_ppo import PROMPTS, QUICK, TOKENIZER, count_a, trained
+from tests.unit.trainers.test_ppo import PROMPTS, QUICK, TOKENIZER, count_a, trained
 
 peft = pytest.importorskip("peft")
 TARGETS = ["q_proj", "v_proj"]

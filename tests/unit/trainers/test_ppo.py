@@ -24,7 +24,7 @@ from helpers.trainers.ppo.config import PPOConfig
 from helpers.trainers.ppo.moments import RunningMoments
 from helpers.trainers.ppo.trainer import PPOTrainer
 from helpers.trainers.rollouts import Rollout, prompt_rows
-from tests.unit import launched_ppo
+from tests.unit.runs import launched_ppo
 
 PROMPTS = [
     "\n\nHuman: Name a herb.\n\nAssistant:",

@@ -6,7 +6,7 @@ import pytest
 from helpers.statistics import intervals, rates
 from helpers.statistics.intervals import mean_interval
 from helpers.statistics.rates import mcnemar_exact, rate_interval, wilson
-from tests.unit.layouts import centred
+from tests.unit.statistics.layouts import centred
 
 
 def test_a_rate_of_one_has_the_bound_of_one_seed() -> None:

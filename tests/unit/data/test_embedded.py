@@ -14,7 +14,7 @@ from helpers.data.synthetic import phrases as words
 from helpers.data.synthetic.reading import asked, read
 from helpers.data.synthetic.reward import surfeit, true_reward
 from helpers.statistics import metrics
-from tests.unit.embedded_pairs import (
+from tests.unit.data.embedded_pairs import (
     DOMAINS,
     SIDES,
     asking,

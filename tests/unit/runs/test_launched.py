@@ -220,7 +220,7 @@ def test_a_failure_says_what_went_wrong(run, tmp_path) -> None:
 def test_calls_survive_as_json(tmp_path) -> None:
     call = {"run": tmp_path, "fits": {"strong": FIT}, "sizes": (1, 2), "none": None}
     again = launch.decode(json.loads(json.dumps(launch.encode(call))))
-    assert again == call | {"sizes": [1, 2]}
+    assert again == call and type(again["sizes"]) is tuple
     with pytest.raises(launch.LaunchError, match="object: cannot be given"):
         launch.encode({"what": object()})
 

@@ -293,7 +293,7 @@ def test_two_claims_with_one_id_are_refused(tmp_path):
     ("backing", "says"),
     [
         ({"check": "four_modells"}, "no check 'four_modells'"),
-        ({"test": "tests/unit/test_claims.py::test_of_nothing"}, "no test"),
+        ({"test": "tests/unit/ledger/test_claims.py::test_of_nothing"}, "no test"),
         ({"test": "tests/unit/test_nothing.py::test_of_nothing"}, "no test"),
     ],
 )

@@ -1,13 +1,13 @@
 """Metrics against closed forms, and the word scorer on pairs whose rule is known."""
 
 import random
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
 
+from helpers.core.paths import ROOT
 from helpers.data import dialogues, hh
 from helpers.statistics import metrics
 from helpers.statistics.metrics import (
@@ -22,7 +22,7 @@ from helpers.statistics.metrics import (
     win_rate,
 )
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "hh-rlhf"
+REAL = ROOT.parent / "shared" / "hh-rlhf"
 
 
 def test_preference_accuracy_counts_ties_half() -> None:
