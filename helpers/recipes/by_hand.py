@@ -32,16 +32,22 @@ Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 def first_whole(pairs: pd.DataFrame, tokenizer, max_length: int) -> pd.DataFrame:
-    """The first pair, one row, whose replies keep their ends and differ.
+    """The first pair, one row, whose replies keep their ends; else one that differs.
 
-    Raises ValueError if the cut to `max_length` tokens leaves none.
+    Of the first few hundred. Raises ValueError if the cut to `max_length` tokens leaves
+    no difference in any of them.
     """
-    for at in range(len(pairs)):
+    differing = None
+    for at in range(min(len(pairs), 300)):
         pair, counts = pairs.iloc[[at]], Counter()
         datasets.pair_dataset(pair, tokenizer, max_length, counts)
         if not any(counts.values()):
             return pair
-    raise ValueError(f"no pair keeps both replies whole within {max_length} tokens")
+        if differing is None and not counts[datasets.SAME]:
+            differing = pair
+    if differing is None:
+        raise ValueError(f"within {max_length} tokens no pair's replies differ")
+    return differing
 
 
 def token_logprobs(

@@ -190,9 +190,10 @@ def started(method: str, kind, out, monkeypatch, settings):
     """A trainer of TRL's that is ready to take a step, and a copy of its policy."""
     found, policy = [], loading.load_policy(kind).cpu()
     naive, tokenizer = deepcopy(policy).eval(), loading.load_tokenizer(kind)
-    monkeypatch.setattr(
-        online, "log_of", lambda trainer, _: found.append(trainer) or []
-    )
+    for module in (online, rloo_grpo):
+        monkeypatch.setattr(
+            module, "log_of", lambda trainer, _: found.append(trainer) or []
+        )
     payment = paid_by(Letters(), policy, tokenizer)
     common = (tokenizer, payment, PROMPTS, settings, out)
     if method == "ppo":

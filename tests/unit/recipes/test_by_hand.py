@@ -80,8 +80,10 @@ def test_the_first_pair_that_stays_whole_is_shown(base: Path) -> None:
     pairs = pd.concat([same, long, PAIRS.iloc[[2]]])
     shown = by_hand.first_whole(pairs, tokenizer, LENGTH)
     assert shown["chosen"].tolist() == [" Wait."]
-    with pytest.raises(ValueError, match="no pair keeps both replies whole"):
-        by_hand.first_whole(pairs.iloc[:2], tokenizer, LENGTH)
+    cut = by_hand.first_whole(pairs.iloc[:2], tokenizer, LENGTH)
+    assert cut["rejected"].tolist() == long["rejected"].tolist()
+    with pytest.raises(ValueError, match="no pair's replies differ"):
+        by_hand.first_whole(pairs.iloc[:1], tokenizer, LENGTH)
 
 
 @pytest.mark.parametrize("kind", ["reward", "codepmp", "dpo"])
