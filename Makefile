@@ -18,7 +18,7 @@ run: .venv/book.stamp  ## run the stages of the cpu tier that are stale
 
 test: .venv/test.stamp browser  ## install what the tests need and run them all
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 coverage: .venv/test.stamp  ## simulate how often each interval of the book holds the truth
 	@$(BIN)/python -m tests.coverage

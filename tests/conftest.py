@@ -16,8 +16,6 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # two processes of tests share the cores; a test that asks for threads gets them
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# a whole run of the smoke tier or more: the two take turns with everything else
-RUNS = {"tests/book": "run", "tests/book/test_lookalikes.py": "look-alikes"}
 SLOW_FILES = ("test_launched", "test_sweeps", "test_runs", "test_pairs", "test_ppo")
 SLOW_FILES += ("test_flops", "test_online", "test_recorded", "test_codepairs")
 SLOW_FILES += ("test_claims", "test_recipes", "test_weights", "test_tuning")
@@ -25,14 +23,10 @@ SLOW_FILES += ("test_generate", "test_named_tests", "test_methods", "test_pipeli
 SLOW = ("tests/book", "tests/conformance", "tests/coverage", "tests/colab")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file stay together, and so do those of one run; slow ones are marked."""
+    """Mark what takes more than seconds, and what looks at the book in a browser."""
     for item in items:
-        path = item.path.relative_to(ROOT).as_posix()
-        folder = path.rpartition("/")[0]
-        group = RUNS.get(path) or RUNS.get(folder) or path
-        item.add_marker(pytest.mark.xdist_group(group))
+        folder = item.path.relative_to(ROOT).parent.as_posix()
         if folder in SLOW or item.path.stem in SLOW_FILES:
             item.add_marker(pytest.mark.slow)
         if item.path.stem == "test_site":
