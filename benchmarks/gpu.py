@@ -77,7 +77,7 @@ def measure(
         torch.cuda.set_per_process_memory_fraction(memory * 1e9 / total)
     given = begin(folder, tier, layers)
     with computing_as_t4() if like_t4 else nullcontext():
-        text = about(given, tier, hardware.precision(), memory)
+        text = about(given, tier, hardware.precision(given.policy()), memory)
         rows = []
         for name in only.split(",") if only else KINDS:
             rows.append(measured(name, given, batches))

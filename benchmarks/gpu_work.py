@@ -57,7 +57,7 @@ class Given:
 
     @cached_property
     def parameters(self) -> int:
-        return loading.size(self.policy())
+        return hardware.parameters(self.policy())
 
     def policy(self) -> OPTForCausalLM:
         """A new policy, always the same."""

@@ -94,7 +94,7 @@ def continue_prompts(
     draws = draws.to(model.device, exact)  # Apple's chips have no doubles
     ending = Ending(tokenizer, model, stop_at_human)
     replies: list[Reply | None] = [None] * len(encoded)
-    with evaluating(model), reading():
+    with evaluating(model), reading(model):
         size = batch_size or replies_at_once()
         for rows in length_batches([len(ids) for ids in encoded], size):
             batch = [encoded[row] for row in rows]

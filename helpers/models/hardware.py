@@ -1,8 +1,12 @@
 """What the machine allows: device, number formats, and how many rows at once."""
 
 import torch
+from torch import nn
 
 from helpers.models.memory import replies_side_by_side
+
+# from this size on bfloat16 pays on a processor: below it, converting costs what it saves
+LARGE = 20e6
 
 
 def device() -> torch.device:
@@ -10,18 +14,41 @@ def device() -> torch.device:
     return torch.accelerator.current_accelerator() or torch.device("cpu")
 
 
-def reading_dtype() -> torch.dtype:
-    """What models compute in: half precision where a GPU has it."""
+def parameters(model: nn.Module) -> int:
+    """Number of parameters, tied ones counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def native_bf16() -> bool:
+    """Whether the GPU, or without one the processor, computes in bfloat16.
+
+    T4 and older only emulate it, slowly: ask the chip, not the library.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_capability() >= (8, 0)
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has no such call
+    return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
+
+
+def reading_dtype(model: nn.Module | None = None) -> torch.dtype:
+    """What a model computes in: half precision where a GPU has it.
+
+    On a processor that has bfloat16 in hardware, models from `LARGE` parameters on; of
+    one that is not known it is not expected.
+    """
     if not torch.cuda.is_available():
-        return torch.float32
+        large = model is not None and parameters(model) >= LARGE
+        halved = large and native_bf16()
+        return torch.bfloat16 if halved else torch.float32
     return torch.bfloat16 if native_bf16() else torch.float16
 
 
-def reading() -> torch.autocast:
-    """A context in which models are read in half precision where a GPU has it."""
+def reading(model: nn.Module) -> torch.autocast:
+    """A context in which a model is read in the format that it computes in here."""
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = reading_dtype()
-    return torch.autocast(kind, dtype, enabled=dtype != torch.float32)
+    dtype = reading_dtype(model)
+    halved = dtype != torch.float32
+    return torch.autocast(kind, dtype if halved else torch.bfloat16, enabled=halved)
 
 
 def replies_at_once() -> int:
@@ -36,19 +63,14 @@ def rows_at_once() -> int:
     return 64 if torch.cuda.is_available() else 16
 
 
-def native_bf16() -> bool:
-    """Whether the GPU, if there is one, computes in bfloat16.
-
-    T4 and older only emulate it, slowly: ask the chip, not the library.
-    """
-    cuda = torch.cuda.is_available()
-    return cuda and torch.cuda.get_device_capability() >= (8, 0)
-
-
-def precision() -> str:
-    """What trainers compute in here, and why, in words."""
-    if not torch.cuda.is_available():
-        return "float32 (no NVIDIA GPU)"
-    if native_bf16():
-        return "bfloat16 (this GPU computes it natively)"
-    return "float16 with loss scaling (this GPU only emulates bfloat16)"
+def precision(model: nn.Module) -> str:
+    """What a model is trained in here, and why, in words."""
+    if torch.cuda.is_available():
+        if native_bf16():
+            return "bfloat16 (this GPU computes it natively)"
+        return "float16 with loss scaling (this GPU only emulates bfloat16)"
+    if not native_bf16():
+        return "float32 (no NVIDIA GPU, and this processor has no bfloat16)"
+    if parameters(model) < LARGE:
+        return "float32 (no NVIDIA GPU, and a model too small to gain from bfloat16)"
+    return "bfloat16 (this processor computes it in hardware)"

@@ -210,11 +210,6 @@ def disable_dropout(model: nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-def size(model: PreTrainedModel) -> int:
-    """Number of parameters, tied ones counted once."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 @contextmanager
 def expected_missing_head():
     """Hide the report that a score head is new and a language head unused: both are meant."""

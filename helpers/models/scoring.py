@@ -110,7 +110,7 @@ def _classified(
         padded = pad_sequence(ids, batch_first=True).to(model.device)
         count = torch.tensor([len(each) for each in ids]).unsqueeze(1)
         mask = (torch.arange(padded.shape[1]) < count).long().to(model.device)
-        with hardware.reading():
+        with hardware.reading(model):
             logits = model(input_ids=padded, attention_mask=mask).logits
         scores[rows] = logits.squeeze(-1).float().cpu().numpy()
     return scores
@@ -194,7 +194,7 @@ def _read_batch(
     mask = mask.long().to(ids.device)
     # read at the last token itself: a padding id may be a token of the text
     read = last_tokens(mask) if ends else F.pad(predicts, (0, 1))
-    with hardware.reading():
+    with hardware.reading(model):
         if repeated:
             states = _shared_states(model, ids, mask, read)
         else:

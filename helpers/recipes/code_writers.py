@@ -79,7 +79,7 @@ def code_model(
         max_prompt_tokens=fits[method].max_length - max_new_tokens,
     )
     keep_replies(functions, [answer.text for answer in answers], out)
-    return [*rows, {"metric": "parameters", "value": loading.size(model)}]
+    return [*rows, {"metric": "parameters", "value": hardware.parameters(model)}]
 
 
 def check_apart(asked: Sequence[Function], learned: Sequence[Function]) -> None:
@@ -116,7 +116,7 @@ def pretrained_coder(
         max_prompt_tokens=max_length,
     )
     keep_replies(functions, [taken(answer.text) for answer in answers], out)
-    return [{"metric": "parameters", "value": loading.size(model)}]
+    return [{"metric": "parameters", "value": hardware.parameters(model)}]
 
 
 def in_words(

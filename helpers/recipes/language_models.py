@@ -18,7 +18,7 @@ from helpers.core.paths import ROOT
 from helpers.data.code import harvesting
 from helpers.data.code.descriptions import code_documents
 from helpers.data.drawing import both_sides, draw
-from helpers.models import encoding, loading, weights
+from helpers.models import encoding, hardware, loading, weights
 from helpers.models.scoring import sequence_logprobs
 from helpers.runs import store
 from helpers.trainers import datasets, reference, training
@@ -49,7 +49,7 @@ def base_model(
     fit = replace(fit, seed=seed)
     rows = fit_replies(model, tokenizer, prompts, replies, fit, out, whole=True)
     functions[["id"]].to_parquet(out / store.FUNCTIONS)
-    return [*rows, {"metric": "parameters", "value": loading.size(model)}]
+    return [*rows, {"metric": "parameters", "value": hardware.parameters(model)}]
 
 
 def pretrained_model(
@@ -67,7 +67,7 @@ def pretrained_model(
     if prompt_form == encoding.CHAT:
         encoding.speak_chat(tokenizer)
     loading.save(model, tokenizer, out)
-    return [{"metric": "parameters", "value": loading.size(model)}]
+    return [{"metric": "parameters", "value": hardware.parameters(model)}]
 
 
 def sft(

@@ -45,7 +45,7 @@ def ppo_trainer(
     reference: None for the policy as it comes.
     """
     config = PPOConfig(
-        **common(settings, out),
+        **common(policy, settings, out),
         rollouts=settings.rollouts,
         episodes=settings.episodes,
         num_ppo_epochs=settings.epochs,

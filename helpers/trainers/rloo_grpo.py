@@ -66,7 +66,7 @@ def fit_grouped(
     updates = epochs * settings.minibatches
     batch = settings.episodes // settings.minibatches
     arguments = config(
-        **common(settings, out),
+        **common(policy, settings, out),
         **own,
         lr_scheduler_type="constant",
         max_steps=settings.rollouts * updates,
@@ -111,9 +111,9 @@ def in_our_words(entry: dict, tokens: float) -> dict:
     }
 
 
-def common(settings: Online, out: Path) -> dict:
+def common(policy: PreTrainedModel, settings: Online, out: Path) -> dict:
     """The arguments that all online trainers share."""
-    return quiet_arguments(out, settings.seed) | dict(
+    return quiet_arguments(out, settings.seed, policy) | dict(
         learning_rate=settings.learning_rate,
         max_completion_length=settings.max_new_tokens,
     )

@@ -183,7 +183,9 @@ def computes_exactly(model: PreTrainedModel) -> bool:
     In half precision the two differ enough to move ratios away from 1.
     """
     halved = torch.is_autocast_enabled(model.device.type)
-    return not halved and {model.dtype, hardware.reading_dtype()} == {torch.float32}
+    return not halved and {model.dtype, hardware.reading_dtype(model)} == {
+        torch.float32
+    }
 
 
 @torch.no_grad()

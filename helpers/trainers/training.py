@@ -50,13 +50,13 @@ class Fit:
 # --- what the trainers share ---------------------------------------------------------
 
 
-def arguments(fit: Fit, out: Path, steps: int) -> dict:
+def arguments(fit: Fit, out: Path, steps: int, model: nn.Module | None = None) -> dict:
     """TRL's arguments for a `Fit`: quiet, seeded, nothing reported, nothing uploaded.
 
     `steps` are those of one epoch.
     """
     decays, tenth = fit.schedule == "warmup_stable_decay", int(steps * fit.epochs / 10)
-    return quiet_arguments(out, fit.seed) | dict(
+    return quiet_arguments(out, fit.seed, model) | dict(
         learning_rate=fit.learning_rate,
         per_device_train_batch_size=fit.batch_size // processes(),
         num_train_epochs=fit.epochs,
@@ -73,14 +73,14 @@ def arguments(fit: Fit, out: Path, steps: int) -> dict:
     )
 
 
-def quiet_arguments(out: Path, seed: int) -> dict:
+def quiet_arguments(out: Path, seed: int, model: nn.Module | None = None) -> dict:
     """What every trainer is told, online ones too: seeded, nothing reported or saved."""
     return dict(
         output_dir=str(out),
         seed=seed,
         use_cpu=not torch.accelerator.is_available(),
-        bf16=hardware.reading_dtype() == torch.bfloat16,
-        fp16=hardware.reading_dtype() == torch.float16,
+        bf16=hardware.reading_dtype(model) == torch.bfloat16,
+        fp16=hardware.reading_dtype(model) == torch.float16,
         report_to=os.environ.get(REPORT_TO, "none"),
         save_strategy="no",
         disable_tqdm=True,
@@ -103,12 +103,12 @@ def batches(fit: Fit, rows: int) -> int:
     return math.ceil(rows / fit.batch_size)
 
 
-def pair_arguments(fit: Fit, out: Path, pairs: Dataset) -> dict:
+def pair_arguments(fit: Fit, out: Path, pairs: Dataset, model: nn.Module) -> dict:
     """As `arguments`, for pairs, whose batches may be filled by tokens instead."""
     if fit.token_budget:
         filled = budget_batches(pairs["length"], fit.token_budget, processes())
-        return arguments(fit, out, len(filled))
-    return arguments(fit, out, batches(fit, len(pairs)))
+        return arguments(fit, out, len(filled), model)
+    return arguments(fit, out, batches(fit, len(pairs)), model)
 
 
 def train(trainer) -> list[dict]:
@@ -150,7 +150,7 @@ def fit_language_model(
 ) -> list[dict]:
     """Next-token loss on the masked-in tokens of `data` (SFT, base model, coders)."""
     config = SFTConfig(
-        **arguments(fit, out, batches(fit, len(data))), completion_only_loss=True
+        **arguments(fit, out, batches(fit, len(data)), model), completion_only_loss=True
     )
     trainer = ReplyTrainer(
         model, args=config, train_dataset=data, processing_class=tokenizer
@@ -164,7 +164,7 @@ def reward_trainer(
     """TRL's trainer with the Bradley-Terry loss, on pairs."""
     return RewardModelTrainer(
         scorer,
-        args=RewardConfig(**pair_arguments(fit, out, data)),
+        args=RewardConfig(**pair_arguments(fit, out, data, scorer)),
         train_dataset=as_sequences(data),
         processing_class=tokenizer,
         budget=fit.token_budget,
@@ -198,7 +198,7 @@ def preference_trainer(
         scorer.lm_head.weight = scorer.get_input_embeddings().weight
     return PreferenceModelTrainer(
         scorer,
-        args=RewardConfig(**pair_arguments(fit, out, data)),
+        args=RewardConfig(**pair_arguments(fit, out, data, scorer)),
         train_dataset=as_sequences(data),
         processing_class=tokenizer,
         budget=fit.token_budget,
@@ -239,7 +239,7 @@ def dpo_trainer(
     """
     weighted = "chosen_weights" in data.column_names
     config = DPOConfig(
-        **pair_arguments(fit, out, data),
+        **pair_arguments(fit, out, data, policy),
         beta=beta,
         loss_type=loss,
         label_smoothing=label_smoothing,

@@ -10,7 +10,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from helpers.core.paths import ROOT
 from helpers.core.records import tidy, write_records
-from helpers.models import hardware, loading
+from helpers.models import hardware
 from helpers.planning.estimate import REAL
 
 
@@ -24,7 +24,7 @@ def test_the_shape_is_that_of_opt_350m(gpu: ModuleType) -> None:
     work = importlib.import_module("gpu_work")
     with torch.device("meta"):
         model = OPTForCausalLM(OPTConfig(vocab_size=work.PADDED, **work.SHAPE))
-    assert loading.size(model) == pytest.approx(REAL.parameters, rel=0.001)
+    assert hardware.parameters(model) == pytest.approx(REAL.parameters, rel=0.001)
 
 
 def test_starting_cancels_out_of_the_rates(gpu: ModuleType) -> None:

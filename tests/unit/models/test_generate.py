@@ -344,7 +344,7 @@ def test_where_half_precision_is_native_the_trunk_reads_in_it(
     asked = (TOKENIZER, [PROMPTS[0]], [" mint and chives"])
     whole = sequence_logprobs(model, *asked, max_length=64)[0]
     assert set(seen.values()) == {torch.float32}
-    monkeypatch.setattr(hardware, "reading_dtype", lambda: torch.bfloat16)
+    monkeypatch.setattr(hardware, "reading_dtype", lambda _: torch.bfloat16)
     half = sequence_logprobs(model, *asked, max_length=64)[0]
     assert seen == {"block": torch.bfloat16, "head": torch.float32}
     assert half.dtype == np.float32

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from helpers.cli import app
 from helpers.core import hub
 from helpers.core.hub import SourceError
-from helpers.models import loading, weights
+from helpers.models import hardware, loading, weights
 from helpers.recipes import language_models
 
 gguf = pytest.importorskip("gguf")
@@ -122,7 +122,7 @@ def test_a_gguf_file_is_the_model_that_was_packed(file: Path, place: Path) -> No
 
 def test_a_base_model_can_be_a_gguf_file(file: Path, tmp_path: Path) -> None:
     rows = language_models.pretrained_model(tmp_path / "out", source=str(file), seed=0)
-    assert rows[0]["value"] == loading.size(model())
+    assert rows[0]["value"] == hardware.parameters(model())
     found = loading.load_policy(tmp_path / "out")
     torch.testing.assert_close(logits(found), logits(model()))
     assert hub.is_located(str(file)) and not hub.is_located("someone/else/tiny.gguf")
@@ -224,7 +224,7 @@ def test_the_real_package_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     except SourceError as error:
         pytest.skip(f"the package index has no SmolLM2: {error}")
     policy, tokenizer = loading.load_policy(folder), loading.load_tokenizer(folder)
-    assert 130e6 < loading.size(policy) < 140e6
+    assert 130e6 < hardware.parameters(policy) < 140e6
     text = "The capital of France is"
     ids = tokenizer(text, return_tensors="pt")["input_ids"]
     out = policy.generate(ids, max_new_tokens=4, do_sample=False)
