@@ -24,7 +24,13 @@ SLOW = ("tests/book", "tests/conformance", "tests/coverage", "tests/colab")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what takes more than seconds, and what looks at the book in a browser."""
+    """Mark what takes more than seconds, and what looks at the book in a browser.
+
+    One file begins the run that those of `tests/book` share; the others come last, so
+    that no process waits for it.
+    """
+    first = ("test_cards", "test_lookalikes")
+    items.sort(key=lambda i: "tests/book" in str(i.path) and i.path.stem not in first)
     for item in items:
         folder = item.path.relative_to(ROOT).parent.as_posix()
         if folder in SLOW or item.path.stem in SLOW_FILES:
