@@ -1,11 +1,38 @@
-"""Manifests: what a finished stage says of itself."""
+"""Manifests: what a finished stage says of itself, and who may read it.
+
+A job reads its stage's inputs and nothing else of a run: what it read beside them would
+make nothing stale when it changes. `reading_for` says whose job it is.
+"""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
-from helpers.core.paths import PROJECT, Project, RunError
+from helpers.core.paths import PROJECT, STAGES, Project, RunError
 
-# --- manifests and jobs of finished stages --------------------------------------------
+_reader: ContextVar[str] = ContextVar("reader", default="")
+
+
+@contextmanager
+def reading_for(stage: str) -> Iterator[None]:
+    """While it lasts, only the declared inputs of a stage can be read."""
+    token = _reader.set(stage)
+    try:
+        yield
+    finally:
+        _reader.reset(token)
+
+
+def check_declared(stage: str) -> None:
+    """RunError if the job that is running reads a stage that is no input of its own."""
+    reader = _reader.get()
+    if reader in STAGES and stage not in (reader, *STAGES[reader]):
+        raise RunError(
+            f"a job of {reader} reads {stage}, which is not among its inputs: declare it "
+            "in `STAGES`, or nothing is stale when it changes"
+        )
 
 
 def manifest_file(run: Path, stage: str) -> Path:
@@ -19,8 +46,10 @@ def read_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
     Keys: stage, key, parameters, inputs, data, notebook, helpers, results, commit,
     dirty, versions, python, platform, cpu_count, device, started, seconds,
     job_seconds, peak_memory_mib, records.
-    Raises RunError with the command that makes it.
+    Raises RunError with the command that makes it, or if the job that reads it is of a
+    stage that has not declared it.
     """
+    check_declared(stage)
     try:
         return json.loads(manifest_file(run, stage).read_text("utf-8"))
     except FileNotFoundError:

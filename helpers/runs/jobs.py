@@ -23,6 +23,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from helpers.core.atomic import write_json
 from helpers.core.flops import metered
+from helpers.core.manifests import reading_for
 from helpers.core.processes import ALONE, Processes
 from helpers.core.progress import Line, Progress, quiet
 from helpers.core.provenance import give_memory_back, idle_memory_mib, watched_memory
@@ -79,7 +80,8 @@ def run_job(
     aside = Path(tempfile.mkdtemp(prefix=".job-", dir=folder.parent))
     started = time.monotonic()
     try:
-        rows = measured(function, aside, {**job, **shared}, processes)
+        with reading_for(stage):
+            rows = measured(function, aside, {**job, **shared}, processes)
         seconds = time.monotonic() - started
         common = {name: value for name, value in job.items() if name in COLUMNS}
         common["stage"] = stage

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.core.hub import plain_name
-from helpers.core.manifests import read_manifest
+from helpers.core.manifests import check_declared, read_manifest
 from helpers.core.paths import RunError
 from helpers.data.hh import BUILT_IN, source_rows
 from helpers.data.opt350m_prompts import (
@@ -22,7 +22,13 @@ def job_folder(run: Path, stage: str, **job: object) -> Path:
     Raises RunError if there is none, or more than one.
     """
     read_manifest(run, stage)
-    return find_job(finished_jobs(run / stage / "jobs"), stage, job)
+    return find_job(trained(run, stage), stage, job)
+
+
+def trained(run: Path, stage: str) -> list[tuple[dict, Path]]:
+    """The finished jobs of a stage with their folders."""
+    check_declared(stage)
+    return finished_jobs(run / stage / "jobs")
 
 
 def find_job(
@@ -46,6 +52,7 @@ FUNCTIONS = "functions.parquet"  # ids of what the base model has read of code
 
 def read_pairs(run: Path, *splits: str) -> pd.DataFrame:
     """The pairs of 00_data in the given splits, in their stored order."""
+    check_declared("00_data")
     pairs = pd.read_parquet(run / "00_data" / "pairs.parquet")
     return pairs[pairs["split"].isin(splits)].reset_index(drop=True)
 
@@ -57,6 +64,7 @@ def data_source(run: Path) -> str:
 
 def read_code_pairs(run: Path, *splits: str) -> pd.DataFrame:
     """The pairs of 02_code_pairs in the given splits, in their stored order."""
+    check_declared("02_code_pairs")
     pairs = pd.read_parquet(run / "02_code_pairs" / "pairs.parquet")
     return pairs[pairs["split"].isin(splits)].reset_index(drop=True)
 
@@ -101,8 +109,8 @@ def policies(run: Path) -> list[dict]:
     seeds = read_manifest(run, "05_sft")["parameters"]["seeds"]
     found = [{"method": "base", "seed": seed} for seed in range(seeds)]
     for method in METHODS:
-        trained = finished_jobs(run / method.stage / "jobs")
-        found += [job for job, _ in trained if job["method"] == method.name]
+        there = trained(run, method.stage)
+        found += [job for job, _ in there if job["method"] == method.name]
     return found
 
 
@@ -131,8 +139,8 @@ def compared_jobs(run: Path, grid: list[dict]) -> list[dict]:
 
 def labels(run: Path) -> int:
     """Number of pairs that the reward models with most of them have learned from."""
-    trained = finished_jobs(run / "04_reward_model" / "jobs")
-    return max(job["pairs"] for job, _ in trained if job["method"] == "rm")
+    there = trained(run, "04_reward_model")
+    return max(job["pairs"] for job, _ in there if job["method"] == "rm")
 
 
 def reward_folder(run: Path, init: str, seed: int) -> Path:
@@ -146,8 +154,8 @@ WORDS = "words judge"  # a bag of words on the pairs of the held-out models
 
 def held_out(run: Path) -> dict[str, Path]:
     """The held-out reward models by name: `judge 0` and so on, a seed and a fold each."""
-    trained = finished_jobs(run / "04_reward_model" / "jobs")
-    found = {job["seed"]: folder for job, folder in trained if job["method"] == "judge"}
+    there = trained(run, "04_reward_model")
+    found = {job["seed"]: folder for job, folder in there if job["method"] == "judge"}
     return {f"judge {seed}": found[seed] for seed in sorted(found)}
 
 

@@ -19,7 +19,8 @@ from torch.distributed.checkpoint.state_dict import (
 def whole_afterwards(model: nn.Module) -> Iterator[None]:
     """While it lasts `model` may be sharded; then it is whole on every process, in place.
 
-    All processes have to leave it together, for they exchange their parts.
+    All processes have to leave it together, for they exchange their parts. Accelerate's
+    `get_state_dict` asks torch for the same and leaves it on the first process only.
     """
     twin = without_weights(model)
     yield

@@ -21,7 +21,7 @@ from helpers.core.progress import Line, Progress
 from helpers.core.provenance import provenance
 from helpers.core.records import COLUMNS, MEASURED
 from helpers.recipes import online, reward_models
-from helpers.runs import jobs
+from helpers.runs import jobs, store
 from helpers.runs.code_digests import (
     UnfollowedImport,
     reached_from_cells,
@@ -526,3 +526,29 @@ def test_the_peak_of_memory_is_seen_while_it_is_held() -> None:
     done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, check=True)
     small, large = map(float, done.stdout.split())
     assert small > 10 and 30 < large - small < 50
+
+
+def reads(out: Path, *, run: Path, seed: int) -> list[dict]:
+    """A job that reads the pairs of 00."""
+    return [{"metric": "pairs", "value": len(store.read_pairs(run, "train"))}]
+
+
+def asks(out: Path, *, run: Path, seed: int) -> list[dict]:
+    """A job that reads the manifest of 00."""
+    return [{"metric": "seed", "value": read_manifest(run, "00_data")["seed"]}]
+
+
+@pytest.mark.parametrize("function", [reads, asks])
+def test_a_job_reads_the_inputs_of_its_stage_only(tmp_path: Path, function) -> None:
+    (tmp_path / "00_data").mkdir()
+    pairs = pd.DataFrame({"split": ["train"]})
+    pairs.to_parquet(tmp_path / "00_data" / "pairs.parquet")
+    (tmp_path / "00_data" / "manifest.json").write_text('{"seed": 1}')
+    call = {"grid": [{"seed": 0}], "folder": tmp_path, "shared": {"run": tmp_path}}
+    found = jobs.run_grid(function, stage="05_sft", key="1", **call)
+    assert found.set_index("metric")["value"].iloc[0] == 1
+    with pytest.raises(
+        jobs.JobError, match="job of 03_codepmp reads 00_data, which is"
+    ):
+        jobs.run_grid(function, stage="03_codepmp", key="2", **call)
+    assert len(function(tmp_path, run=tmp_path, seed=0)) == 1  # outside of a job
