@@ -15,8 +15,6 @@ from helpers.core.provenance import provenance
 TUNING = "tuning"  # trials of settings: shown with the settings, not with the costs
 MADE_WITH = ("commit", "python", "cpu_count", "device", "versions")
 
-# --- measurements --------------------------------------------------------------------
-
 
 def keep_measurement(
     table: pd.DataFrame, out: Path, title: str, text: str, **further: object

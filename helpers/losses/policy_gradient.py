@@ -68,9 +68,6 @@ def explained_variance(returns: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(variance > 0, share, torch.nan)
 
 
-# --- reinforcement learning ----------------------------------------------------------
-
-
 def kl_estimate(
     policy_logprobs: Tensor, reference_logprobs: Tensor, kind: str = "k1"
 ) -> Tensor:

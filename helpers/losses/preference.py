@@ -5,12 +5,8 @@ from torch import Tensor
 
 from helpers.losses.token_level import masked_mean
 
-# --- preferences ---------------------------------------------------------------------
-
-TIS_RANGE = (
-    -0.5,
-    1.5,
-)  # of log-ratios, before they are weights: arXiv 2410.04350, eq. 19
+# of log-ratios, before they are weights: arXiv 2410.04350, eq. 19
+TIS_RANGE = (-0.5, 1.5)
 
 
 def bradley_terry(chosen_rewards: Tensor, rejected_rewards: Tensor) -> Tensor:
@@ -51,6 +47,17 @@ def dpo_implicit_reward(
     return beta * (policy_logprob - reference_logprob)
 
 
+def dpo(chosen_logratios: Tensor, rejected_logratios: Tensor, beta: float) -> Tensor:
+    """-mean log sigmoid(beta (chosen - rejected)): inputs (B,), result ().
+
+    Rafailov et al. 2023 (arXiv 2305.18290), eq. 7, with log-ratios log(pi / pi_ref) of
+    whole replies; TRL's `loss_type="sigmoid"` trains it here. With each divided by the
+    number of its reply's tokens first it is `dpo_norm`, TRL's `"sigmoid_norm"`: so does
+    SimPO (arXiv 2405.14734), without a reference.
+    """
+    return -F.logsigmoid(beta * (chosen_logratios - rejected_logratios)).mean()
+
+
 def ipo(chosen_logratios: Tensor, rejected_logratios: Tensor, tau: float) -> Tensor:
     """Squared distance of the log-ratio margin from 1 / (2 tau); inputs (B,), result ().
 
@@ -60,17 +67,6 @@ def ipo(chosen_logratios: Tensor, rejected_logratios: Tensor, tau: float) -> Ten
     """
     margin = chosen_logratios - rejected_logratios
     return (margin - 1 / (2 * tau)).square().mean()
-
-
-def dpo_normalised(
-    chosen_logratios: Tensor, rejected_logratios: Tensor, beta: float
-) -> Tensor:
-    """DPO on log-ratios per token: -mean log sigmoid(beta margin); inputs (B,), result ().
-
-    TRL's `loss_type="sigmoid_norm"`: each log(pi / pi_ref) of a whole reply is divided by
-    the number of its tokens first, as SimPO (arXiv 2405.14734) does without a reference.
-    """
-    return -F.logsigmoid(beta * (chosen_logratios - rejected_logratios)).mean()
 
 
 def dpo_robust(

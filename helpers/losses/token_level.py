@@ -1,15 +1,8 @@
-"""The losses and estimators of preference learning, as pure functions of tensors.
-
-Nothing here knows of models, texts or devices. B is a number of episodes or pairs, T a
-number of reply tokens, V the vocabulary; masks are boolean, True at real reply tokens,
-and may pad on either side. Log-probabilities are in nats.
-"""
+"""What losses are made of: log-probabilities, entropies and KL of tokens, masked means."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-# --- tokens and masks ----------------------------------------------------------------
 
 
 def token_logprobs(logits: Tensor, ids: Tensor) -> Tensor:

@@ -14,8 +14,6 @@ from helpers.rewards.judges import (
 )
 from helpers.runs import store
 
-# --- judges ------------------------------------------------------------------------------
-
 
 def proxies(run: Path, seed: int, room: int = 0) -> dict[str, Judge]:
     """The reward models of a seed that policies are trained against, by their start.

@@ -24,8 +24,6 @@ from helpers.runs import store
 from helpers.trainers import datasets, reference, training
 from helpers.trainers.training import Fit
 
-# --- language models -------------------------------------------------------------------
-
 
 def base_model(
     out: Path,

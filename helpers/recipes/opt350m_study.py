@@ -32,8 +32,6 @@ from helpers.rewards.judges import (
 )
 from helpers.runs import store
 
-# --- replies -----------------------------------------------------------------------------
-
 
 def asked_models(run: Path) -> list[dict]:
     """The jobs of the study's models, DPO in full or with adapters, that the run holds."""

@@ -28,9 +28,6 @@ PREFERENCE_LOSS = {
 }
 
 
-# --- preference models and reward models -----------------------------------------------
-
-
 def preference_model(
     out: Path, *, run: Path, init: str, seed: int, fit: Fit
 ) -> list[dict]:

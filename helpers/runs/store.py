@@ -9,11 +9,13 @@ from helpers.core.hub import plain_name
 from helpers.core.manifests import check_declared, read_manifest
 from helpers.core.paths import RunError
 from helpers.data.hh import BUILT_IN, source_rows
-from helpers.data.opt350m_prompts import (
-    RATES,
-)
+from helpers.data.opt350m_prompts import RATES
 from helpers.methods import BY_NAME, DPO, FROM_BASE, METHODS, PPO
 from helpers.runs.jobs import finished_jobs
+
+FUNCTIONS = "functions.parquet"  # ids of what the base model has read of code
+
+# --- jobs ------------------------------------------------------------------------------
 
 
 def job_folder(run: Path, stage: str, **job: object) -> Path:
@@ -42,9 +44,6 @@ def find_job(
     there = ", ".join(place.name for place in fits or [at for _, at in finished])
     found = f"{len(fits)} jobs" if fits else "no job"
     raise RunError(f"{stage}: {found} with {asked}; there is: {there or 'none'}")
-
-
-FUNCTIONS = "functions.parquet"  # ids of what the base model has read of code
 
 
 # --- what stages read from each other --------------------------------------------------

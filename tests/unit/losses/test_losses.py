@@ -65,7 +65,7 @@ def test_gradients_of_ipo_and_of_token_weighted_dpo() -> None:
 
 def test_gradients_of_normalised_and_of_robust_dpo() -> None:
     chosen, rejected = doubles(B, seed=1), doubles(B, seed=2)
-    check_gradient(lambda *x: preference.dpo_normalised(*x, beta=2.0), chosen, rejected)
+    check_gradient(lambda *x: preference.dpo(*x, beta=2.0), chosen, rejected)
     check_gradient(
         lambda *x: preference.dpo_robust(*x, beta=0.3, noise=0.1), chosen, rejected
     )
@@ -144,7 +144,7 @@ def test_ipo_is_least_at_its_margin() -> None:
 def test_normalised_dpo_in_closed_form() -> None:
     lengths = torch.tensor([4.0, 2.0])
     chosen, rejected = torch.tensor([8.0, 1.0]) / lengths, torch.tensor([1.0, 0.5])
-    loss = preference.dpo_normalised(chosen, rejected, beta=2.0).item()
+    loss = preference.dpo(chosen, rejected, beta=2.0).item()
     assert loss == pytest.approx((math.log(1 + math.exp(-2)) + math.log(2)) / 2)
 
 

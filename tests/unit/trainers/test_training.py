@@ -141,7 +141,7 @@ def formula(method, now: pd.DataFrame, before: pd.DataFrame, data: Dataset) -> f
     if method == "ipo":
         return preference.ipo(*means, tau=0.3).item()
     if method == "dpo_norm":
-        return preference.dpo_normalised(*means, beta=0.3).item()
+        return preference.dpo(*means, beta=0.3).item()
     sums = [torch.tensor([r.sum() for r in rows]) for rows in ratios.values()]
     if method == "dpo_robust":
         return preference.dpo_robust(*sums, beta=0.3, noise=0.1).item()
