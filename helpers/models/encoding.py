@@ -58,7 +58,7 @@ def encode_prompt(
     A start token that the tokenizer or the chat template adds survives the cut. Raises
     ValueError if `max_tokens` leaves no room for a token.
     """
-    return _fitted(tokenizer, prompt, max_tokens)
+    return _fitted(tokenizer, prompt, _prompt_tokens(tokenizer, prompt), max_tokens)
 
 
 def as_text(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -132,10 +132,13 @@ def plain_tokens(
 
 
 def _fitted(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, max_tokens: int
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    tokens: tuple[list[int], list[int]],
+    max_tokens: int,
 ) -> list[int]:
-    """A prompt's tokens, cut from the left; of a dialogue by template whole turns first."""
-    start, ids = _prompt_tokens(tokenizer, prompt)
+    """A prompt's `_prompt_tokens`, cut from the left; by template whole turns first."""
+    start, ids = tokens
     if isinstance(prompt, str) and speaks_chat(tokenizer):
         messages = conversation(prompt)
         while len(start) + len(ids) > max_tokens and len(messages) > 2:
@@ -198,7 +201,8 @@ def encode_together(
         for reply in replies
     ]
     longest = max([min(room, most), *map(len, rest)])
-    return _fitted(tokenizer, prompt, max_length - longest), rest
+    tokens = (start, prompt_ids)
+    return _fitted(tokenizer, prompt, tokens, max_length - longest), rest
 
 
 def reply_tokens(

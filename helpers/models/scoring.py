@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers.losses.token_level import token_kl, token_logprobs
@@ -98,6 +97,12 @@ def reads_both_ways(model: PreTrainedModel) -> bool:
     return not hasattr(model, "score")  # the head of causal models, read at one token
 
 
+def real_tokens(ids: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The attention mask (B, L) of right-padded ids whose rows have so many tokens."""
+    count = torch.tensor(lengths).unsqueeze(1)
+    return (torch.arange(ids.shape[1]) < count).long().to(ids.device)
+
+
 @torch.inference_mode()
 def _classified(
     model: PreTrainedModel, encoded: Sequence[Encoded], batch_size: int
@@ -106,12 +111,10 @@ def _classified(
     scores = np.empty(len(encoded))
     lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
     for rows in length_batches(lengths, batch_size):
-        ids = [torch.tensor([*encoded[row][0], *encoded[row][1]]) for row in rows]
-        padded = pad_sequence(ids, batch_first=True).to(model.device)
-        count = torch.tensor([len(each) for each in ids]).unsqueeze(1)
-        mask = (torch.arange(padded.shape[1]) < count).long().to(model.device)
+        ids, _ = collate([encoded[row] for row in rows], model.device)
+        mask = real_tokens(ids, [lengths[row] for row in rows])
         with hardware.reading(model):
-            logits = model(input_ids=padded, attention_mask=mask).logits
+            logits = model(input_ids=ids, attention_mask=mask).logits
         scores[rows] = logits.squeeze(-1).float().cpu().numpy()
     return scores
 
@@ -190,8 +193,7 @@ def _read_batch(
     """As `read_replies`, of one batch: the first of every group, then the second."""
     ids, predicts = collate(encoded, model.device)
     lengths = [len(prompt) + len(reply) for prompt, reply in encoded]
-    mask = torch.arange(ids.shape[1]) < torch.tensor(lengths).unsqueeze(1)
-    mask = mask.long().to(ids.device)
+    mask = real_tokens(ids, lengths)
     # read at the last token itself: a padding id may be a token of the text
     read = last_tokens(mask) if ends else F.pad(predicts, (0, 1))
     with hardware.reading(model):

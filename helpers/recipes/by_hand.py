@@ -6,7 +6,7 @@ against each other. The formulas stand in the notebooks.
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,41 +91,41 @@ def dpo_loss(
     max_length: int,
 ) -> float:
     """TRL's DPO loss of one pair."""
-    data = datasets.pair_dataset(pair, tokenizer, max_length)
-    with tempfile.TemporaryDirectory() as out:
-        given = (policy, tokenizer, data, one(max_length), Path(out), beta)
-        return training.loss_of(training.dpo_trainer(*given, reference=reference))
+    told = {"beta": beta, "reference": reference}
+    return said(training.dpo_trainer, (policy,), tokenizer, pair, max_length, **told)
 
 
 def reward_loss(scorer: PreTrainedModel, tokenizer, pair, max_length: int) -> float:
     """TRL's Bradley-Terry loss of one pair."""
-    data = datasets.pair_dataset(pair, tokenizer, max_length)
-    with tempfile.TemporaryDirectory() as out:
-        given = (scorer, tokenizer, data, one(max_length), Path(out))
-        return training.loss_of(training.reward_trainer(*given))
+    return said(training.reward_trainer, (scorer,), tokenizer, pair, max_length)
 
 
 def codepmp_loss(
     scorer: PreTrainedModel, policy: PreTrainedModel, tokenizer, pair, max_length: int
 ) -> float:
     """The loss of CodePMP's trainer on one code pair; policy: whose head reads code."""
+    models = (scorer, policy.get_output_embeddings())
+    told = {"rm_coef": 1.0, "lm_coef": 1.0}
+    make = training.preference_trainer
+    return said(make, models, tokenizer, pair, max_length, **told)
+
+
+def said(
+    make: Callable, models: tuple, tokenizer, pair, max_length: int, **told: object
+) -> float:
+    """What a trainer made by `make` says of one pair; it never takes a step."""
     data = datasets.pair_dataset(pair, tokenizer, max_length)
-    head, coefs = policy.get_output_embeddings(), {"rm_coef": 1.0, "lm_coef": 1.0}
+    fit = Fit(learning_rate=1e-6, batch_size=1, max_length=max_length)
     with tempfile.TemporaryDirectory() as out:
-        given = (scorer, head, tokenizer, data, one(max_length), Path(out))
-        return training.loss_of(training.preference_trainer(*given, **coefs))
-
-
-def one(max_length: int) -> Fit:
-    """Settings of a trainer that is asked for a loss and never takes a step."""
-    return Fit(learning_rate=1e-6, batch_size=1, epochs=1, max_length=max_length)
+        trainer = make(*models, tokenizer, data, fit, Path(out), **told)
+        return training.loss_of(trainer)
 
 
 def ppo_rollout(run: Path, folder: Path, job: Mapping, params: Mapping) -> PPOTrainer:
     """PPO's trainer with a rollout of the trained policy, before any update.
 
-    folder: where the policy of `job`, one of 07's, lies; params: those of 07. The critic is as it starts, the reward
-    model; it is measured from SFT, as in training.
+    folder: where the policy of `job`, one of 07's, lies; params: those of 07. The critic
+    is as it starts, the reward model; KL is measured from SFT, as in training.
     """
     init, seed, max_length = job["init"], job["seed"], params["max_length"]
     policy, tokenizer = loaded(folder)

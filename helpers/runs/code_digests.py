@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.core.digests import digest
+from helpers.core.syntax import drop_docstrings
 
 # a module of helpers, as `data.hh`, and a name in it; "" is all of the module
 Name = tuple[str, str]
@@ -214,11 +215,3 @@ def dotted(node: ast.expr) -> str:
         return node.id
     before = dotted(node.value) if isinstance(node, ast.Attribute) else ""
     return f"{before}.{node.attr}" if before else ""
-
-
-def drop_docstrings(tree: ast.Module) -> None:
-    """Take the docstrings out of a tree, in place."""
-    kinds = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    for node in ast.walk(tree):
-        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.core.syntax import drop_docstrings
+from helpers.data.code import code_pairs
 from helpers.data.code.code_pairs import (
     EMPTY,
     IDENTICAL,
@@ -116,16 +118,11 @@ def left_out(
     row: dict, sides: list[str | None], verified: bool, ratio: float
 ) -> str | None:
     """Why a pair is left out; None if it is not."""
-    if not all(row[side].strip() for side in ("chosen", "rejected")):
-        return EMPTY
-    if verified and not (row["chosen_pass"] is True and row["rejected_pass"] is False):
+    reason = code_pairs.left_out((row["chosen"], row["rejected"]), sides, ratio)
+    passed = row["chosen_pass"] is True and row["rejected_pass"] is False
+    if verified and not passed and reason != EMPTY:
         return UNVERIFIED
-    if None in sides:
-        return UNPARSABLE
-    if sides[0] == sides[1]:
-        return IDENTICAL
-    short, long = sorted(map(len, sides))
-    return UNLIKE if long > ratio * short else None
+    return UNPARSABLE if reason == code_pairs.UNPARSABLE else reason
 
 
 def task_of(row: dict) -> str:
@@ -162,8 +159,9 @@ def printed(code: str, asked: str) -> str | None:
         used = {node.id for node in ast.walk(made[name]) if isinstance(node, ast.Name)}
         waiting |= (used & made.keys()) - needed
     kept = [each for each in tree.body if any(made[n] is each for n in needed)]
-    without_docstrings(kept)
-    return ast.unparse(ast.Module(kept, type_ignores=[]))
+    tree.body = kept
+    drop_docstrings(tree)
+    return ast.unparse(tree)
 
 
 def names_of(statement: ast.stmt) -> list[str]:
@@ -180,11 +178,3 @@ def names_of(statement: ast.stmt) -> list[str]:
 def is_target(node: ast.AST) -> bool:
     """Whether a node is a name that is assigned."""
     return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-
-
-def without_docstrings(statements: list[ast.stmt]) -> None:
-    """Take docstrings out of functions and classes, in place; an empty body is `pass`."""
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    for node in (each for top in statements for each in ast.walk(top)):
-        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
