@@ -8,12 +8,23 @@ that the help comes at once.
 import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from helpers.terminal import one_line_errors, print_table, project_of, run_name
+from helpers.terminal import (
+    interruptible,
+    one_line_errors,
+    print_table,
+    project_of,
+    run_name,
+)
+
+if TYPE_CHECKING:
+    from helpers.core.paths import Project
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +39,9 @@ Tier = Annotated[str, typer.Option(help="smoke, cpu, t4 or h100.")]
 Given = Annotated[
     list[str] | None,
     typer.Option("-p", help="name=value, or 06_dpo.name=value for one stage."),
+]
+Stale = Annotated[
+    bool, typer.Option("--stale", help="Also if stages are stale: values may not fit.")
 ]
 Files = Annotated[
     list[Path] | None, typer.Option("-f", help="YAML with values, like a tier.")
@@ -57,17 +71,20 @@ def run(
     with one_line_errors():
         from helpers.config.settings import all_values, select
         from helpers.runs.pipeline import run_stages
+        from helpers.runs.staleness import kept
         from helpers.runs.watch import duration
 
         project = project_of(context)
         name = run_name(run or tier)
+        folder = project.run(name)
         texts = [f"seeds={seeds}"] if seeds is not None else []
         chosen = select(list(project.stages), only or (), start)
         values = all_values(
             project, chosen, f"runs/{name}", tier, files or (), [*texts, *(given or ())]
         )
         started = time.monotonic()
-        ran = run_stages(project, project.run(name), values)
+        with interruptible(lambda: kept(project, folder)):
+            ran = run_stages(project, folder, values)
         took = duration(time.monotonic() - started)
         print(f"run {name}: {len(ran)} of {len(chosen)} stages ran, {took}")
 
@@ -99,6 +116,7 @@ def sweep(
     with one_line_errors():
         from helpers.analysis import sweep_table
         from helpers.runs import sweeps
+        from helpers.runs.locks import held
 
         project = project_of(context)
         wanted = sweeps.points(
@@ -109,12 +127,15 @@ def sweep(
             files or (),
             given or (),
         )
-        folder = sweeps.begin(project, name, wanted, like)
-        executor = sweeps.executor_of(cluster, folder, minutes, gpus, partition)
-        if cluster == "slurm" and not sweeps.keeps_accounts():
-            print("SLURM keeps no accounts here: nobody sees it if a run is killed")
-        failed = sweeps.run_sweep(project, wanted, executor, print, parallel)
-        table = sweep_table.write_table(sweep_table.collect(project, wanted), folder)
+        kept = f"sweep {name}: finished runs are kept; the same command goes on"
+        with held(project.run(name), project), interruptible(lambda: kept):
+            folder = sweeps.begin(project, name, wanted, like)
+            executor = sweeps.executor_of(cluster, folder, minutes, gpus, partition)
+            if cluster == "slurm" and not sweeps.keeps_accounts():
+                print("SLURM keeps no accounts here: nobody sees if a run is killed")
+            failed = sweeps.run_sweep(project, wanted, executor, print, parallel)
+            found = sweep_table.collect(project, wanted)
+            table = sweep_table.write_table(found, folder)
         done = len(wanted) - len(failed)
         print(f"sweep {name}: {done} of {len(wanted)} runs, {project.shown(table)}")
         if failed:
@@ -177,32 +198,73 @@ def plan(
 def status(context: typer.Context, run: Run = "cpu") -> None:
     """Show which stages of a run are done, which are stale and why."""
     with one_line_errors():
-        from helpers.runs import pipeline
+        from helpers.runs import staleness
 
         project = project_of(context)
         folder = project.run(run_name(run))
-        rows = pipeline.status(project, folder, project.stages)
+        rows = staleness.status(project, folder, project.stages)
         print_table([("stage", "state", "seconds", "records"), *rows])
 
 
+@contextmanager
+def finished_run(project: "Project", run: str, stale: bool) -> Iterator[Path]:
+    """A run's folder, held, and refused if its stages are stale, unless told otherwise."""
+    from helpers.runs.locks import held
+    from helpers.runs.staleness import check_fresh, check_there
+
+    folder = project.run(run_name(run))
+    check_there(project, folder)
+    with held(folder, project):
+        check_fresh(project, folder, stale)
+        yield folder
+
+
 @app.command()
-def build(context: typer.Context, run: Run = "cpu") -> None:
+def rerun(
+    context: typer.Context,
+    manifest: Annotated[Path, typer.Argument(help="As runs/cpu/manifest.json.")],
+    run: Annotated[
+        str, typer.Option("--run", help="Name; default: that of the run, and -again.")
+    ] = "",
+    given: Given = None,
+) -> None:
+    """Run again what a run was made of; say what has changed since."""
+    with one_line_errors():
+        from helpers.runs import rerun as again
+        from helpers.runs.pipeline import run_stages
+        from helpers.runs.staleness import kept
+
+        project, about = project_of(context), again.read_run_manifest(manifest)
+        name = run_name(run or f"{about['run'].replace('/', '-')}-again")
+        folder = project.run(name)
+        values = again.values_again(project, about, f"runs/{name}", given or ())
+        differing = again.differences(project, about, values)
+        print("\n".join(differing) or "commit, versions and data are as they were")
+        with interruptible(lambda: kept(project, folder)):
+            run_stages(project, folder, values)
+        print("\n".join(again.outcome(about, folder)))
+
+
+@app.command()
+def build(context: typer.Context, run: Run = "cpu", stale: Stale = False) -> None:
     """Build the book of a run and print where it is."""
     with one_line_errors():
         from helpers.book.build import build_book
 
-        print(build_book(project_of(context).run(run_name(run))))
+        with finished_run(project_of(context), run, stale) as folder:
+            print(build_book(folder))
 
 
 @app.command()
-def record(context: typer.Context, run: Run = "cpu") -> None:
+def record(context: typer.Context, run: Run = "cpu", stale: Stale = False) -> None:
     """Keep the tables of a run's comparison with the sources: the book shows them."""
     with one_line_errors():
         from helpers.book.recorded_runs import record_run
 
         project, name = project_of(context), run_name(run)
         out = project.root / "book" / "recorded" / "runs" / name.replace("/", "-")
-        record_run(project.run(name), out, project)
+        with finished_run(project, run, stale) as folder:
+            record_run(folder, out, project)
         print(f"recorded in {project.shown(out)}")
 
 
@@ -224,12 +286,14 @@ def tune(
     with one_line_errors():
         from helpers.analysis import tuning
         from helpers.core import measurements
+        from helpers.runs.locks import held
 
         project = project_of(context)
         folder = project.run(run_name(run))
         wanted = tuning.parse_methods(methods), tuning.parse_factors(factors)
         place = out or project.root / "book" / "recorded" / measurements.TUNING
-        table = tuning.tune(folder, *wanted, place, project)
+        with held(folder, project):
+            table = tuning.tune(folder, *wanted, place, project)
         print(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
         print(f"recorded in {project.shown(place)}")
 
@@ -266,21 +330,21 @@ def push(
     public: Annotated[
         bool, typer.Option("--public", help="For all to see; default: private.")
     ] = False,
+    stale: Stale = False,
 ) -> None:
     """Give models and code pairs to the hub, with cards; needs `hf auth login`."""
     with one_line_errors():
         from helpers.publish import model_cards
 
-        folder = project_of(context).run(run_name(run))
-        if dry_run:
-            for each in model_cards.uploads(folder):
-                print(
-                    f"# {each.kind} {each.name}: {', '.join(each.files)}\n{each.card}"
-                )
-            return
-        hub = model_cards.logged_in(to)
-        model_cards.ask_hub(model_cards.uploads(folder))
-        model_cards.push(folder, to, public, print, hub)
+        with finished_run(project_of(context), run, stale) as folder:
+            if dry_run:
+                for each in model_cards.uploads(folder):
+                    files = ", ".join(each.files)
+                    print(f"# {each.kind} {each.name}: {files}\n{each.card}")
+                return
+            hub = model_cards.logged_in(to)
+            model_cards.ask_hub(model_cards.uploads(folder))
+            model_cards.push(folder, to, public, print, hub)
 
 
 @app.command()
@@ -303,14 +367,17 @@ def address(context: typer.Context) -> None:
 def clean(context: typer.Context, run: Run = "cpu") -> None:
     """Remove a run and the book built from it, without asking."""
     with one_line_errors():
+        from helpers.runs.locks import held
+
         project = project_of(context)
         folder = project.run(run_name(run))
         if not folder.is_dir():
             print(f"nothing to remove: there is no {project.shown(folder)}")
             return
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files) / 1024**2
-        shutil.rmtree(folder)
+        with held(folder, project):
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            size = sum(path.stat().st_size for path in files) / 1024**2
+            shutil.rmtree(folder)
         removed = f"{len(files)} files, {size:.0f} MiB, the book included"
         print(f"removed {project.shown(folder)}: {removed}")
 

@@ -1,7 +1,8 @@
 """What the commands of `prefbook` share: names, tables and errors in one line."""
 
 import re
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -46,19 +47,53 @@ def one_line_errors() -> Iterator[None]:
         code = exit_code(error)
         if code is None:
             raise
-        typer.echo(f"prefbook: {error}", err=True)
+        said = disk_trouble(error) if isinstance(error, OSError) else error
+        typer.echo(f"prefbook: {said}", err=True)
         raise typer.Exit(code) from None
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end: SIGTERM, which is answered as Ctrl-C is."""
+
+
+@contextmanager
+def interruptible(kept: Callable[[], str]) -> Iterator[None]:
+    """End an interrupted command with one line on stderr that says what is kept.
+
+    With code 130 after Ctrl-C and 143 after SIGTERM, once what was started has ended.
+    """
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        asked = isinstance(error, Terminated)
+        typer.echo(f"prefbook: interrupted: {kept()}", err=True)
+        raise typer.Exit(143 if asked else 130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def disk_trouble(error: OSError) -> str:
+    """What a disk refuses, in one line."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}; what is finished is kept"
 
 
 def exit_code(error: Exception) -> int | None:
     """2 for what is refused, 1 for what failed, None for what should not happen."""
     from helpers.book.build import BookError
     from helpers.config.schema import ParameterError
+    from helpers.core.atomic import Damaged
     from helpers.core.hub import SourceError
     from helpers.core.paths import RunError
     from helpers.runs.jobs import JobError
     from helpers.runs.pipeline import StageError
 
-    if isinstance(error, ParameterError | RunError | SourceError):
+    if isinstance(error, ParameterError | RunError | SourceError | Damaged):
         return 2
-    return 1 if isinstance(error, JobError | StageError | BookError) else None
+    failed = JobError | StageError | BookError | OSError
+    return 1 if isinstance(error, failed) else None

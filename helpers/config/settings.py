@@ -76,13 +76,24 @@ def all_values(
     for path in [*tier_files(project, tier), *files]:
         merge(settings, from_yaml(path, schemas))
     merge(settings, from_texts(given, schemas, selected))
-    for stage in selected:
-        settings[stage]["run_dir"] = run_dir
-    values = {stage: resolve(schemas[stage], settings[stage]) for stage in selected}
-    for stage in selected:
-        check_together(stage, values[stage])
+    return checked(project, {stage: settings[stage] for stage in selected}, run_dir)
+
+
+def checked(project: Project, settings: Values, run_dir: str) -> Values:
+    """Some stages' settings with the defaults of the rest, each held against the rules.
+
+    Raises ParameterError, as `all_values`.
+    """
+    values = {
+        stage: resolve(
+            read_schema(project.notebook(stage)), {**given, "run_dir": run_dir}
+        )
+        for stage, given in settings.items()
+    }
+    for stage, own in values.items():
+        check_together(stage, own)
     known = finished_parameters(project.root / run_dir, project) | values
-    for stage in selected:
+    for stage in values:
         check_across(stage, known)
     return values
 

@@ -4,13 +4,27 @@ A job reads its stage's inputs and nothing else of a run: what it read beside th
 make nothing stale when it changes. `reading_for` says whose job it is.
 """
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
+from helpers.core.atomic import Damaged, read_json
+from helpers.core.digests import damage
 from helpers.core.paths import PROJECT, STAGES, Project, RunError
+
+NUMBER = (int, float)
+NEEDED = {  # what every reader of a manifest may rely on
+    "stage": str,
+    "key": str,
+    "parameters": dict,
+    "results": dict,
+    "files": dict,
+    "versions": dict,
+    "started": str,
+    "seconds": NUMBER,
+    "records": int,
+}
 
 _reader: ContextVar[str] = ContextVar("reader", default="")
 
@@ -40,27 +54,55 @@ def manifest_file(run: Path, stage: str) -> Path:
     return run / stage / "manifest.json"
 
 
-def read_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
-    """The manifest of a finished stage.
+def load_manifest(run: Path, stage: str) -> dict:
+    """The manifest of a stage; FileNotFoundError if there is none, Damaged if it is none.
 
-    Keys: stage, key, parameters, inputs, data, notebook, helpers, results, commit,
+    Keys: stage, key, parameters, inputs, data, notebook, helpers, results, files, commit,
     dirty, versions, python, platform, cpu_count, device, started, seconds,
     job_seconds, peak_memory_mib, records.
+    """
+    return read_json(manifest_file(run, stage), **NEEDED)
+
+
+def read_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
+    """The manifest of a finished stage, as `load_manifest`.
+
     Raises RunError with the command that makes it, or if the job that reads it is of a
     stage that has not declared it.
     """
     check_declared(stage)
     try:
-        return json.loads(manifest_file(run, stage).read_text("utf-8"))
+        return load_manifest(run, stage)
     except FileNotFoundError:
-        command = f"prefbook run --run {run.name} --only {stage}"
-        where = project.shown(run)
-        raise RunError(f"{stage} is not done in {where}: `{command}`") from None
+        why = f"{stage} is not done in {project.shown(run)}"
+    except Damaged as error:
+        why = f"{project.shown(run)}: {error}"
+    raise RunError(f"{why}: {way_out(run, stage, project)}") from None
+
+
+def way_out(run: Path, stage: str, project: Project = PROJECT) -> str:
+    """The command that makes a stage of a run again."""
+    return f"`prefbook run --run {project.name_of(run)} --only {stage}`"
+
+
+def damaged_files(run: Path, stage: str, thorough: bool = True) -> list[str]:
+    """What a finished stage no longer holds as it was written, in words.
+
+    thorough: as for `digests.damage`.
+    """
+    try:
+        held = load_manifest(run, stage)["files"]
+        return damage(run / stage, held, thorough)
+    except ValueError as error:  # the manifest itself
+        return [str(error)]
 
 
 def finished_parameters(
     run: Path, project: Project = PROJECT
 ) -> dict[str, dict[str, object]]:
     """The parameters of every stage that a run has finished, by stage."""
-    done = [stage for stage in project.stages if manifest_file(run, stage).exists()]
-    return {stage: read_manifest(run, stage, project)["parameters"] for stage in done}
+    found = {}
+    for stage in project.stages:
+        with suppress(FileNotFoundError, Damaged):  # it will run again
+            found[stage] = load_manifest(run, stage)["parameters"]
+    return found

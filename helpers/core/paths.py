@@ -61,6 +61,12 @@ class Project:
         """The folder of the run with this name."""
         return self.root / "runs" / name
 
+    def name_of(self, run: Path) -> str:
+        """The name of a run's folder, as `--run` takes it."""
+        runs = self.root / "runs"
+        inside = run.is_relative_to(runs)
+        return run.relative_to(runs).as_posix() if inside else run.name
+
     def shown(self, path: Path) -> str:
         """A path as it is typed at the project root."""
         inside = path.is_relative_to(self.root)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.core.atomic import whole
+from helpers.core.atomic import damaged, whole
 
 COLUMNS: dict[str, str] = {
     "stage": "str",
@@ -99,5 +99,18 @@ def write_records(frame: pd.DataFrame, path: Path) -> None:
 
 
 def read_records(path: Path) -> pd.DataFrame:
-    """The records of a file that `write_records` wrote."""
-    return tidy(pd.read_parquet(path))
+    """The records of a file that `write_records` wrote; Damaged if they are none."""
+    return tidy(read_table(path))
+
+
+def read_table(path: Path, *columns: str) -> pd.DataFrame:
+    """A table of ours, or some columns of it.
+
+    Raises FileNotFoundError if there is none, Damaged if the file holds none.
+    """
+    try:
+        return pd.read_parquet(path, columns=list(columns) or None)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # what pyarrow says of bytes that are none
+        raise damaged(path, "it is no table") from error

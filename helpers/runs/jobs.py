@@ -6,7 +6,6 @@ resumes.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -21,9 +20,11 @@ import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from helpers.core.atomic import write_json
+from helpers.core.atomic import read_json, write_json
+from helpers.core.digests import damage, inventory
 from helpers.core.flops import metered
 from helpers.core.manifests import reading_for
+from helpers.core.parents import follow
 from helpers.core.processes import ALONE, Processes
 from helpers.core.progress import Line, Progress, quiet
 from helpers.core.provenance import give_memory_back, idle_memory_mib, watched_memory
@@ -52,13 +53,16 @@ def slug(job: Mapping[str, object]) -> str:
 def finished_jobs(folder: Path) -> list[tuple[dict, Path]]:
     """The finished jobs in a folder: their arguments and their own folders, by name."""
     files = sorted(folder.glob("[!.]*/job.json"))
-    return [(json.loads(file.read_text("utf-8"))["job"], file.parent) for file in files]
+    return [(read_json(file, job=dict)["job"], file.parent) for file in files]
 
 
 def is_done(folder: Path, key: str) -> bool:
-    """Whether a job's folder is there and was made under this key."""
-    file = folder / "job.json"
-    return file.exists() and json.loads(file.read_text("utf-8"))["key"] == key
+    """Whether a job's folder is there, made under this key and as it was made."""
+    try:
+        about = read_json(folder / "job.json", job=dict, key=str, files=dict)
+        return about["key"] == key and not damage(folder, about["files"])
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def run_job(
@@ -88,7 +92,7 @@ def run_job(
         rows = [*rows, {"metric": "seconds", "value": seconds}]
         write_records(tidy(rows, **common), aside / "records.parquet")
         about = {"job": job, "key": key, "seconds": round(seconds, 2)}
-        write_json(about, aside / "job.json")
+        write_json({**about, "files": inventory(aside)}, aside / "job.json")
         aside.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(aside, folder)
@@ -188,7 +192,8 @@ def _run_all(
             finally:
                 Progress.line = None
         return
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
+    own = {"initializer": follow, "initargs": (os.getpid(),)}
+    with joblib.parallel_config("loky", inner_max_num_threads=1, **own):
         parallel = joblib.Parallel(
             workers, return_as="generator_unordered", max_nbytes=None
         )

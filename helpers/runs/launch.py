@@ -17,6 +17,7 @@ from pathlib import Path
 
 from helpers.core.atomic import write_json
 from helpers.core.flops import metered
+from helpers.core.parents import follow_parent, followed
 from helpers.core.paths import ROOT
 from helpers.core.processes import Processes, spent_by_all
 from helpers.core.progress import quiet
@@ -49,9 +50,10 @@ def launch(
     command = [sys.executable, "-m", CLI, "--config_file", config]
     command += ["--num_processes", str(processes.count), "--main_process_port", "0"]
     command += ["--module", __name__, str(call)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    with followed():
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False
+        )
     if done.returncode or not rows.exists():
         said = re.findall(r"^\[rank\d+\]: (\w+: .*)", done.stderr, re.MULTILINE)
         raise LaunchError(said[0] if said else done.stderr.strip()[-500:])
@@ -72,6 +74,7 @@ def main(call: str) -> None:
     from accelerate import PartialState
 
     quiet()
+    follow_parent()
     about = json.loads(Path(call).read_text("utf-8"))
     function, arguments = import_named(about["function"]), decode(about["arguments"])
     chosen = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"  # it finds the device

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import papermill
@@ -23,12 +23,15 @@ from traitlets import default
 from helpers.config.schema import read_schema
 from helpers.config.settings import Values
 from helpers.core.atomic import write_json
-from helpers.core.digests import digest
-from helpers.core.manifests import manifest_file, read_manifest
-from helpers.core.paths import Project, RunError
-from helpers.core.provenance import versions
-from helpers.runs.stage import UNKEYED, key_parts
-from helpers.runs.watch import Say, Watch, duration, progress, say_on_terminal
+from helpers.core.manifests import read_manifest
+from helpers.core.parents import followed
+from helpers.core.paths import Project
+from helpers.runs.locks import held
+from helpers.runs.rerun import write_run_manifest
+from helpers.runs.staleness import check_inputs, notebook_file, stamped, why_stale
+from helpers.runs.watch import Say, Watch, duration, say_on_terminal
+
+LONGEST_SOCKET = 80  # characters of a folder that sockets lie in: the system takes 107
 
 
 class StageError(RuntimeError):
@@ -48,9 +51,11 @@ class ThisInterpreter(AsyncKernelManager):
 
     @default("ip")
     def _ip(self) -> str:
-        folder = tempfile.mkdtemp(prefix="prefbook-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return f"{folder}/kernel"
+        return f"{socket_folder()}/kernel"
+
+    @default("connection_file")
+    def _connection_file(self) -> str:
+        return f"{Path(self.ip).parent}/kernel.json"  # the home may not be writable
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -66,74 +71,13 @@ class ThisInterpreter(AsyncKernelManager):
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
 
-# --- what is stale --------------------------------------------------------------------
-
-
-def notebook_file(run: Path, stage: str) -> Path:
-    """Where the executed notebook of a stage lies."""
-    return run / "notebooks" / f"{stage}.ipynb"
-
-
-def why_stale(
-    project: Project, run: Path, stage: str, values: Mapping[str, object]
-) -> str | None:
-    """Why a stage has to run with these values, in words; None if it need not."""
-    if not manifest_file(run, stage).exists():
-        begun = (run / stage).exists()
-        return "was not finished" if begun else "never run"
-    for name in project.stages[stage]:
-        if not manifest_file(run, name).exists():
-            return f"input {name} is not done"
-    old = read_manifest(run, stage, project)
-    parts = key_parts(project, run, stage, values)
-    if old["key"] != digest(parts):
-        return "; ".join(changes(old, parts)) or "the manifest is of another version"
-    if executed_key(run, stage) != old["key"]:
-        return "its executed notebook is not in the run"
-    return None
-
-
-def changes(old: Mapping, parts: Mapping) -> list[str]:
-    """What differs between a manifest and the parts of a new key."""
-    words = {
-        "parameters": "parameter {} changed",
-        "inputs": "input {} changed",
-        "data": "files of {} changed",
-        "helpers": "helpers/{}.py changed",
-    }
-    found = []
-    for part, sentence in words.items():
-        before, now = old.get(part, {}), parts[part]
-        names = [name for name in [*now, *before] if name not in UNKEYED]
-        differing = [name for name in names if before.get(name) != now.get(name)]
-        said = [
-            sentence.format(name if part != "helpers" else name.replace(".", "/"))
-            for name in dict.fromkeys(differing)
-        ]
-        found += said[:3] + [f"and {len(said) - 3} more"] * (len(said) > 3)
-    if old.get("notebook") != parts["notebook"]:
-        found.append("its code changed")
-    return found
-
-
-def executed_key(run: Path, stage: str) -> str | None:
-    """The key that the executed notebook was made under, None if it failed."""
-    try:
-        content = json.loads(notebook_file(run, stage).read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    return content["metadata"].get("prefbook", {}).get("key")
-
-
-def check_inputs(project: Project, run: Path, selected: Sequence[str]) -> None:
-    """RunError, with the command to run, if an input will not be there."""
-    for stage in selected:
-        for needed in project.stages[stage]:
-            if needed not in selected:
-                try:
-                    read_manifest(run, needed, project)
-                except RunError as error:
-                    raise RunError(f"{stage} reads {needed}: {error}") from None
+def socket_folder() -> str:
+    """A new folder for the sockets of a kernel, removed when this process ends."""
+    usual = tempfile.gettempdir()
+    place = usual if len(usual) <= LONGEST_SOCKET else "/tmp"
+    folder = tempfile.mkdtemp(prefix="prefbook-", dir=place)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 # --- running --------------------------------------------------------------------------
@@ -162,22 +106,25 @@ def run_stages(
 ) -> list[str]:
     """Run the stages of `values` that are stale, in order; returns those that ran.
 
-    Raises RunError if an input is missing, before anything runs, and StageError, naming
-    the notebook to open, when a stage fails.
+    Raises RunError if an input is missing or damaged, or if another process changes the
+    run, before anything runs; StageError, naming the notebook to open, when a stage
+    fails.
     """
     check_inputs(project, run, list(values))
     ran = []
-    for stage in values:
-        reason = why_stale(project, run, stage, values[stage])
-        if reason is None:
-            say(f"{stage}: skipped, nothing that it depends on has changed")
-            continue
-        say(f"{stage}: runs ({reason})")
-        started = time.monotonic()
-        with Watch(stage, run / stage / "progress.json", say):
-            run_stage(project, run, stage, values[stage], execute)
-        say(f"{stage}: done in {duration(time.monotonic() - started)}")
-        ran.append(stage)
+    with held(run, project), followed():
+        for stage in values:
+            reason = why_stale(project, run, stage, values[stage])
+            if reason is None:
+                say(f"{stage}: skipped, nothing that it depends on has changed")
+                continue
+            say(f"{stage}: runs ({reason})")
+            started = time.monotonic()
+            with Watch(stage, run / stage / "progress.json", say):
+                run_stage(project, run, stage, values[stage], execute)
+            say(f"{stage}: done in {duration(time.monotonic() - started)}")
+            ran.append(stage)
+        write_run_manifest(project, run)
     return ran
 
 
@@ -211,10 +158,9 @@ def run_stage(
 def stamp(notebook: Path, source: str, kept: str, key: str | None) -> None:
     """Put the key into a notebook's metadata, and paths that hold on any machine."""
     content = json.loads(notebook.read_text("utf-8"))
-    about = content["metadata"]
-    about.setdefault("papermill", {}).update(input_path=source, output_path=kept)
-    about["prefbook"] = {"key": key}
-    write_json(content, notebook)
+    papermill = content["metadata"].setdefault("papermill", {})
+    papermill.update(input_path=source, output_path=kept)
+    write_json(stamped(content, key), notebook)
 
 
 def first_line(error: Exception) -> str:
@@ -222,41 +168,3 @@ def first_line(error: Exception) -> str:
     if isinstance(error, PapermillExecutionError):
         return f"{error.ename}: {error.evalue}".split("\n")[0]
     return f"{type(error).__name__}: {error}".split("\n")[0]
-
-
-def status(
-    project: Project, run: Path, stages: Iterable[str]
-) -> list[tuple[str, str, str, str]]:
-    """One row a stage: its name, how it stands, seconds, records.
-
-    A stage is held against the parameters it was run with: here, stale means that its
-    code, its data or its inputs have changed since. Another version of a library makes
-    nothing stale, for it may change nothing and a run may be long; it is said.
-    """
-    rows = []
-    for stage in stages:
-        schema = read_schema(project.notebook(stage))
-        try:
-            old = read_manifest(run, stage, project)
-        except RunError:
-            far = progress(run / stage / "progress.json").removesuffix(", ")
-            begun = f"not finished: {far}" if far else "not done"
-            rows.append((stage, begun, "", ""))
-            continue
-        defaults = {name: each.default for name, each in schema.items()}
-        values = {n: old["parameters"].get(n, value) for n, value in defaults.items()}
-        reason = why_stale(project, run, stage, values)
-        state = f"stale: {reason}" if reason else "done" + upgraded(old)
-        rows.append((stage, state, f"{old['seconds']:.0f}", f"{old['records']:,}"))
-    return rows
-
-
-def upgraded(manifest: Mapping) -> str:
-    """What trained a stage and has another version now, in words; "" if nothing has."""
-    made, now = manifest.get("versions", {}), versions()
-    changed = [
-        f"{name} {made[name]} (now {now.get(name, 'none')})"
-        for name in ("torch", "transformers", "trl")
-        if name in made and made[name] != now.get(name)
-    ]
-    return f", with {', '.join(changed)}" if changed else ""

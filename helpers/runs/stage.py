@@ -19,14 +19,15 @@ import pandas as pd
 from helpers.config.constraints import check_across, check_together
 from helpers.config.schema import ParameterError, read_schema, resolve
 from helpers.core.atomic import write_json
-from helpers.core.digests import digest, file_digest, folder_digest
+from helpers.core.digests import Inventory, digest, folder_digest, inventory
 from helpers.core.manifests import finished_parameters, manifest_file, read_manifest
+from helpers.core.parents import follow_parent
 from helpers.core.paths import PROJECT, Project, RunError
 from helpers.core.processes import Processes
 from helpers.core.progress import REPORT_TO, Line, quiet
 from helpers.core.provenance import peak_memory_mib, provenance
 from helpers.core.records import MEASURED, read_records, tidy, write_records
-from helpers.runs import jobs
+from helpers.runs import jobs, locks
 from helpers.runs.code_digests import (
     code_cells,
     reached_from_cells,
@@ -87,22 +88,30 @@ def plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__}: cannot be told from another of its kind")
 
 
-def results(folder: Path, records: pd.DataFrame) -> dict[str, str]:
+def holdings(folder: Path) -> Inventory:
+    """The files of a stage that is finished, but for the logs that trackers write."""
+    return {
+        name: each
+        for name, each in inventory(folder).items()
+        if "runs" not in Path(name).parts and name != "manifest.json"
+    }
+
+
+def results(files: Inventory, records: pd.DataFrame) -> dict[str, str]:
     """What a stage gives, as digests: its content, and apart from it what it took.
 
-    A stage that was run again and gave the same leaves later ones as they are. Figures,
-    and the logs that trackers write into `runs`, are no content.
+    A stage that was run again and gave the same leaves later ones as they are. Figures
+    are no content.
     """
     timed = records["metric"].isin(MEASURED)
-    files = {
-        path.relative_to(folder).as_posix(): file_digest(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and path.name not in ("records.parquet", "job.json", "manifest.json")
-        and not {"figures", "runs"} & set(path.relative_to(folder).parts)
+    content = {
+        name: digest_of
+        for name, (_, digest_of, _) in files.items()
+        if Path(name).name not in ("records.parquet", "job.json")
+        and "figures" not in Path(name).parts
     }
-    content = [files, frame_digest(records[~timed])]
-    return {"content": digest(content), "seconds": frame_digest(records[timed])}
+    both = [content, frame_digest(records[~timed])]
+    return {"content": digest(both), "seconds": frame_digest(records[timed])}
 
 
 def frame_digest(frame: pd.DataFrame) -> str:
@@ -233,12 +242,14 @@ class Stage:
                 shutil.rmtree(folder)
         (self.dir / "progress.json").unlink(missing_ok=True)
         started = datetime.fromtimestamp(self.started, UTC)
+        files = holdings(self.dir)
         manifest = {
             "stage": self.name,
             "key": self.key,
             **self.parts,
             "parameters": vars(self.params),
-            "results": results(self.dir, records),
+            "results": results(files, records),
+            "files": files,
             **provenance(self.project.root),
             "started": started.isoformat("T", "seconds"),
             "seconds": round(time.time() - self.started, 2),
@@ -247,6 +258,7 @@ class Stage:
             "records": len(records),
         }
         write_json(manifest, manifest_file(self.run, self.name))
+        locks.give_back(self.run)
 
 
 def open_stage(
@@ -256,10 +268,11 @@ def open_stage(
 
     `namespace` is the notebook's `globals()`; its parameters are held against the
     schema, so that a bad value is refused however the notebook is run. From here on the
-    stage is not done until it is closed. Raises ParameterError, or RunError if an input
-    is missing.
+    stage is not done until it is closed, and no other process changes the run. Raises
+    ParameterError, or RunError if an input is missing or the run is in use.
     """
     quiet()
+    follow_parent()
     schema = read_schema(project.notebook(name))
     for needed in ("run_dir", "workers"):
         if needed not in schema:
@@ -268,6 +281,7 @@ def open_stage(
     check_together(name, values)
     os.environ[REPORT_TO] = str(values.get("report_to", "none"))
     run = (project.root / values["run_dir"]).resolve()
+    locks.take(run, project)
     check_across(name, finished_parameters(run, project) | {name: values})
     parts = key_parts(project, run, name, values)
     stage = Stage(name, run, SimpleNamespace(**values), parts, project)

@@ -13,12 +13,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.config.schema import ParameterError
 from helpers.config.settings import Values, all_values
 from helpers.core.atomic import write_json
+from helpers.core.parents import follow_parent, followed
 from helpers.core.paths import Project, RunError
 from helpers.runs.watch import Say
 
@@ -168,10 +170,10 @@ def keeps_accounts() -> bool:
 
 def run_point(project: Project, point: Point) -> int:
     """Run what is stale of one combination; how many stages ran."""
-    from helpers.runs.pipeline import (
-        run_stages,  # brings Papermill, which pages need not
-    )
+    # brings Papermill, which pages need not
+    from helpers.runs.pipeline import run_stages
 
+    follow_parent()
     return len(run_stages(project, project.run(point.run), point.values))
 
 
@@ -186,24 +188,28 @@ def run_sweep(
     """Run all points over a submitit executor, at most `parallel` at a time.
 
     A job that fails or dies leaves the others alone: the result says why, by run. The
-    same sweep can be started again; what is finished is not done again.
+    same sweep can be started again; what is finished is not done again. If it is broken
+    off, its jobs are cancelled; on this machine they end even if it is killed.
     """
     waiting, running, failed = list(wanted), {}, {}
-    while waiting or running:
-        while waiting and len(running) < parallel:
-            point = waiting.pop(0)
-            running[point.run] = executor.submit(run_point, project, point)
-            say(f"{point.run}: started ({words(point)}), {len(waiting)} waiting")
-        for name, job in list(running.items()):
-            if not job.done():
-                continue
-            del running[name]
-            error = job.exception()
-            if error is not None:
-                failed[name] = cause(error)
-            say(f"{name}: {failed.get(name, 'done')}")
-        if running:
-            time.sleep(pause)
+    with followed() if executor.cluster == "local" else nullcontext():
+        try:
+            while waiting or running:
+                while waiting and len(running) < parallel:
+                    point = waiting.pop(0)
+                    running[point.run] = executor.submit(run_point, project, point)
+                    left = len(waiting)
+                    say(f"{point.run}: started ({words(point)}), {left} waiting")
+                for name in [name for name, job in running.items() if job.done()]:
+                    error = running.pop(name).exception()
+                    if error is not None:
+                        failed[name] = cause(error)
+                    say(f"{name}: {failed.get(name, 'done')}")
+                if running:
+                    time.sleep(pause)
+        finally:
+            for job in running.values():
+                job.cancel(check=False)
     return failed
 
 

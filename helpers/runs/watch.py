@@ -1,12 +1,13 @@
 """Watching a stage that runs: how far it says it is, told every half minute."""
 
-import json
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
+
+from helpers.core.atomic import Damaged, read_json
 
 Say = Callable[[str], None]
 
@@ -53,8 +54,8 @@ class Watch(threading.Thread):
 def progress(file: Path) -> str:
     """How far a stage says it is, like `3/6 jobs, training 40/200, `, or ""."""
     try:
-        state = json.loads(file.read_text("utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        state = read_json(file, done=int, total=int, note=str)
+    except (FileNotFoundError, Damaged):
         return ""
     parts = [f"{state['done']}/{state['total']} jobs"] if state["total"] else []
     return "".join(f"{part}, " for part in [*parts, state["note"]] if part)

@@ -6,6 +6,7 @@ values allowed, their files there. What they do is tested elsewhere.
 
 import re
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,7 @@ from helpers.core import hub
 from helpers.core.paths import PROJECT, ROOT
 from helpers.models import weights
 from helpers.publish import model_cards
-from helpers.runs import pipeline, sweeps
+from helpers.runs import locks, pipeline, staleness, sweeps
 
 PAGES = ("README.md", "book/run.md")
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
@@ -57,7 +58,9 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(sweeps, "run_sweep", does("sweep", {}))
     monkeypatch.setattr(model_cards, "uploads", does("cards", []))
     monkeypatch.setattr(model_cards, "logged_in", does("log in", None))
-    monkeypatch.setattr(pipeline, "status", does("status", []))
+    monkeypatch.setattr(staleness, "status", does("status", []))
+    monkeypatch.setattr(staleness, "check_there", does("look", None))
+    monkeypatch.setattr(locks, "held", lambda *_: nullcontext())
     monkeypatch.setattr(weights, "fetch", does("fetch", tmp_path))
     for name in weights.CATALOGUE:  # as if they were there
         (tmp_path / "weights" / name).mkdir(parents=True)

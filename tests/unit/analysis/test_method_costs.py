@@ -20,6 +20,7 @@ from helpers.core.paths import PROJECT
 from helpers.core.records import tidy, write_records
 from helpers.runs.jobs import slug
 from helpers.runs.stage import Stage
+from tests.manifests import write_manifest
 
 PARAMETERS = {
     "03_codepmp": {"epochs": 1.0, "learning_rate": 1e-3},
@@ -94,9 +95,7 @@ def write_run(run: Path, jobs: dict[str, list[tuple]]) -> Stage:
     """A run folder with these jobs and nothing trained."""
     for stage in PROJECT.stages:
         folder = run / stage
-        folder.mkdir(parents=True)
-        manifest = {"parameters": PARAMETERS.get(stage, {})}
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        write_manifest(run, stage, parameters=PARAMETERS.get(stage, {}))
         rows = [row for job in jobs.get(stage, []) for row in rows_of(stage, job)]
         write_records(tidy(rows, stage=stage), folder / "records.parquet")
         names = ("method", "init", "pairs", "strength")

@@ -21,6 +21,7 @@ from helpers.methods import METHODS, OFFLINE, ONLINE
 from helpers.models import loading
 from helpers.recipes import judging, trials
 from helpers.runs import store
+from tests.manifests import write_manifest
 
 RECORD = ROOT / "book" / "recorded" / measurements.TUNING
 BEST = {"sft": 1.0, "ppo": 3.0, "rm": 0.3}  # the factor that the trials below favour
@@ -46,9 +47,8 @@ def run(tmp_path, monkeypatch) -> Path:
         schema = read_schema(PROJECT.notebook(stage))
         given = {name: each.default for name, each in schema.items()}
         given |= {"workers": 1, "max_length": 96}
-        (tmp_path / "mine" / stage).mkdir(parents=True)
-        about = json.dumps({"parameters": given, "results": {"content": stage}})
-        (tmp_path / "mine" / stage / "manifest.json").write_text(about)
+        about = {"parameters": given, "results": {"content": stage}}
+        write_manifest(tmp_path / "mine", stage, **about)
     pairs = {"subset": ["helpful", "harmless"], "split": ["dev", "dev"]}
     pd.DataFrame(pairs).to_parquet(tmp_path / "mine" / "00_data" / "pairs.parquet")
     monkeypatch.setattr(tuning, "trial", trial)
@@ -108,7 +108,7 @@ def test_trials_of_two_runs_are_not_mixed(run) -> None:
 def test_a_trial_is_made_again_when_what_it_reads_has_changed(run) -> None:
     tune(run, "sft")
     about = {"parameters": {"workers": 1}, "results": {"content": "other"}}
-    (run / "04_reward_model" / "manifest.json").write_text(json.dumps(about))
+    write_manifest(run, "04_reward_model", **about)
     tune(run, "sft")
     assert made["sft"] == 6
 

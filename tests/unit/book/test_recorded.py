@@ -12,6 +12,7 @@ from helpers.core.records import tidy, write_records
 from helpers.runs import store
 from helpers.statistics import estimates
 from helpers.statistics.intervals import Interval
+from tests.manifests import write_manifest
 
 
 @pytest.fixture
@@ -33,8 +34,7 @@ def run(tmp_path, monkeypatch):
         }
         about |= {"cpu_count": 2, "device": "cpu"}
         about |= {"commit": "def" if stage == "09_compare" else "abc"}
-        (folder / stage).mkdir(parents=True)
-        (folder / stage / "manifest.json").write_text(json.dumps(about))
+        write_manifest(folder, stage, **about)
     for kind, name, text in (
         ("tables", "00.md", "\n*T*\n"),
         ("figures", "f_g.png", ""),

@@ -1,6 +1,5 @@
 """Rules across parameters: refused before anything runs, in one line."""
 
-import json
 import shutil
 
 import pytest
@@ -11,6 +10,7 @@ from helpers.config.constraints import ACROSS, RULES, check_together
 from helpers.config.schema import ParameterError, read_schema
 from helpers.config.settings import all_values
 from helpers.core.paths import PROJECT, Project
+from tests.manifests import write_manifest
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,8 @@ def test_relatives_alone_may_have_any_number_of_pairs() -> None:
 def test_a_stage_is_held_against_what_its_run_has_finished(tmp_path) -> None:
     project = Project(tmp_path / "project")
     shutil.copytree(PROJECT.root / "notebooks", project.root / "notebooks")
-    done = project.root / "runs" / "x" / "04_reward_model" / "manifest.json"
-    done.parent.mkdir(parents=True)
-    done.write_text(json.dumps({"parameters": {"sizes": [100, 300]}}))
+    run, given = project.root / "runs" / "x", {"sizes": [100, 300]}
+    write_manifest(run, "04_reward_model", parameters=given)
     dpo = ["06_dpo"]
     with pytest.raises(ParameterError, match=r"sizes=\[100, 300\]: expected pairs"):
         all_values(project, dpo, "runs/x")

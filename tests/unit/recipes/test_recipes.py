@@ -1,6 +1,5 @@
 """What trainings learn from: of each pair only what their method is about."""
 
-import json
 from collections import Counter
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from helpers.recipes import dpo, language_models, reward_models
 from helpers.runs import store
 from helpers.trainers import datasets, training
 from helpers.trainers.training import Fit
+from tests.manifests import write_manifest
 
 PAIRS = pd.DataFrame(
     {
@@ -287,9 +287,7 @@ def test_each_method_is_compared_at_its_own_strength(tmp_path):
         "07_ppo": {"kl_coef": 0.2},
     }
     for stage, parameters in given.items():
-        (tmp_path / stage).mkdir()
-        manifest = json.dumps({"parameters": parameters})
-        (tmp_path / stage / "manifest.json").write_text(manifest)
+        write_manifest(tmp_path, stage, parameters=parameters)
     found = store.strengths(tmp_path)
     assert found["dpo_robust"] == found["sft_dpo"] == 0.1
     assert (found["ipo"], found["dpo_norm"], found["ppo"]) == (0.5, 2.0, 0.2)

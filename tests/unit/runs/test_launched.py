@@ -21,6 +21,7 @@ from helpers.recipes import dpo, language_models, online, reward_models
 from helpers.runs import jobs, launch
 from helpers.trainers.online_settings import Online
 from helpers.trainers.training import Fit
+from tests.manifests import write_manifest
 
 WORDS = ("red", "green", "blue", "small", "large", "old", "new", "warm")
 ROWS = [
@@ -80,8 +81,7 @@ def done(run: Path, stage: str, parameters: dict, **job: object) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     if job:
         (place / "job.json").write_text(json.dumps({"job": job, "key": ""}))
-    manifest = json.dumps({"key": "", "parameters": parameters})
-    (run / stage / "manifest.json").write_text(manifest)
+    write_manifest(run, stage, parameters=parameters)
     return place
 
 

@@ -5,56 +5,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import nbformat
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
-from helpers.cli import app
 from helpers.config.schema import ParameterError
 from helpers.config.settings import all_values, select, stage_name
 from helpers.core.manifests import manifest_file
 from helpers.core.paths import PROJECT, STAGES, Project, RunError
-from helpers.runs.pipeline import StageError, changes, run_stages, status
+from helpers.runs.pipeline import StageError
+from helpers.runs.staleness import changes, status
+from tests.toys import GRAPH, command, run, said
 
-GRAPH = {"00_a": (), "01_b": ("00_a",), "02_c": ("01_b",), "03_d": ("00_a",)}
 MakeProject = Callable[..., Project]
 
 
 @pytest.fixture
 def project(make_project: MakeProject) -> Project:
     return make_project(GRAPH)
-
-
-def execute(source: Path, out: Path, parameters: dict, cwd: Path) -> None:
-    """What Papermill does, in this process: fast, and enough to see what is stale."""
-    notebook = nbformat.read(source, as_version=4)
-    namespace: dict[str, object] = {}
-    nbformat.write(notebook, out)
-    for cell in notebook.cells:
-        exec(cell.source, namespace)  # noqa: S102 - our own cells
-        namespace |= parameters
-    nbformat.write(notebook, out)
-
-
-def run(project: Project, *given: str, only: tuple[str, ...] = ()) -> list[str]:
-    """Run the toy project; the stages that ran."""
-    selected = select(list(project.stages), only)
-    values = all_values(project, selected, "runs/cpu", given=given)
-    said: list[str] = []
-    ran = run_stages(project, project.run("cpu"), values, said.append, execute)
-    project.root.joinpath("said.txt").write_text("\n".join(said))
-    return ran
-
-
-def said(project: Project) -> str:
-    """What the last run said."""
-    return project.root.joinpath("said.txt").read_text()
-
-
-def command(project: Project, *arguments: str) -> Result:
-    """The command `prefbook` on the toy project."""
-    return CliRunner().invoke(app, list(arguments), obj=project)
 
 
 # --- what is stale --------------------------------------------------------------------
@@ -291,5 +257,6 @@ def test_clean_removes_one_run(project: Project) -> None:
 
 def test_build_without_a_run_says_what_to_do(project: Project) -> None:
     result = command(project, "build", "--run", "none")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "prefbook run --run none" in result.stderr
+    assert not (project.root / "runs").exists()

@@ -28,6 +28,7 @@ from helpers.runs.code_digests import (
     reached_from_function,
 )
 from helpers.runs.stage import Stage, key_parts, open_stage
+from tests.manifests import write_manifest
 
 GRAPH = {"a": (), "b": ("a",)}
 MakeProject = Callable[..., Project]
@@ -543,7 +544,7 @@ def test_a_job_reads_the_inputs_of_its_stage_only(tmp_path: Path, function) -> N
     (tmp_path / "00_data").mkdir()
     pairs = pd.DataFrame({"split": ["train"]})
     pairs.to_parquet(tmp_path / "00_data" / "pairs.parquet")
-    (tmp_path / "00_data" / "manifest.json").write_text('{"seed": 1}')
+    write_manifest(tmp_path, "00_data", seed=1)
     call = {"grid": [{"seed": 0}], "folder": tmp_path, "shared": {"run": tmp_path}}
     found = jobs.run_grid(function, stage="05_sft", key="1", **call)
     assert found.set_index("metric")["value"].iloc[0] == 1

@@ -146,7 +146,8 @@ def test_slurm_without_accounts_is_said_to_lose_runs(
     monkeypatch.setenv("PATH", f"{commands}{os.pathsep}/usr/bin{os.pathsep}/bin")
     assert not sweeps.keeps_accounts()
     done = sweep(project, "-g", "01_last.x=1", cluster="slurm")
-    assert done.exit_code == 0 and "keeps no accounts" in done.output
+    assert done.exit_code == 0, done.output + done.stderr
+    assert "keeps no accounts" in done.output
 
 
 def test_a_sweep_goes_on_where_it_was(project: Project) -> None:
