@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet
 BROWSERS := chromium chromium-browser google-chrome
 
-.PHONY: help book run test coverage oracle bench colab deepspeed browser clean
+.PHONY: help book run test coverage chaos oracle bench colab deepspeed browser clean
 .DEFAULT_GOAL := help
 
 help:  ## show these lines
@@ -22,6 +22,9 @@ test: .venv/test.stamp browser  ## install what the tests need and run them all
 
 coverage: .venv/test.stamp  ## simulate how often each interval of the book holds the truth
 	@$(BIN)/python -m tests.coverage
+
+chaos: .venv/test.stamp  ## break runs on purpose: kills, damage, races, bad input, odd machines
+	@$(BIN)/python -m tests.chaos
 
 oracle: .venv/test.stamp .venv-oracle/oracle.stamp  ## compare PPO with TRL 1.12.0's, tensor by tensor
 	@.venv-oracle/bin/python tests/oracle/record.py .venv-oracle/recorded

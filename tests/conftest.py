@@ -1,13 +1,14 @@
 """What tests share: a small project of tiny notebooks, in a folder of its own."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from helpers.core.paths import ROOT, Project
+from tests.toys import toy_project
 
 # Many tests compare numbers to 1e-5, which half precision on a GPU does not keep. Where
 # the variable is set by hand, they run there all the same.
@@ -46,50 +47,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-HEADER = """run_dir: str = "runs/cpu"  # folder of the run
-workers: int = 1  # processes; in [0, 8]
-"""
-BODY = """from pathlib import Path
-from tests.opening import Project, open_stage
-project = Project(Path({root!r}), {stages!r}, Path({package!r}))
-stage = open_stage({name!r}, globals(), project)
-{work}
-stage.close()
-"""
-
-
-def write_notebook(path: Path, parameters: str, *cells: str) -> Path:
-    """A notebook with a cell tagged `parameters`, then the code cells."""
-    first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
-    rest = [nbformat.v4.new_code_cell(cell) for cell in cells]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    about = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[first, *rest], metadata=about), path)
-    return path
-
-
 @pytest.fixture
 def make_project(tmp_path: Path) -> Callable[..., Project]:
     """Makes a project from stage -> inputs; each stage records its parameter `x`."""
-
-    def make(stages: Mapping[str, tuple[str, ...]], **work: str) -> Project:
-        project = Project(
-            tmp_path, dict(stages), tmp_path / "helpers", answer=list(stages)[-1]
-        )
-        for name in stages:
-            body = BODY.format(
-                root=str(tmp_path),
-                stages=dict(stages),
-                package=str(project.package),
-                name=name,
-                work=work.get(name, 'stage.add([{"metric": "x", "value": x}])'),
-            )
-            cell = HEADER + f"x: float = {len(name)}.0  # a number; in (0, 100]\n"
-            write_notebook(project.notebook(name), cell, body)
-        return project
-
-    return make
+    return partial(toy_project, tmp_path)
 
 
 @pytest.fixture(autouse=True)

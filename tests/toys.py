@@ -1,6 +1,7 @@
-"""The toy project of `make_project` at work: in this process, or as a command."""
+"""A project of tiny notebooks at work: in this process, or as a command."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
@@ -19,6 +20,50 @@ from helpers.cli import app
 from helpers.core.paths import Project
 app(obj=Project(Path({root!r}), {stages!r}, Path({package!r}), {answer!r}))
 """
+
+
+HEADER = """run_dir: str = "runs/cpu"  # folder of the run
+workers: int = 1  # processes; in [0, 8]
+"""
+BODY = """from pathlib import Path
+from tests.opening import Project, open_stage
+project = Project(Path({root!r}), {stages!r}, Path({package!r}))
+stage = open_stage({name!r}, globals(), project)
+{work}
+stage.close()
+"""
+
+
+def write_notebook(path: Path, parameters: str, *cells: str) -> Path:
+    """A notebook with a cell tagged `parameters`, then the code cells."""
+    first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    rest = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    about = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[first, *rest], metadata=about), path)
+    return path
+
+
+def toy_project(
+    root: Path, stages: Mapping[str, tuple[str, ...]], **work: str
+) -> Project:
+    """A project in `root` from stage -> inputs; each stage records its parameter `x`.
+
+    work: other code for a stage.
+    """
+    project = Project(root, dict(stages), root / "helpers", answer=list(stages)[-1])
+    for name in stages:
+        body = BODY.format(
+            root=str(root),
+            stages=dict(stages),
+            package=str(project.package),
+            name=name,
+            work=work.get(name, 'stage.add([{"metric": "x", "value": x}])'),
+        )
+        cell = HEADER + f"x: float = {len(name)}.0  # a number; in (0, 100]\n"
+        write_notebook(project.notebook(name), cell, body)
+    return project
 
 
 def execute(source: Path, out: Path, parameters: dict, cwd: Path) -> None:

@@ -6,6 +6,7 @@ the clean source. Warnings are errors, and a page that is missing fails the buil
 """
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import yaml
 from helpers.book.cost_page import costs_page
 from helpers.book.front_page import answer_table
 from helpers.book.recorded_runs import real_page
+from helpers.book.reliability_page import reliability_page
 from helpers.book.settings_page import settings_section
 from helpers.book.side_by_side import recorded_answer
 from helpers.config.schema import declares, plain, read_schema
@@ -95,6 +97,7 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         "costs": costs_page(run, manifests, root / "book" / "recorded"),
         "reproducibility": reproducibility_page(manifests)
         + settings_section(root / "book" / "recorded"),
+        "reliability": reliability_page(root / "book" / "recorded"),
         "real": real_page(run, root),
         "claims": claims_page(run, root),
         "recorded_answer": recorded_answer(root),
@@ -188,7 +191,8 @@ def run_sphinx(tree: Path) -> None:
     start = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", start, "build", str(tree)]
     command += ["-W", "-n", "--keep-going", "--all"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    utf8 = {"env": os.environ | {"PYTHONUTF8": "1"}, "encoding": "utf-8"}
+    done = subprocess.run(command, capture_output=True, check=False, **utf8)
     if done.returncode:
         output = (done.stdout + done.stderr).splitlines()
         wrong = [line for line in output if re.search(r"WARNING|ERROR|Error", line)]
@@ -204,7 +208,9 @@ def check_pages(tree: Path, built: Path) -> None:
     chapters = [each["file"] for part in toc["parts"] for each in part["chapters"]]
     pages = [built / f"{name}.html" for name in (toc["root"], *chapters)]
     empty = [
-        page for page in pages if not page.is_file() or "<h1" not in page.read_text()
+        page
+        for page in pages
+        if not page.is_file() or "<h1" not in page.read_text("utf-8")
     ]
     if not (built / "index.html").is_file():
         empty.append(built / "index.html")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.config.settings import all_values
-from helpers.core.measurements import TUNING, measurement
+from helpers.core.measurements import ELSEWHERE, measurement
 from helpers.core.paths import PROJECT, STAGES
 from helpers.core.records import PROCESSOR, read_records
 from helpers.planning.estimate import REAL, works
@@ -57,9 +57,9 @@ def costs_page(run: Path, manifests: Mapping[str, dict], recorded: Path) -> str:
 
 
 def recorded_tables(recorded: Path) -> list[str]:
-    """What was measured apart from any run; trials of settings have another page."""
+    """What was measured apart from any run and has no page of its own."""
     folders = [about.parent for about in sorted(recorded.glob("*/about.json"))]
-    shown = [folder for folder in folders if folder.name != TUNING]
+    shown = [folder for folder in folders if folder.name not in ELSEWHERE]
     return [line for folder in shown for line in measurement(folder)]
 
 

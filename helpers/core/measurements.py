@@ -12,7 +12,9 @@ from helpers.core.atomic import whole, write_json
 from helpers.core.paths import ROOT
 from helpers.core.provenance import provenance
 
-TUNING = "tuning"  # trials of settings: shown with the settings, not with the costs
+TUNING = "tuning"  # trials of settings
+RELIABILITY = "reliability"  # faults that were caused on purpose
+ELSEWHERE = (TUNING, RELIABILITY)  # which pages of their own show, not that of costs
 MADE_WITH = ("commit", "python", "cpu_count", "device", "versions")
 
 

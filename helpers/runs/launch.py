@@ -51,9 +51,8 @@ def launch(
     command += ["--num_processes", str(processes.count), "--main_process_port", "0"]
     command += ["--module", __name__, str(call)]
     with followed():
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        told = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+        done = subprocess.run(command, cwd=ROOT, check=False, **told)
     if done.returncode or not rows.exists():
         said = re.findall(r"^\[rank\d+\]: (\w+: .*)", done.stderr, re.MULTILINE)
         raise LaunchError(said[0] if said else done.stderr.strip()[-500:])

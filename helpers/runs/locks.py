@@ -71,7 +71,7 @@ def locked(run: Path, project: Project) -> Iterator[None]:
     """Hold the lock of one folder."""
     file = lock_file(run)
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock, before = FileLock(file, blocking=False), os.environ.get(HELD, "")
+    lock, before = FileLock(file, timeout=0), os.environ.get(HELD, "")
     try:
         lock.acquire()
     except Timeout:

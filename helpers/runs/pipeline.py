@@ -6,6 +6,7 @@ run holds whole notebooks, and a failed one up to its error.
 
 import atexit
 import json
+import logging
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import papermill
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
@@ -68,7 +70,26 @@ class ThisInterpreter(AsyncKernelManager):
             "{connection_file}",
             "--log-level=CRITICAL",  # ending a kernel interrupts it: no error to report
         ]
-        return KernelSpec(argv=command, display_name="Python 3", language="python")
+        own = kernel_environment(Path(self.ip).parent)
+        about = {"display_name": "Python 3", "language": "python"}
+        return KernelSpec(argv=command, env=own, **about)
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: object) -> None:
+        """Starts the kernel's process, there with this one's stderr, on which a kernel
+        that is told to end would be heard."""
+        with (Path(self.ip).parent / "kernel.log").open("wb") as log:
+            await super()._async_launch_kernel(kernel_cmd, **kw, stderr=log)
+
+
+def kernel_environment(folder: Path) -> dict[str, str]:
+    """Where libraries of a kernel keep their own files: not in a home that takes none.
+
+    IPython's always lie aside: what a user has told it to run first is no part of a run.
+    """
+    own = {"IPYTHONDIR": str(folder)}
+    if not os.access(Path.home(), os.W_OK):
+        own["MPLCONFIGDIR"] = str(folder)
+    return own
 
 
 def socket_folder() -> str:
@@ -85,6 +106,7 @@ def socket_folder() -> str:
 
 def execute(source: Path, out: Path, parameters: dict, cwd: Path) -> None:
     """Run one notebook in a kernel of this interpreter and save it cell by cell."""
+    logging.getLogger("traitlets").setLevel(logging.CRITICAL)  # errors are raised too
     papermill.execute_notebook(
         source,
         out,
@@ -165,6 +187,8 @@ def stamp(notebook: Path, source: str, kept: str, key: str | None) -> None:
 
 def first_line(error: Exception) -> str:
     """What went wrong, in one line."""
+    if isinstance(error, DeadKernelError):
+        return "its kernel died, often for want of memory: try fewer, `-p workers=1`"
     if isinstance(error, PapermillExecutionError):
         return f"{error.ename}: {error.evalue}".split("\n")[0]
     return f"{type(error).__name__}: {error}".split("\n")[0]

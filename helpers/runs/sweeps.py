@@ -192,7 +192,8 @@ def run_sweep(
     off, its jobs are cancelled; on this machine they end even if it is killed.
     """
     waiting, running, failed = list(wanted), {}, {}
-    with followed() if executor.cluster == "local" else nullcontext():
+    here = executor.cluster == "local"
+    with followed() if here else nullcontext():
         try:
             while waiting or running:
                 while waiting and len(running) < parallel:
@@ -208,7 +209,7 @@ def run_sweep(
                 if running:
                     time.sleep(pause)
         finally:
-            for job in running.values():
+            for job in [] if here else running.values():
                 job.cancel(check=False)
     return failed
 

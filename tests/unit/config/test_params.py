@@ -23,7 +23,7 @@ from helpers.config.schema import (
     resolve,
 )
 from helpers.core.paths import PROJECT, STAGES
-from tests.conftest import write_notebook
+from tests.toys import write_notebook
 
 CELL = """name: str = "a b"  # what it is called
 steps: int = 10  # how long; in [1, 20]

@@ -1,0 +1,136 @@
+"""Kill a run while it works; it must go on, and say what an undisturbed one says.
+
+A try: one stage of a finished run is taken away and run again; at a random moment its
+command, its kernel, a worker or a whole process group gets KILL, TERM or INT. Then
+nothing of it may live on, and the same command must finish the stage with equal records.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import psutil
+
+from helpers.core.manifests import read_manifest
+from helpers.core.parents import alive
+from helpers.core.paths import PROJECT
+from tests.chaos import subjects
+
+TARGETS = ("command", "kernel", "worker", "group of the command", "group of the kernel")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+STARTED = 8.0  # s until a notebook's first cell runs, roughly
+LEFT = 10.0  # s after which a process that works for a dead one has outlived it
+
+
+def run(seed: int, tries: int) -> list[dict]:
+    """One row for each kind of target and signal: tries, and what went wrong."""
+    subjects.reference()
+    found: dict[tuple[str, str], list[str]] = {}
+    for number in range(seed, seed + tries):
+        kind, wrong = attempt(number)
+        print(f"kill {number}: {' '.join(kind)}: {wrong or 'recovered'}", flush=True)
+        found.setdefault(kind, []).append(wrong)
+    return [
+        {
+            "fault": f"{how} to the {target}",
+            "tries": len(outcomes),
+            "wrong": sum(map(bool, outcomes)),
+            "outcome": "; ".join(sorted({*filter(None, outcomes)}))
+            or "went on, equal records",
+        }
+        for (target, how), outcomes in sorted(found.items())
+    ]
+
+
+def attempt(number: int) -> tuple[tuple[str, str], str]:
+    """One try, drawn from its number: the kind of kill, and what went wrong or ""."""
+    draw = random.Random(number)
+    stage = draw.choice(list(PROJECT.stages))
+    target, how = draw.choice(TARGETS), draw.choice(SIGNALS)
+    usual = read_manifest(PROJECT.run(subjects.REFERENCE), stage)["seconds"]
+    moment = draw.uniform(0.3, 1.0) * (STARTED + usual)
+    name, folder = subjects.copied("kill")
+    shutil.rmtree(folder / stage)
+    command = subjects.smoke(name, "--only", stage)
+    try:
+        wrong = killed(command, target, how, moment)
+        again = subjects.prefbook(*command)
+        if again.code:
+            wrong += f"does not go on: {again.wrong.strip()}"
+        elif not subjects.same(folder, [stage]):
+            wrong += f"other records of {stage}"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    kind = (target, how.name)
+    return kind, f"try {number}: {wrong}" if wrong else ""
+
+
+def killed(command: list[str], target: str, how: signal.Signals, moment: float) -> str:
+    """Start a command and kill a part of it; what lives on or is said too long, or ""."""
+    process = subjects.start(*command)
+    family = wait(process, moment)
+    victims = chosen(process, target)
+    for pid in victims:
+        try:
+            os.killpg(pid, how) if "group" in target else os.kill(pid, how)
+        except ProcessLookupError:
+            continue  # it has just ended
+    family |= family_of(process)
+    try:
+        end = subjects.ended(process, 120)
+    except subprocess.TimeoutExpired:
+        if how == signal.SIGINT and target in ("worker", "group of the kernel"):
+            pass  # a worker may answer an interrupt by going on
+        process.kill()
+        process.communicate()
+        return "the command went on for two minutes; "
+    wrong = "" if "Traceback" not in end.wrong else "a traceback; "
+    deadline = time.monotonic() + LEFT
+    while (
+        left := [each for each in family if alive(each)]
+    ) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for each in left:
+        each.kill()
+    return wrong + (f"{len(left)} processes lived on; " if left else "")
+
+
+def wait(process: subprocess.Popen, moment: float) -> set[psutil.Process]:
+    """Until the moment, or the command's end; all processes that it had meanwhile."""
+    end, family = time.monotonic() + moment, set()
+    while time.monotonic() < end and process.poll() is None:
+        family |= family_of(process)
+        time.sleep(0.1)
+    return family
+
+
+def family_of(process: subprocess.Popen) -> set[psutil.Process]:
+    """The processes that work for a command now, itself left out."""
+    try:
+        return set(psutil.Process(process.pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def chosen(process: subprocess.Popen, target: str) -> list[int]:
+    """The pids that a target means; the command's where there is no such process yet."""
+    kernels = [each for each in family_of(process) if is_kernel(each)]
+    workers = [
+        each
+        for kernel in kernels
+        for each in kernel.children()
+        if "loky" in " ".join(each.cmdline())
+    ]
+    wanted = {"worker": workers[:1], "kernel": kernels, "group of the kernel": kernels}
+    return [each.pid for each in wanted.get(target, [])] or [process.pid]
+
+
+def is_kernel(process: psutil.Process) -> bool:
+    """Whether a process is the kernel of a notebook."""
+    try:
+        return "ipykernel_launcher" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,79 @@
+"""A run that is interrupted says what is kept, leaves nothing running, and goes on."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from helpers.core.parents import alive
+from helpers.core.paths import Project
+from tests.toys import command_line
+
+WAITS = """
+import time
+begun = project.root / "begun"
+if not begun.exists():
+    begun.write_text("")
+    time.sleep(60)
+stage.add([])
+"""
+
+
+def started(project: Project, *arguments: str) -> subprocess.Popen:
+    """A command on the toy project whose second stage is at work."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command_line(project, *arguments), **pipes)
+    wait_for(project.root / "begun")
+    return process
+
+
+def wait_for(file: Path, seconds: float = 90) -> None:
+    """Until a file is there."""
+    end = time.monotonic() + seconds
+    while not file.exists():
+        assert time.monotonic() < end, f"no {file.name} after {seconds} s"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+)
+def test_a_run_ends_when_it_is_told(
+    make_project: Callable[..., Project], how: signal.Signals, code: int
+) -> None:
+    project = make_project({"00_a": (), "01_b": ("00_a",)}, **{"01_b": WAITS})
+    process = started(project, "run")
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(how)
+    _, wrong = process.communicate(timeout=30)
+    assert process.returncode == code
+    if how != signal.SIGKILL:
+        words = "prefbook: interrupted: runs/cpu keeps 1 finished stages; the same"
+        assert wrong.startswith(words) and wrong.count("\n") == 1, wrong
+    end = time.monotonic() + 10
+    while any(map(alive, family)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert family and not any(map(alive, family))
+    again = subprocess.run(
+        command_line(project, "run"), capture_output=True, check=False
+    )
+    assert again.returncode == 0, again.stderr
+
+
+def test_the_runs_of_a_sweep_end_with_it(make_project: Callable[..., Project]) -> None:
+    pytest.importorskip("submitit")
+    project = make_project({"00_a": (), "01_b": ("00_a",)}, **{"01_b": WAITS})
+    process = started(project, "sweep", "--name", "s", "-g", "01_b.x=1,2")
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    _, wrong = process.communicate(timeout=30)
+    assert process.returncode == 143 and wrong.count("\n") == 1, wrong
+    end = time.monotonic() + 10
+    while any(map(alive, family)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert len(family) > 1 and not any(map(alive, family))
