@@ -43,6 +43,9 @@ def one_line_errors() -> Iterator[None]:
     """End with one line on stderr: code 2 for what is refused, 1 for what failed."""
     try:
         yield
+    except KeyboardInterrupt:
+        typer.echo("prefbook: interrupted", err=True)
+        raise typer.Exit(130) from None
     except Exception as error:
         code = exit_code(error)
         if code is None:

@@ -4,7 +4,7 @@ A job reads its stage's inputs and nothing else of a run: what it read beside th
 make nothing stale when it changes. `reading_for` says whose job it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -83,6 +83,31 @@ def read_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
 def way_out(run: Path, stage: str, project: Project = PROJECT) -> str:
     """The command that makes a stage of a run again."""
     return f"`prefbook run --run {project.name_of(run)} --only {stage}`"
+
+
+def check_whole(
+    run: Path,
+    stage: str,
+    needed: str,
+    project: Project = PROJECT,
+    thorough: bool = True,
+) -> None:
+    """RunError, with the way out, if what a stage reads is not done, or damaged.
+
+    needed: the stage that it reads; thorough: as for `digests.damage`.
+    """
+    try:
+        read_manifest(run, needed, project)
+    except RunError as error:
+        raise RunError(f"{stage} reads {needed}: {error}") from None
+    if wrong := damaged_files(run, needed, thorough):
+        what = f"{stage} reads {needed}, of which {', '.join(first_few(wrong))}"
+        raise RunError(f"{what}: {way_out(run, needed, project)}")
+
+
+def first_few(said: Sequence[str], most: int = 3) -> list[str]:
+    """The first few of some findings, and how many more there are."""
+    return [*said[:most], *([f"and {len(said) - most} more"] * (len(said) > most))]
 
 
 def damaged_files(run: Path, stage: str, thorough: bool = True) -> list[str]:

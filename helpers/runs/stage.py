@@ -20,7 +20,12 @@ from helpers.config.constraints import check_across, check_together
 from helpers.config.schema import ParameterError, read_schema, resolve
 from helpers.core.atomic import write_json
 from helpers.core.digests import Inventory, digest, folder_digest, inventory
-from helpers.core.manifests import finished_parameters, manifest_file, read_manifest
+from helpers.core.manifests import (
+    check_whole,
+    finished_parameters,
+    manifest_file,
+    read_manifest,
+)
 from helpers.core.parents import follow_parent
 from helpers.core.paths import PROJECT, Project, RunError
 from helpers.core.processes import Processes
@@ -282,6 +287,8 @@ def open_stage(
     os.environ[REPORT_TO] = str(values.get("report_to", "none"))
     run = (project.root / values["run_dir"]).resolve()
     locks.take(run, project)
+    for needed in project.stages[name]:
+        check_whole(run, name, needed, project, thorough=False)
     check_across(name, finished_parameters(run, project) | {name: values})
     parts = key_parts(project, run, name, values)
     stage = Stage(name, run, SimpleNamespace(**values), parts, project)

@@ -11,11 +11,11 @@ from helpers.config.schema import read_schema
 from helpers.core.atomic import Damaged, damaged, read_json
 from helpers.core.digests import digest
 from helpers.core.manifests import (
+    check_whole,
     damaged_files,
+    first_few,
     load_manifest,
     manifest_file,
-    read_manifest,
-    way_out,
 )
 from helpers.core.paths import Project, RunError
 from helpers.core.provenance import versions
@@ -89,11 +89,6 @@ def changes(old: Mapping, parts: Mapping) -> list[str]:
     return found
 
 
-def first_few(said: Sequence[str], most: int = 3) -> list[str]:
-    """The first few of some findings, and how many more there are."""
-    return [*said[:most], *([f"and {len(said) - most} more"] * (len(said) > most))]
-
-
 # --- the executed notebook ------------------------------------------------------------
 
 
@@ -126,20 +121,10 @@ def stamped(content: dict, key: str | None) -> dict:
 
 def check_inputs(project: Project, run: Path, selected: Sequence[str]) -> None:
     """RunError, with the command to run, if an input will not be there, or damaged."""
-    needed = {
-        name: stage
-        for stage in selected
-        for name in project.stages[stage]
-        if name not in selected
-    }
-    for name, stage in needed.items():
-        try:
-            read_manifest(run, name, project)
-        except RunError as error:
-            raise RunError(f"{stage} reads {name}: {error}") from None
-        if wrong := damaged_files(run, name):
-            what = f"{stage} reads {name}, of which {', '.join(first_few(wrong))}"
-            raise RunError(f"{what}: {way_out(run, name, project)}")
+    readers = {each: stage for stage in selected for each in project.stages[stage]}
+    for needed, stage in readers.items():
+        if needed not in selected:
+            check_whole(run, stage, needed, project)
 
 
 def check_there(project: Project, run: Path) -> None:

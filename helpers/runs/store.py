@@ -8,6 +8,7 @@ import pandas as pd
 from helpers.core.hub import plain_name
 from helpers.core.manifests import check_declared, read_manifest
 from helpers.core.paths import RunError
+from helpers.core.records import read_table
 from helpers.data.hh import BUILT_IN, source_rows
 from helpers.data.opt350m_prompts import RATES
 from helpers.methods import BY_NAME, DPO, FROM_BASE, METHODS, PPO
@@ -52,7 +53,7 @@ def find_job(
 def read_pairs(run: Path, *splits: str) -> pd.DataFrame:
     """The pairs of 00_data in the given splits, in their stored order."""
     check_declared("00_data")
-    pairs = pd.read_parquet(run / "00_data" / "pairs.parquet")
+    pairs = read_table(run / "00_data" / "pairs.parquet")
     return pairs[pairs["split"].isin(splits)].reset_index(drop=True)
 
 
@@ -64,7 +65,7 @@ def data_source(run: Path) -> str:
 def read_code_pairs(run: Path, *splits: str) -> pd.DataFrame:
     """The pairs of 02_code_pairs in the given splits, in their stored order."""
     check_declared("02_code_pairs")
-    pairs = pd.read_parquet(run / "02_code_pairs" / "pairs.parquet")
+    pairs = read_table(run / "02_code_pairs" / "pairs.parquet")
     return pairs[pairs["split"].isin(splits)].reset_index(drop=True)
 
 
@@ -74,7 +75,7 @@ def code_read(run: Path) -> set[str]:
     None are known of a model that is not trained here.
     """
     path = base_folder(run) / FUNCTIONS
-    return set(pd.read_parquet(path)["id"]) if path.exists() else set()
+    return set(read_table(path)["id"]) if path.exists() else set()
 
 
 def base_folder(run: Path) -> Path:
