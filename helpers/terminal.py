@@ -55,10 +55,11 @@ def exit_code(error: Exception) -> int | None:
     from helpers.book.build import BookError
     from helpers.config.schema import ParameterError
     from helpers.core.hub import SourceError
+    from helpers.core.model_files import ModelError
     from helpers.core.paths import RunError
     from helpers.runs.jobs import JobError
     from helpers.runs.pipeline import StageError
 
-    if isinstance(error, ParameterError | RunError | SourceError):
+    if isinstance(error, ParameterError | RunError | SourceError | ModelError):
         return 2
     return 1 if isinstance(error, JobError | StageError | BookError) else None
