@@ -22,6 +22,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from helpers.core.atomic import write_json
+from helpers.core.failures import keep_failed
 from helpers.core.flops import metered
 from helpers.core.manifests import reading_for
 from helpers.core.processes import ALONE, Processes
@@ -93,8 +94,8 @@ def run_job(
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(aside, folder)
     except Exception as error:
+        what = f"{type(error).__name__}: {error}{keep_failed(aside, folder)}"
         shutil.rmtree(aside, ignore_errors=True)
-        what = f"{type(error).__name__}: {error}"
         raise JobError(f"{stage}: job {slug(job)} failed: {what}") from error
 
 

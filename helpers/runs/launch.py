@@ -53,7 +53,9 @@ def launch(
         command, cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode or not rows.exists():
-        said = re.findall(r"^\[rank\d+\]: (\w+: .*)", done.stderr, re.MULTILINE)
+        said = re.findall(
+            r"^\[rank\d+\]: (?:\w+\.)*(\w+: .*)", done.stderr, re.MULTILINE
+        )
         raise LaunchError(said[0] if said else done.stderr.strip()[-500:])
     found = json.loads(rows.read_text("utf-8"))
     call.unlink()

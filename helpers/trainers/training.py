@@ -124,12 +124,16 @@ def train(trainer) -> list[dict]:
 
 
 def log_of(trainer, note: str) -> list[dict]:
-    """Train, telling how far it is under the name `note`, and return the trainer's log."""
+    """Train, telling how far it is under the name `note`, and return the trainer's log.
+
+    Raises NotFinite, as all trainers here do, once a number is none (`watched`).
+    """
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(note).callback())
     sharded = trainer.is_fsdp_enabled
     with whole_afterwards(trainer.model) if sharded else nullcontext():
         trainer.train()
+    trainer.check_weights()
     return trainer.state.log_history
 
 
