@@ -11,7 +11,7 @@ from helpers.rewards.judges import Judge
 
 
 class Payment:
-    """A reward on texts for all trainers; remembers the mean of every rollout.
+    """A reward on texts for all trainers; remembers the means of every rollout.
 
     The texts are those of `generate`, which stop before what ended the reply. Where the
     trainer tells their ids, `penalty` is taken off the replies that `ending`, the same
@@ -45,7 +45,9 @@ class Payment:
         scores = np.asarray(self.reward.score(prompts, completions))
         with aside():
             judged = np.asarray(self.judge.score(prompts, completions))
-        self.seen.append({"reward": scores.mean(), "judged": judged.mean()})
+        means = {"reward": scores.mean(), "judged": judged.mean()}
+        empty = np.mean([not text.strip() for text in completions])
+        self.seen.append({**means, "reward_spread": scores.std(), "empty": empty})
         if completion_ids is not None:
             ended = np.array([self.ending.reached(ids) for ids in completion_ids])
             self.seen[-1]["ended"] = ended.mean()

@@ -30,6 +30,7 @@ from helpers.core.progress import Line, Progress, quiet
 from helpers.core.provenance import give_memory_back, idle_memory_mib, watched_memory
 from helpers.core.records import ABOVE_IDLE, COLUMNS, read_records, tidy, write_records
 from helpers.runs.launch import launch
+from helpers.statistics.flags import raised
 
 JobFunction = Callable[..., list[dict]]
 
@@ -74,7 +75,7 @@ def run_job(
     """Run one job and leave its folder, with `records.parquet` and `job.json`.
 
     The record columns among the job's arguments are filled into its rows; further rows
-    say what it cost (`measured`). What was there under another key is replaced. Raises
+    say what looks wrong (`flags`) and what it cost (`measured`). What was there under another key is replaced. Raises
     JobError, from the cause, when it fails.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def run_job(
         seconds = time.monotonic() - started
         common = {name: value for name, value in job.items() if name in COLUMNS}
         common["stage"] = stage
-        rows = [*rows, {"metric": "seconds", "value": seconds}]
+        rows = [*rows, *raised(tidy(rows)), {"metric": "seconds", "value": seconds}]
         write_records(tidy(rows, **common), aside / "records.parquet")
         about = {"job": job, "key": key, "seconds": round(seconds, 2)}
         write_json(about, aside / "job.json")

@@ -28,6 +28,7 @@ from helpers.core.manifests import manifest_file, read_manifest
 from helpers.core.paths import Project, RunError
 from helpers.core.provenance import versions
 from helpers.runs.stage import UNKEYED, key_parts
+from helpers.runs.store import flags_of
 from helpers.runs.watch import Say, Watch, duration, progress, say_on_terminal
 
 
@@ -177,6 +178,8 @@ def run_stages(
         with Watch(stage, run / stage / "progress.json", say):
             run_stage(project, run, stage, values[stage], execute)
         say(f"{stage}: done in {duration(time.monotonic() - started)}")
+        for line in flags_of(run, stage):
+            say(f"{stage}: {line}")
         ran.append(stage)
     return ran
 

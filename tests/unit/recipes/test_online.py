@@ -122,7 +122,7 @@ def test_payment_remembers_both_scores_and_asks_for_an_end() -> None:
     )
     assert scores == [2.0 - 1.5, 0.0]
     assert paid(prompts=PROMPTS, completions=["aab", "b"]) == [2.0, 0.0]
-    seen = {"reward": 1.0, "judged": 1.0}
+    seen = {"reward": 1.0, "judged": 1.0, "reward_spread": 1.0, "empty": 0.0}
     assert paid.seen == [{**seen, "ended": 0.5}, seen]
 
 
