@@ -54,8 +54,8 @@ class Watched:
         norm = super()._get_grad_norm(model, grad_norm)
         value = 0.0 if norm is None else float(norm)
         self.skipped = 0 if math.isfinite(value) else self.skipped + 1
-        allowed = SKIPS if self.accelerator.scaler is not None else 0
-        if self.skipped > allowed:
+        scaled = self.accelerator.scaler is not None or self.args.fp16
+        if self.skipped > (SKIPS if scaled else 0):
             self.stop(f"norm of the gradient is {value}", self.state.global_step + 1)
         return norm
 

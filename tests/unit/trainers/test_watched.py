@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -10,12 +11,12 @@ from safetensors.torch import load_file
 
 from helpers.core.failures import FAILED, keep_failed
 from helpers.models import loading
+from helpers.recipes.online import fit_ppo
 from helpers.runs import jobs
 from helpers.trainers import datasets, rloo_grpo, training, watched
 from helpers.trainers.online_settings import Online
-from helpers.trainers.ppo.trainer import PPOTrainer
 from helpers.trainers.training import Fit
-from helpers.trainers.watched import NotFinite
+from helpers.trainers.watched import NotFinite, Watched
 
 PAIRS = pd.DataFrame(
     {
@@ -85,8 +86,6 @@ def online(method: str):
         prompts = [f"\n\nHuman: {name}?\n\nAssistant:" for name in ("Tea", "Pot")]
         given = (TOKENIZER, paid, prompts, settings, out)
         if method == "ppo":
-            from helpers.recipes.online import fit_ppo
-
             fit_ppo(model, None, *given)
         else:
             rloo_grpo.fit_grouped(method, model, *given)
@@ -176,15 +175,27 @@ def test_a_sound_training_is_not_stopped(kind, tmp_path) -> None:
     assert not (tmp_path / "out" / FAILED).exists()
 
 
-def test_what_loss_scaling_leaves_out_is_no_failure(tmp_path, monkeypatch) -> None:
+class Stock:
+    """Stands for the library's trainer, at its first step."""
+
+    state = SimpleNamespace(global_step=0, max_steps=99)
+
+    def __init__(self, scaler: object = None, fp16: bool = False) -> None:
+        self.accelerator = SimpleNamespace(scaler=scaler, is_main_process=False)
+        self.args = SimpleNamespace(fp16=fp16)
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        return grad_norm
+
+
+class Bare(Watched, Stock):
+    """The mix-in on it."""
+
+
+@pytest.mark.parametrize("given", [{"scaler": object()}, {"fp16": True}])
+def test_what_loss_scaling_leaves_out_is_no_failure(given: dict) -> None:
     """In float16 a gradient may be infinite now and then, but not for ever."""
-    trainer = PPOTrainer.__new__(PPOTrainer)
-    trainer.accelerator = type("Any", (), {"scaler": object(), "is_main_process": 0})()
-    trainer.state = type("Any", (), {"global_step": 0, "max_steps": 99})()
-    infinite = torch.tensor(float("inf"))
-    monkeypatch.setattr(
-        "transformers.Trainer._get_grad_norm", lambda self, model, norm=None: norm
-    )
+    trainer, infinite = Bare(**given), torch.tensor(float("inf"))
     for _ in range(watched.SKIPS):
         trainer._get_grad_norm(None, infinite)
     trainer._get_grad_norm(None, torch.tensor(1.0))
@@ -192,6 +203,19 @@ def test_what_loss_scaling_leaves_out_is_no_failure(tmp_path, monkeypatch) -> No
         trainer._get_grad_norm(None, infinite)
     with pytest.raises(NotFinite, match="gradient is inf at step 1 of 99"):
         trainer._get_grad_norm(None, infinite)
+
+
+def test_several_processes_stop_together(monkeypatch) -> None:
+    """At the gradient, which all of them have; one's loss is not the others'."""
+    nan, trainer = torch.tensor(float("nan")), Bare()
+    monkeypatch.setattr(watched, "processes", lambda: 2)
+    assert trainer.finite_loss(nan) is nan
+    with pytest.raises(NotFinite, match="gradient is nan"):
+        trainer._get_grad_norm(None, nan)
+    assert trainer._get_grad_norm(None) is None  # DeepSpeed may have none to tell
+    monkeypatch.setattr(watched, "processes", lambda: 1)
+    with pytest.raises(NotFinite, match="loss is nan at step 1 of 99"):
+        trainer.finite_loss(nan)
 
 
 # --- where a job's batch is kept ------------------------------------------------------
