@@ -1,5 +1,7 @@
 """What pays a policy that is trained online, while a further judge watches."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from helpers.core.flops import aside
@@ -29,10 +31,7 @@ class Payment:
     def seen_by_all(self) -> list[dict[str, float]]:
         """The means of every rollout over the equal shares of all processes."""
         everyone = gathered(share(processes()), [self.seen])  # one place each
-        return [
-            {name: np.mean([each[name] for each in means]) for name in means[0]}
-            for means in zip(*everyone, strict=True)
-        ]
+        return [over_all(shares) for shares in zip(*everyone, strict=True)]
 
     def __call__(
         self,
@@ -53,3 +52,14 @@ class Payment:
             self.seen[-1]["ended"] = ended.mean()
             scores = scores - self.penalty * ~ended
         return scores.tolist()
+
+
+def over_all(shares: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The means of a rollout from those of equal shares; its spread is of all replies.
+
+    That is the spread within shares and that between their means.
+    """
+    means = {name: np.mean([each[name] for each in shares]) for name in shares[0]}
+    within = np.mean([each["reward_spread"] ** 2 for each in shares])
+    between = np.var([each["reward"] for each in shares])
+    return {**means, "reward_spread": np.sqrt(within + between)}
