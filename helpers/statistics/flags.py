@@ -41,20 +41,22 @@ class Flag(NamedTuple):
 
 
 def risen_loss(records: pd.DataFrame) -> float | None:
-    """The training loss, mean of the last tenth, if it lies above the first by a margin."""
+    """By which share of its first value the loss rose to the mean of its last tenth."""
     found = select(records, "train_loss").sort_values("step")["value"]
     if len(found) < 2:
         return None
     start, end = found.iloc[0], found.tail(math.ceil(len(found) / 10)).mean()
-    return float(end) if not end <= start + LOSS_RISE * abs(start) else None
+    rise = float((end - start) / max(abs(start), 1e-9))
+    return None if rise <= LOSS_RISE else rise  # a nan is none
 
 
 def steep_gradient(records: pd.DataFrame) -> float | None:
-    """The largest norm of a gradient, before it was cut to 1, if it exploded."""
+    """The largest norm of a gradient, in units of the first, or of 1 where that is more."""
     found = select(records, "train_grad_norm").sort_values("step")["value"]
-    if found.empty or found.max() <= STEEP * max(1.0, found.iloc[0]):
+    if found.empty:
         return None
-    return float(found.max())
+    times = float(found.max() / max(1.0, found.iloc[0]))
+    return times if times > STEEP else None
 
 
 def far_policy(records: pd.DataFrame) -> float | None:
@@ -92,30 +94,26 @@ def late_means(records: pd.DataFrame, metric: str) -> pd.Series:
 
 FLAGS = {
     "loss_above_start": Flag(
-        "its loss ended above where it started",
-        f"at most {LOSS_RISE:.0%} above",
+        "its loss ended above where it started, by a share",
+        f"at most {LOSS_RISE:g}",
         risen_loss,
     ),
     "steep_gradient": Flag(
-        "its gradient exploded",
-        f"a norm of up to {STEEP:g} times its first",
-        steep_gradient,
+        "its gradient grew, by a factor", f"at most {STEEP:g}", steep_gradient
     ),
     "far_from_reference": Flag(
-        "its policy is far from its reference",
-        f"at most {FAR:g} nats a reply",
+        "its policy is far from its reference, in nats a reply",
+        f"at most {FAR:g}",
         far_policy,
     ),
     "constant_reward": Flag(
-        "all replies of a rollout were paid alike",
-        "no such rollout",
-        constant_reward,
+        "all replies of a rollout were paid alike, in so many", "none", constant_reward
     ),
     "empty_replies": Flag(
-        "all of its replies are empty", "a share below 1", empty_replies
+        "the share of its replies that are empty", "below 1", empty_replies
     ),
     "endless_replies": Flag(
-        "none of its replies ends", "a share above 0", endless_replies
+        "the share of its replies that end", "above 0", endless_replies
     ),
 }
 
@@ -146,12 +144,9 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
 def job_of(row: dict) -> str:
     """What tells a row's job from others, in words."""
     names = ("method", "init", "pairs", "strength", "seed")
-    given = {
-        name: row[name] for name in names if row[name] != "" and pd.notna(row[name])
-    }
-    return ", ".join(
-        f"{n} {v:g}" if n == "strength" else f"{n} {v}" for n, v in given.items()
-    )
+    given = {name: row[name] for name in names if pd.notna(row[name])}
+    words = {name: f"{v:g}" if name == "strength" else v for name, v in given.items()}
+    return ", ".join(f"{name} {word}" for name, word in words.items() if word != "")
 
 
 def lines(records: pd.DataFrame) -> list[str]:

@@ -34,12 +34,12 @@ NAN = float("nan")
 CASES = {
     "loss_above_start": (
         [
-            (steps("train_loss", 3.4, 3.0, 13.0), 13.0),
-            (steps("train_loss", 0.693, 0.5, 0.8), 0.8),
-            (steps("train_loss", 1.0, *[0.5] * 17, 1.0, 1.4), 1.2),  # the last tenth
-            (steps("train_loss", -1.0, -0.8), -0.8),
+            (steps("train_loss", 3.4, 3.0, 13.6), 3.0),
+            (steps("train_loss", 0.5, 0.4, 0.6), 0.2),
+            (steps("train_loss", 1.0, *[0.5] * 17, 1.0, 1.4), 0.2),  # the last tenth
+            (steps("train_loss", -1.0, -0.8), 0.2),
             (steps("train_loss", 3.0, NAN), NAN),
-            (steps("train_loss", 3.0, 3.31)[::-1], 3.31),  # in whatever order
+            (steps("train_loss", 2.0, 2.5)[::-1], 0.25),  # in whatever order
         ],
         [
             steps("train_loss", 3.4, 13.0, 3.0),
@@ -54,7 +54,7 @@ CASES = {
     "steep_gradient": (
         [
             (steps("train_grad_norm", 0.7, 26.9, 9.0), 26.9),
-            (steps("train_grad_norm", 1.9, 9.6), 9.6),
+            (steps("train_grad_norm", 2.0, 10.2), 5.1),
             (steps("train_grad_norm", 0.01, 5.1), 5.1),
         ],
         [
@@ -142,8 +142,8 @@ def stage() -> pd.DataFrame:
 def test_a_line_says_what_how_often_and_where() -> None:
     (line,) = lines(stage())
     assert line == (
-        "flagged: 2 of 3 jobs: its loss ended above where it started: 5, expected at "
-        "most 10% above (method sft, pairs 12, seed 0)"
+        "flagged: 2 of 3 jobs: its loss ended above where it started, by a share: "
+        "0.667, expected at most 0.1 (method sft, pairs 12, seed 0)"
     )
     assert lines(tidy(steps("train_loss", 3.0, 5.0))) == []
     assert lines(tidy([])) == []
@@ -152,7 +152,7 @@ def test_a_line_says_what_how_often_and_where() -> None:
 def test_the_table_names_every_job() -> None:
     shown = table(stage())
     assert shown["job"].tolist() == [f"method sft, pairs 12, seed {n}" for n in (0, 2)]
-    assert shown["value"].tolist() == [5.0, 7.0]
+    assert shown["value"].tolist() == pytest.approx([2 / 3, 4 / 3])
     one = tidy(
         [{"metric": "flag_far_from_reference", "method": "ppo", "init": "base",
           "strength": 0.1, "seed": 1, "value": 99.0}]
@@ -161,6 +161,7 @@ def test_the_table_names_every_job() -> None:
 
 
 def test_bounds_stand_where_they_are_said() -> None:
-    assert f"{flags.FAR:g} nats" in FLAGS["far_from_reference"].bound
-    assert f"{flags.LOSS_RISE:.0%}" in FLAGS["loss_above_start"].bound
-    assert f"{flags.STEEP:g} times" in FLAGS["steep_gradient"].bound
+    bounds = {"far_from_reference": flags.FAR, "loss_above_start": flags.LOSS_RISE}
+    bounds["steep_gradient"] = flags.STEEP
+    for name, bound in bounds.items():
+        assert FLAGS[name].bound == f"at most {bound:g}"
