@@ -92,11 +92,13 @@ def exit_code(error: Exception) -> int | None:
     from helpers.config.schema import ParameterError
     from helpers.core.atomic import Damaged
     from helpers.core.hub import SourceError
+    from helpers.core.model_files import ModelError
     from helpers.core.paths import RunError
     from helpers.runs.jobs import JobError
     from helpers.runs.pipeline import StageError
 
-    if isinstance(error, ParameterError | RunError | SourceError | Damaged):
+    refused = ParameterError | RunError | SourceError | ModelError | Damaged
+    if isinstance(error, refused):
         return 2
     failed = JobError | StageError | BookError | OSError
     return 1 if isinstance(error, failed) else None

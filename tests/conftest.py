@@ -21,13 +21,8 @@ SLOW_FILES = ("test_launched", "test_sweeps", "test_runs", "test_pairs", "test_p
 SLOW_FILES += ("test_flops", "test_online", "test_recorded", "test_codepairs")
 SLOW_FILES += ("test_claims", "test_recipes", "test_weights", "test_tuning")
 SLOW_FILES += ("test_generate", "test_named_tests", "test_methods", "test_pipeline")
-SLOW_FILES += (
-    "test_staleness",
-    "test_pair_files",
-    "test_ppo_variants",
-    "test_answers",
-    "test_gate",
-)
+SLOW_FILES += ("test_pair_files", "test_ppo_variants", "test_answers", "test_gate")
+SLOW_FILES += ("test_watched", "test_flagged", "test_staleness", "test_interrupts")
 SLOW = ("tests/book", "tests/conformance", "tests/coverage", "tests/colab")
 
 

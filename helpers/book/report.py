@@ -11,6 +11,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 from myst_nb import glue
 
+from helpers.statistics.flags import table as flagged
 from helpers.statistics.formats import cell, number
 
 glued: dict[str, str] = {}  # what this notebook has glued so far
@@ -47,6 +48,15 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     display(HTML(f"<p><em>{html.escape(caption)}</em></p>{body}"))
     rows = shown.reset_index().to_markdown(index=False, disable_numparse=True)
     keep_text(f"*{caption}*\n\n{rows}")
+
+
+def flags(records: pd.DataFrame) -> None:
+    """Show what looks wrong in the jobs of a stage, or that nothing is flagged."""
+    found = flagged(records)
+    if found.empty:
+        say("No job of this stage is flagged as one that looks wrong.")
+    else:
+        table(found.set_index("flag"), "Flagged: these jobs finished, but look wrong")
 
 
 def keep(folder: Path) -> None:

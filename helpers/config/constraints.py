@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from helpers.config.schema import ParameterError
 from helpers.core.hub import is_located
+from helpers.core.model_files import ModelError, check_source
 from helpers.core.paths import ROOT
 
 SOURCES = (  # parameters that name a model of the hub
@@ -193,3 +194,13 @@ def check_together(stage: str, values: Mapping[str, object]) -> None:
         if not rule.holds(*given.values()):
             listed = ", ".join(f"{name}={value}" for name, value in given.items())
             raise ParameterError(f"{stage}: {listed}: expected {rule.expected}")
+    check_models(stage, values)
+
+
+def check_models(stage: str, values: Mapping[str, object]) -> None:
+    """Raise ParameterError for the first folder of a model that may not be loaded."""
+    for name in SOURCES:
+        try:
+            check_source(str(values.get(name, "")))
+        except ModelError as error:
+            raise ParameterError(f"{stage}: {name}: {error}") from None

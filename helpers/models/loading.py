@@ -1,10 +1,11 @@
 """Tokenizers and models: built small here, or loaded from a folder or the hub.
 
 Every stage asks this file for its models, so the rules of safe loading stand in one
-place: safetensors weights only, no remote code, a revision that is named.
+place: safetensors weights only, no remote code, a revision that is named, all tensors
+there and finite.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,19 +25,20 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from helpers.core import hub
+from helpers.core import hub, model_files
+from helpers.core.model_files import ModelError, told_in_one_line
 from helpers.models import encoding
 from helpers.models.hardware import device
+from helpers.models.hub_files import check_files
+from helpers.models.whole_weights import check_whole
 
 PAD, EOS = "<pad>", "</s>"  # the names OPT's own tokenizer uses
 # tokens that stand in many vocabularies and come of no text: names of padding, and a byte
 # that UTF-8 never has, as GPT-2's and as Llama's tokenizers write it
 UNWRITTEN = ("<pad>", "[PAD]", "<|pad|>", "\u00ff", "<0xFF>")
 SAFE = {"use_safetensors": True, "trust_remote_code": False}
-
-
-class ModelError(ValueError):
-    """A model or tokenizer that cannot be built or loaded as asked."""
+# tensors that are missing or of another shape are told, and refused here
+REPORTED = {"output_loading_info": True, "ignore_mismatched_sizes": True}
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -98,12 +100,15 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     Where padding is missing or is the end token, as with GPT-2 and many others, it gets
     a token of its own (`padding_of`): who looks for the last token that is no padding,
     as the sequence classifiers of transformers do, would overlook the end. An encoder's
-    separator stands for the end that it does not have.
+    separator stands for the end that it does not have. Raises ModelError for what is no
+    tokenizer, naming its file or its folder.
     """
     name, commit = hub.located(source)
-    tokenizer = AutoTokenizer.from_pretrained(
-        name, revision=commit, trust_remote_code=False, padding_side="left"
-    )
+    model_files.check_tokenizer(Path(name))
+    with told_in_one_line(source, "a tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, revision=commit, trust_remote_code=False, padding_side="left"
+        )
     if tokenizer.eos_token is None:
         tokenizer.eos_token = tokenizer.sep_token
     tokenizer.pad_token = padding_of(tokenizer)
@@ -128,14 +133,33 @@ def padding_of(tokenizer: PreTrainedTokenizerBase) -> str:
     return end
 
 
-def from_pretrained(loader: type, source: str | Path, **settings: object):
+# --- models that are there ------------------------------------------------------------
+
+
+def from_pretrained(
+    loader: type, source: str | Path, *, new_head: bool = False, **settings: object
+) -> PreTrainedModel:
     """`loader.from_pretrained` of a folder or a pinned hub name, from safetensors only.
+
+    new_head: whether the head is drawn anew where it is missing. Raises ModelError, in
+    one line, for files that may not be read (`model_files`) and for a model that is not
+    whole (`whole_weights`).
+    """
+    name, commit = hub.located(source)
+    check_files(name, commit)
+    with told_in_one_line(source, "a model"), no_report():
+        model, report = read(loader, name, commit, settings)
+    check_whole(model, report, source, new_head)
+    return model
+
+
+def read(loader: type, name: str, commit: str, settings: Mapping) -> tuple:
+    """A model and the library's report of its tensors.
 
     Where a pinned commit has no safetensors, the hub's own conversion is taken, which
     the library finds for the newest commit only: the pinned one must be that.
     """
-    name, commit = hub.located(source)
-    settings = {"dtype": torch.float32, **settings, **SAFE}
+    settings = {"dtype": torch.float32, **settings, **SAFE, **REPORTED}
     try:
         return loader.from_pretrained(name, revision=commit, **settings)
     except OSError as error:
@@ -149,6 +173,17 @@ def from_pretrained(loader: type, source: str | Path, **settings: object):
         return loader.from_pretrained(name, **settings)
 
 
+@contextmanager
+def no_report() -> Iterator[None]:
+    """Hide the library's report of tensors: `check_whole` reads it, and says what is wrong."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
 def load_policy(
     source: str | Path, dtype: torch.dtype = torch.float32
 ) -> PreTrainedModel:
@@ -157,16 +192,17 @@ def load_policy(
     return model.to(device()).eval()
 
 
-def load_scorer(source: str | Path, seed: int = 0) -> PreTrainedModel:
+def load_scorer(
+    source: str | Path, seed: int = 0, new_head: bool = True
+) -> PreTrainedModel:
     """Load a model with one scalar output per sequence (a reward model or a critic).
 
-    Where `source` holds a language model, the missing score head is drawn from `seed`.
+    Where `source` holds a language model, the missing score head is drawn from `seed`, or
+    it is refused if there is to be no `new_head`.
     """
     torch.manual_seed(seed)
-    with expected_missing_head():
-        model = from_pretrained(
-            AutoModelForSequenceClassification, source, num_labels=1
-        )
+    loader = AutoModelForSequenceClassification
+    model = from_pretrained(loader, source, new_head=new_head, num_labels=1)
     return model.to(device()).eval()
 
 
@@ -208,14 +244,3 @@ def disable_dropout(model: nn.Module) -> None:
         for name, value in vars(module).items():
             if "drop" in name and isinstance(value, float):
                 setattr(module, name, 0.0)
-
-
-@contextmanager
-def expected_missing_head():
-    """Hide the report that a score head is new and a language head unused: both are meant."""
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)

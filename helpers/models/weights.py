@@ -169,14 +169,30 @@ def keep(taken: Path, folder: Path, digest: str, about: dict) -> Path:
 
 
 def convert(file: Path, out: Path) -> None:
-    """A `.gguf` file as a folder in the hub's layout, its weights unpacked."""
+    """A `.gguf` file as a folder in the hub's layout, its weights unpacked.
+
+    Raises ModelError unless it holds a whole model. It is read in a folder where it is
+    alone: the libraries would heed an adapter that lies beside it.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    from helpers.models import loading
+    from helpers.models.whole_weights import check_whole
+
     given = {"gguf_file": file.name, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, **given)
     # packed weights can neither be trained nor saved
     packed = {"quantization_config": GgufConfig(dequantize=True)}
-    model = AutoModelForCausalLM.from_pretrained(file.parent, **given, **packed)
+    with (
+        tempfile.TemporaryDirectory() as alone,
+        loading.told_in_one_line(file, "a model"),
+        loading.no_report(),
+    ):
+        (Path(alone) / file.name).symlink_to(file.resolve())
+        tokenizer = AutoTokenizer.from_pretrained(alone, **given)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            alone, **given, **packed, **loading.REPORTED
+        )
+    check_whole(model, report, file)
     model.save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
 

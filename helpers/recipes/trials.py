@@ -27,6 +27,7 @@ from helpers.rewards.judges import reward_scores
 from helpers.runs import store
 from helpers.statistics.metrics import preference_accuracy
 from helpers.trainers.training import Fit
+from helpers.trainers.watched import NotFinite
 
 PROMPTS = 200  # of dev, half of each subset
 SEED = 0
@@ -79,11 +80,16 @@ def trial(
     """Train a method once and score it on dev; the model itself is not kept.
 
     given: parameters of its stage; examined: how replies are sampled and judged, from
-    08. The records of training on test pairs are left out: they have no say here.
+    08. The records of training on test pairs are left out: they have no say here. A rate
+    may be too high for any number to come out: then there is no score.
     """
     given = given | changed(method, given, factor)
     with tempfile.TemporaryDirectory(dir=out) as place:
-        train(Path(place), run, method, seed, given)
+        try:
+            train(Path(place), run, method, seed, given)
+        except NotFinite:
+            pairs = dev_pairs(run)
+            return subset_rows(pairs, np.full(len(pairs), np.nan))
         with aside():
             if method == "rm":
                 return reward_model_scores(Path(place), run, given["max_length"])

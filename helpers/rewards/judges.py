@@ -12,15 +12,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers.core import hub
 from helpers.data.synthetic.reward import true_reward
-from helpers.models import hardware, loading
+from helpers.models import loading
 from helpers.models.batching import length_batches
 from helpers.models.encoding import Prompt
 from helpers.models.scoring import encode_replies, end_scores
@@ -99,7 +95,7 @@ class RewardModelJudge:
         """
         self.name = name
         self.thresholds = thresholds
-        self.model = _load_scorer(path)
+        self.model = loading.load_scorer(path, new_head=False)
         self.tokenizer = loading.load_tokenizer(path)
         self.limits = {
             "max_length": max_length,
@@ -195,11 +191,12 @@ class PairTextJudge:
     ) -> None:
         """Load a hub name or folder; texts beyond `max_length` tokens lose their start.
 
-        Raises ModelError if there is no scalar scorer in safetensors.
+        Raises ModelError if there is no scalar scorer in safetensors, SourceError for
+        what is no source.
         """
         self.name = hub.plain_name(source)
         self.thresholds = thresholds
-        self.model = _load_scorer(source)
+        self.model = loading.load_scorer(source, new_head=False)
         self.tokenizer = loading.load_tokenizer(source)
         self.tokenizer.padding_side = "right"  # as a bidirectional encoder was trained
         self.tokenizer.truncation_side = "left"
@@ -226,25 +223,3 @@ class PairTextJudge:
                 logits = self.model(**batch).logits
                 scores[rows] = logits.squeeze(-1).float().cpu().numpy()
         return scores
-
-
-def _load_scorer(source: str | Path) -> PreTrainedModel:
-    """A trained scorer; unlike `loading.load_scorer` it refuses to make up a head."""
-    try:
-        with loading.expected_missing_head():
-            model, report = loading.from_pretrained(
-                AutoModelForSequenceClassification,
-                source,
-                num_labels=1,
-                output_loading_info=True,
-            )
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise loading.ModelError(
-            f"{source}: cannot be loaded as a scorer from safetensors ({reason})"
-        ) from error
-    if missing := sorted(report["missing_keys"]):
-        raise loading.ModelError(
-            f"{source}: not a trained scorer, it lacks {', '.join(missing)}"
-        )
-    return model.to(hardware.device()).eval()

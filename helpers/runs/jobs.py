@@ -22,6 +22,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from helpers.core.atomic import read_json, write_json
 from helpers.core.digests import damage, inventory
+from helpers.core.failures import keep_failed
 from helpers.core.flops import metered
 from helpers.core.manifests import reading_for
 from helpers.core.parents import follow
@@ -30,6 +31,7 @@ from helpers.core.progress import Line, Progress, quiet
 from helpers.core.provenance import give_memory_back, idle_memory_mib, watched_memory
 from helpers.core.records import ABOVE_IDLE, COLUMNS, read_records, tidy, write_records
 from helpers.runs.launch import launch
+from helpers.statistics.flags import raised
 
 JobFunction = Callable[..., list[dict]]
 
@@ -77,7 +79,7 @@ def run_job(
     """Run one job and leave its folder, with `records.parquet` and `job.json`.
 
     The record columns among the job's arguments are filled into its rows; further rows
-    say what it cost (`measured`). What was there under another key is replaced. Raises
+    say what looks wrong (`flags`) and what it cost (`measured`). What was there under another key is replaced. Raises
     JobError, from the cause, when it fails.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,7 @@ def run_job(
         seconds = time.monotonic() - started
         common = {name: value for name, value in job.items() if name in COLUMNS}
         common["stage"] = stage
-        rows = [*rows, {"metric": "seconds", "value": seconds}]
+        rows = [*rows, *raised(tidy(rows)), {"metric": "seconds", "value": seconds}]
         write_records(tidy(rows, **common), aside / "records.parquet")
         about = {"job": job, "key": key, "seconds": round(seconds, 2)}
         write_json({**about, "files": inventory(aside)}, aside / "job.json")
@@ -97,8 +99,8 @@ def run_job(
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(aside, folder)
     except Exception as error:
+        what = f"{type(error).__name__}: {error}{keep_failed(aside, folder)}"
         shutil.rmtree(aside, ignore_errors=True)
-        what = f"{type(error).__name__}: {error}"
         raise JobError(f"{stage}: job {slug(job)} failed: {what}") from error
 
 

@@ -54,7 +54,9 @@ def launch(
         told = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
         done = subprocess.run(command, cwd=ROOT, check=False, **told)
     if done.returncode or not rows.exists():
-        said = re.findall(r"^\[rank\d+\]: (\w+: .*)", done.stderr, re.MULTILINE)
+        said = re.findall(
+            r"^\[rank\d+\]: (?:\w+\.)*(\w+: .*)", done.stderr, re.MULTILINE
+        )
         raise LaunchError(said[0] if said else done.stderr.strip()[-500:])
     found = json.loads(rows.read_text("utf-8"))
     call.unlink()

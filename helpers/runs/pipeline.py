@@ -31,6 +31,7 @@ from helpers.core.paths import Project
 from helpers.runs.locks import held
 from helpers.runs.rerun import write_run_manifest
 from helpers.runs.staleness import check_inputs, notebook_file, stamped, why_stale
+from helpers.runs.store import flags_of
 from helpers.runs.watch import Say, Watch, duration, say_on_terminal
 
 LONGEST_SOCKET = 80  # characters of a folder that sockets lie in: the system takes 107
@@ -145,6 +146,8 @@ def run_stages(
             with Watch(stage, run / stage / "progress.json", say):
                 run_stage(project, run, stage, values[stage], execute)
             say(f"{stage}: done in {duration(time.monotonic() - started)}")
+            for line in flags_of(run, stage):
+                say(f"{stage}: {line}")
             ran.append(stage)
         write_run_manifest(project, run)
     return ran

@@ -8,11 +8,12 @@ import pandas as pd
 from helpers.core.hub import plain_name
 from helpers.core.manifests import check_declared, read_manifest
 from helpers.core.paths import RunError
-from helpers.core.records import read_table
+from helpers.core.records import read_records, read_table
 from helpers.data.hh import BUILT_IN, source_rows
 from helpers.data.opt350m_prompts import RATES
 from helpers.methods import BY_NAME, DPO, FROM_BASE, METHODS, PPO
 from helpers.runs.jobs import finished_jobs
+from helpers.statistics.flags import lines
 
 FUNCTIONS = "functions.parquet"  # ids of what the base model has read of code
 
@@ -45,6 +46,12 @@ def find_job(
     there = ", ".join(place.name for place in fits or [at for _, at in finished])
     found = f"{len(fits)} jobs" if fits else "no job"
     raise RunError(f"{stage}: {found} with {asked}; there is: {there or 'none'}")
+
+
+def flags_of(run: Path, stage: str) -> list[str]:
+    """What looks wrong in a finished stage, a line for each kind of flag."""
+    file = run / stage / "records.parquet"
+    return lines(read_records(file)) if file.exists() else []
 
 
 # --- what stages read from each other --------------------------------------------------

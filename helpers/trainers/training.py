@@ -30,6 +30,9 @@ from helpers.trainers.trl_trainers import (
     TokenWeightedTrainer,
 )
 
+# of a trainer's log, what becomes a record; the norm is that of a gradient before its cut
+LOGGED = ("loss", "grad_norm", "accuracy", "rewards/accuracies", "mean_token_accuracy")
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -115,7 +118,7 @@ def train(trainer) -> list[dict]:
     """Train, and return its log as records: one row per metric and step."""
     rows = []
     for entry in log_of(trainer, "training"):
-        for name in ("loss", "accuracy", "rewards/accuracies", "mean_token_accuracy"):
+        for name in LOGGED:
             if name in entry:
                 metric = f"train_{name.split('/')[-1]}"
                 row = {"metric": metric, "step": entry["step"], "value": entry[name]}
@@ -124,12 +127,16 @@ def train(trainer) -> list[dict]:
 
 
 def log_of(trainer, note: str) -> list[dict]:
-    """Train, telling how far it is under the name `note`, and return the trainer's log."""
+    """Train, telling how far it is under the name `note`, and return the trainer's log.
+
+    Raises NotFinite, as all trainers here do, once a number is none (`watched`).
+    """
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(note).callback())
     sharded = trainer.is_fsdp_enabled
     with whole_afterwards(trainer.model) if sharded else nullcontext():
         trainer.train()
+    trainer.check_weights()
     return trainer.state.log_history
 
 

@@ -8,6 +8,7 @@ from helpers.models.encoding import encode_prompt
 from helpers.models.generation import Reply, continue_prompts, uniform_draws
 from helpers.models.loading import disable_dropout
 from helpers.trainers.rollouts import seeded
+from helpers.trainers.watched import Watched
 
 
 def count_positions(trunk: nn.Module, args: tuple, given: dict) -> tuple[tuple, dict]:
@@ -21,7 +22,7 @@ def count_positions(trunk: nn.Module, args: tuple, given: dict) -> tuple[tuple, 
     return args, {**given, "position_ids": (mask.long().cumsum(1) - 1).clamp(min=0)}
 
 
-class OurReplies:
+class OurReplies(Watched):
     """Mix-in for TRL's RLOO and GRPO trainers: prompts, replies and texts are ours.
 
     `max_prompt_length` is set by whoever makes the trainer, before it trains.
@@ -71,3 +72,8 @@ class OurReplies:
         """TRL's pays the decoded ids; ours the replies' texts, which stop at their end."""
         texts = [reply.text for reply in self.replies]
         return super()._calculate_rewards(inputs, prompts, texts, completion_ids_list)
+
+    def compute_loss(self, model: nn.Module, inputs: dict, *rest, **named):
+        """TRL's is given what was sampled, as tensors: that is the batch of the step."""
+        self.batch = inputs
+        return super().compute_loss(model, inputs, *rest, **named)

@@ -35,9 +35,10 @@ from helpers.trainers.pair_batches import (
     own_rows,
 )
 from helpers.trainers.reference import SIDES, cached_scores
+from helpers.trainers.watched import Watched
 
 
-class ByLength:
+class ByLength(Watched):
     """Mix-in for TRL's trainers: batches hold rows of like length, drawn by the seed."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:

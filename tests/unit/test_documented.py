@@ -63,7 +63,10 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(locks, "held", lambda *_: nullcontext())
     monkeypatch.setattr(weights, "fetch", does("fetch", tmp_path))
     for name in weights.CATALOGUE:  # as if they were there
-        (tmp_path / "weights" / name).mkdir(parents=True)
+        folder = tmp_path / "weights" / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+        (folder / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
     monkeypatch.setattr(hub, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr("helpers.config.constraints.ROOT", tmp_path)
     (tmp_path / "runs" / "beta").mkdir(parents=True)

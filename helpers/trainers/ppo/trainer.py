@@ -27,7 +27,7 @@ from helpers.losses import token_level
 from helpers.models import loading
 from helpers.models.encoding import as_text
 from helpers.models.generation import uniform_draws
-from helpers.models.states import reply_logits
+from helpers.models.states import collate, reply_logits
 from helpers.rewards.judges import reward_function
 from helpers.trainers.ppo.advantages import (
     adapted,
@@ -51,6 +51,7 @@ from helpers.trainers.rollouts import (
     stack,
     tempered,
 )
+from helpers.trainers.watched import Watched
 
 
 def on_texts(reward: RewardFunction, tokenizer) -> RewardFunction:
@@ -66,7 +67,7 @@ def on_texts(reward: RewardFunction, tokenizer) -> RewardFunction:
 # --- the trainer ---------------------------------------------------------------------
 
 
-class PPOTrainer(InParts, Resumable, Trainer):
+class PPOTrainer(Watched, InParts, Resumable, Trainer):
     """Trains a policy, in place, to raise a reward, near a reference.
 
     model: a causal language model, or where one is stored. reward: a function of texts,
@@ -225,13 +226,22 @@ class PPOTrainer(InParts, Resumable, Trainer):
             self.args.episodes, generator=seeded(self.args.seed, 2, number, epoch)
         )
         rows = order.chunk(self.args.num_mini_batches)[part].tolist()
+        self.rows = rows
         metrics = self.backward(model, rows)
         self.metrics.append(metrics)
-        if not metrics["ratio"] <= self.args.max_ratio:  # also stops at nan
+        if metrics["ratio"] > self.args.max_ratio:  # an infinite one, too
             self.over = True
-            self.leave_out(model)
+            return self.leave_out(model)
         loss = metrics["policy_loss"] + self.args.vf_coef * metrics["value_loss"]
-        return torch.tensor(loss, device=self.args.device)
+        return self.finite_loss(torch.tensor(loss, device=self.args.device))
+
+    def kept_batch(self) -> dict[str, Tensor]:
+        """The mini-batch of the update: ids, which of them were sampled, what they get."""
+        part = [self.rollout.episodes[row] for row in self.rows]
+        ids, sampled = collate(part, self.args.device)
+        given = {"advantages": self.credit.advantages, "scores": self.rollout.scores}
+        of_rows = {name: each[self.rows] for name, each in given.items()}
+        return {"input_ids": ids, "sampled": sampled, **of_rows}
 
     def leave_out(self, model: nn.Module) -> Tensor:
         """Let the optimiser pass over this update, and what scales losses too; no loss."""

@@ -21,6 +21,7 @@ from helpers.methods import METHODS, OFFLINE, ONLINE
 from helpers.models import loading
 from helpers.recipes import judging, trials
 from helpers.runs import store
+from helpers.trainers.watched import NotFinite
 from tests.manifests import write_manifest
 
 RECORD = ROOT / "book" / "recorded" / measurements.TUNING
@@ -80,6 +81,24 @@ def test_every_trial_is_kept_and_the_best_of_each_method_chosen(run) -> None:
     assert chosen["value"]["ppo"] == pytest.approx(3 * default["07_ppo"])
     assert chosen["score"].tolist() == [-1.0, -1.0]  # the mean of the two subsets
     assert chosen["n"].tolist() == [10, 10] and chosen["kl"]["ppo"] == 3.0
+
+
+def test_a_rate_at_which_training_stops_has_no_score(run, monkeypatch) -> None:
+    def stops(*_: object) -> None:
+        raise NotFinite("the loss is nan")
+
+    stock = trials.trial
+
+    def best_stops(out: Path, *, factor: float, **rest) -> list[dict]:
+        each = stock if factor == BEST["sft"] else trial
+        return each(out, factor=factor, **rest)
+
+    monkeypatch.setattr(trials, "train", stops)
+    monkeypatch.setattr(tuning, "trial", best_stops)
+    table = tune(run, "sft").set_index("value")
+    assert table["score"].isna().tolist() == [False, True, False]
+    assert table["chosen"].sum() == 1 and not table["chosen"].iloc[1]
+    assert table["n"].tolist() == [10, 2, 10]
 
 
 def test_a_second_call_adds_methods_and_makes_no_trial_again(run) -> None:

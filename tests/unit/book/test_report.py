@@ -6,6 +6,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from myst_nb.core.variables import format_plain_text
 
 from helpers.book import report
+from helpers.core.records import tidy
 from helpers.statistics import formats
 from helpers.statistics.intervals import Interval
 
@@ -51,6 +52,16 @@ def test_a_table_escapes_its_cells_and_names(shown):
     page = shown[0][0]["text/html"]
     assert "<b>" not in page and "<i>" not in page
     assert "A &amp; B" in page and "2.000" in page and "–" in page
+
+
+def test_what_is_flagged_is_shown_with_its_job(shown):
+    row = {"metric": "flag_far_from_reference", "method": "<b>", "value": 99.0}
+    report.flags(tidy([row, {"metric": "kl", "value": 99.0}]))
+    page = shown[0][0]["text/html"]
+    assert "far from its reference" in page and "99.000" in page
+    assert "method &lt;b&gt;" in page and "<b>" not in page
+    report.flags(tidy([{"metric": "kl", "value": 99.0}]))
+    assert "No job of this stage is flagged" in shown[1][0]["text/markdown"]
 
 
 def test_a_sentence_glues_every_value_under_its_name(shown):

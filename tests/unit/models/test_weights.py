@@ -53,8 +53,13 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Llama as `.gguf`, in the format's own names and order."""
+    """A tiny Llama as `.gguf`."""
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    return written(path, model().state_dict())
+
+
+def written(path: Path, state: dict[str, torch.Tensor]) -> Path:
+    """Tensors of a Llama as `.gguf`, in the format's own names and order."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
     writer.add_block_count(2)
@@ -72,7 +77,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.add_token_merges(["a b", "Ġ ab"])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
-    for name, value in model().state_dict().items():
+    for name, value in state.items():
         array = value.numpy()
         parts = name.removesuffix(".weight").split(".")
         if "layers" in parts:
@@ -118,6 +123,50 @@ def test_a_gguf_file_is_the_model_that_was_packed(file: Path, place: Path) -> No
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert weights.from_gguf(file) == folder  # once
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def without_a_layer(state: dict) -> dict:
+    return {name: each for name, each in state.items() if ".1.mlp.up_proj" not in name}
+
+
+def with_nan(state: dict) -> dict:
+    return {**state, "model.norm.weight": torch.full((32,), float("nan"))}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (without_a_layer, "layers.1.mlp.up_proj.weight"),
+        (with_nan, "model.norm.weight has weights that are no finite numbers"),
+    ],
+)
+def test_a_gguf_file_that_is_not_whole_is_refused(
+    spoil, said: str, tmp_path: Path, place: Path
+) -> None:
+    path = written(tmp_path / "tiny.gguf", spoil(model().state_dict()))
+    with pytest.raises(loading.ModelError, match=said):
+        weights.from_gguf(path)
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [10, -1000])
+def test_a_gguf_file_that_was_cut_short_is_refused(
+    file: Path, size: int, tmp_path: Path, place: Path
+) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(loading.ModelError, match=r"tiny.gguf: [^\n]*$"):
+        weights.from_gguf(path)
+    assert list(place.iterdir()) == []
+
+
+def test_what_lies_beside_a_gguf_file_is_not_heeded(file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(file.read_bytes())
+    other = {"base_model_name_or_path": "some/model", "peft_type": "LORA"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(other))
+    folder = weights.from_gguf(path)
+    torch.testing.assert_close(logits(loading.load_policy(folder)), logits(model()))
 
 
 def test_a_base_model_can_be_a_gguf_file(file: Path, tmp_path: Path) -> None:
@@ -210,6 +259,16 @@ def test_the_command_lists_and_refuses_in_one_line() -> None:
     refused = CliRunner().invoke(app, ["weights", "gemma3-270m"])
     assert refused.exit_code == 2 and "say --accept" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_a_model_that_is_refused_ends_the_command_with_2(monkeypatch) -> None:
+    def refuses(*_: object) -> None:
+        raise loading.ModelError("tiny.gguf: no GGUF file")
+
+    monkeypatch.setattr(weights, "fetch", refuses)
+    refused = CliRunner().invoke(app, ["weights", "minilm-l6"])
+    assert refused.exit_code == 2
+    assert refused.stderr == "prefbook: tiny.gguf: no GGUF file\n"
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from helpers.models import loading
 from helpers.models.endings import Ending
 from helpers.recipes.online import as_rows, fit_ppo
-from helpers.rewards.payment import Payment
+from helpers.rewards.payment import Payment, over_all
 from helpers.trainers import iterative_dpo, training
 from helpers.trainers.online_settings import VARIANTS, Online
 from helpers.trainers.rloo_grpo import fit_grouped
@@ -122,8 +122,17 @@ def test_payment_remembers_both_scores_and_asks_for_an_end() -> None:
     )
     assert scores == [2.0 - 1.5, 0.0]
     assert paid(prompts=PROMPTS, completions=["aab", "b"]) == [2.0, 0.0]
-    seen = {"reward": 1.0, "judged": 1.0}
+    seen = {"reward": 1.0, "judged": 1.0, "reward_spread": 1.0, "empty": 0.0}
     assert paid.seen == [{**seen, "ended": 0.5}, seen]
+
+
+def test_the_spread_of_shares_is_that_of_all_replies() -> None:
+    scores = np.array([[1.0, 2.0, 4.0], [0.0, 7.0, 7.0]])
+    shares = [{"reward": x.mean(), "reward_spread": x.std()} for x in scores]
+    found = over_all(shares)
+    assert found["reward"] == pytest.approx(scores.mean())
+    assert found["reward_spread"] == pytest.approx(scores.std())
+    assert over_all([{"reward": 5.0, "reward_spread": 0.0}] * 2)["reward_spread"] == 0
 
 
 def test_variants_change_what_they_say_and_no_more() -> None:

@@ -10,6 +10,7 @@ from transformers import (
     OPTForSequenceClassification,
 )
 
+from helpers.core.hub import SourceError
 from helpers.data.synthetic import reward
 from helpers.models import loading
 from helpers.models.encoding import encode
@@ -98,7 +99,7 @@ def test_no_replies_give_no_scores(reward_folder: Path) -> None:
 
 
 def test_a_language_model_is_no_judge(reward_folder: Path) -> None:
-    with pytest.raises(loading.ModelError, match="lacks score.weight"):
+    with pytest.raises(loading.ModelError, match="missing: score.weight"):
         RewardModelJudge(reward_folder / "language_model", max_length=64)
 
 
@@ -133,7 +134,7 @@ def test_pair_text_judge_keeps_the_end_of_a_long_prompt(deberta_folder: Path) ->
 
 
 def test_a_judge_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(loading.ModelError, match="cannot be loaded as a scorer"):
+    with pytest.raises(SourceError, match="no such folder"):
         PairTextJudge(tmp_path / "missing")
 
 

@@ -38,6 +38,19 @@ def test_only_what_is_stale_runs(project: Project) -> None:
     assert run(project, "workers=2", "01_b.x=7") == []
 
 
+def test_what_looks_wrong_is_said_once(make_project: MakeProject) -> None:
+    rows = [
+        {"metric": "flag_far_from_reference", "method": "ppo", "value": 99.0},
+        {"metric": "seconds", "value": 1.0},
+    ]
+    project = make_project({"00_a": (), "01_b": ()}, **{"01_b": f"stage.add({rows})"})
+    run(project)
+    (line,) = [each for each in said(project).splitlines() if "flagged" in each]
+    assert line.startswith("01_b: flagged: 1 of 1 jobs: its policy is far from its")
+    run(project)  # nothing is stale
+    assert "flagged" not in said(project)
+
+
 def test_edited_helpers_count_where_they_are_reached(make_project: MakeProject) -> None:
     reads = "if False:\n    from helpers import near\n    near.x\nstage.add([])"
     project = make_project({"00_a": (), "01_b": ()}, **{"01_b": reads})
