@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from helpers.core.paths import PROJECT, STAGES, Project, RunError
+from helpers.core.places import with_places
 
 _reader: ContextVar[str] = ContextVar("reader", default="")
 
@@ -41,7 +42,7 @@ def manifest_file(run: Path, stage: str) -> Path:
 
 
 def read_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
-    """The manifest of a finished stage.
+    """The manifest of a finished stage; places of this machine are as they were given.
 
     Keys: stage, key, parameters, inputs, data, notebook, helpers, results, commit,
     dirty, versions, python, platform, cpu_count, device, started, seconds,
@@ -51,11 +52,12 @@ def read_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
     """
     check_declared(stage)
     try:
-        return json.loads(manifest_file(run, stage).read_text("utf-8"))
+        found = json.loads(manifest_file(run, stage).read_text("utf-8"))
     except FileNotFoundError:
         command = f"prefbook run --run {run.name} --only {stage}"
         where = project.shown(run)
         raise RunError(f"{stage} is not done in {where}: `{command}`") from None
+    return with_places(found, project.root)
 
 
 def finished_parameters(

@@ -26,6 +26,7 @@ from helpers.core.atomic import write_json
 from helpers.core.digests import digest
 from helpers.core.manifests import manifest_file, read_manifest
 from helpers.core.paths import Project, RunError
+from helpers.core.places import clean_file
 from helpers.core.provenance import versions
 from helpers.runs.stage import UNKEYED, key_parts
 from helpers.runs.watch import Say, Watch, duration, progress, say_on_terminal
@@ -204,6 +205,7 @@ def run_stage(
         raise StageError(message) from error
     finally:
         if aside.exists():
+            clean_file(aside, values, project.root)
             stamp(aside, project.shown(source), project.shown(kept), key)
             os.replace(aside, kept)
 

@@ -22,6 +22,7 @@ from helpers.core.atomic import write_json
 from helpers.core.digests import digest, file_digest, folder_digest
 from helpers.core.manifests import finished_parameters, manifest_file, read_manifest
 from helpers.core.paths import PROJECT, Project, RunError
+from helpers.core.places import all_shown
 from helpers.core.processes import Processes
 from helpers.core.progress import REPORT_TO, Line, quiet
 from helpers.core.provenance import peak_memory_mib, provenance
@@ -237,7 +238,7 @@ class Stage:
             "stage": self.name,
             "key": self.key,
             **self.parts,
-            "parameters": vars(self.params),
+            "parameters": all_shown(vars(self.params), self.project.root),
             "results": results(self.dir, records),
             **provenance(self.project.root),
             "started": started.isoformat("T", "seconds"),
