@@ -199,9 +199,11 @@ def record(context: typer.Context, run: Run = "cpu") -> None:
     """Keep the tables of a run's comparison with the sources: the book shows them."""
     with one_line_errors():
         from helpers.book.recorded_runs import record_run
+        from helpers.core.paths import whole_name
 
         project, name = project_of(context), run_name(run)
-        out = project.root / "book" / "recorded" / "runs" / name.replace("/", "-")
+        out = project.root / "book" / "recorded" / "runs"
+        out /= whole_name(project.run(name))
         record_run(project.run(name), out, project)
         print(f"recorded in {project.shown(out)}")
 
@@ -273,13 +275,12 @@ def push(
 
         folder = project_of(context).run(run_name(run))
         if dry_run:
-            for each in model_cards.uploads(folder):
+            for each in model_cards.uploads(folder, to or "owner"):
                 print(
                     f"# {each.kind} {each.name}: {', '.join(each.files)}\n{each.card}"
                 )
             return
         hub = model_cards.logged_in(to)
-        model_cards.ask_hub(model_cards.uploads(folder))
         model_cards.push(folder, to, public, print, hub)
 
 

@@ -31,6 +31,9 @@ def run_name(text: str) -> str:
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Rows in aligned columns; the last column may be of any width."""
+    from helpers.core.escape import terminal
+
+    rows = [[terminal(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)][:-1]
     for *cells, last in rows:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths)]
@@ -43,10 +46,12 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        from helpers.core.escape import terminal
+
         code = exit_code(error)
         if code is None:
             raise
-        typer.echo(f"prefbook: {error}", err=True)
+        typer.echo(f"prefbook: {terminal(str(error))}", err=True)
         raise typer.Exit(code) from None
 
 
