@@ -99,6 +99,7 @@ def sweep(
     with one_line_errors():
         from helpers.analysis import sweep_table
         from helpers.runs import sweeps
+        from helpers.runs.watch import say_on_terminal
 
         project = project_of(context)
         wanted = sweeps.points(
@@ -113,7 +114,7 @@ def sweep(
         executor = sweeps.executor_of(cluster, folder, minutes, gpus, partition)
         if cluster == "slurm" and not sweeps.keeps_accounts():
             print("SLURM keeps no accounts here: nobody sees it if a run is killed")
-        failed = sweeps.run_sweep(project, wanted, executor, print, parallel)
+        failed = sweeps.run_sweep(project, wanted, executor, say_on_terminal, parallel)
         table = sweep_table.write_table(sweep_table.collect(project, wanted), folder)
         done = len(wanted) - len(failed)
         print(f"sweep {name}: {done} of {len(wanted)} runs, {project.shown(table)}")

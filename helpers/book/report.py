@@ -24,7 +24,7 @@ def say(sentence: str, **values: object) -> None:
     as `` {glue:text}`page::name:s` ``. A string is shown as it is, never as markup. Raises
     ValueError if a name of this notebook is used again for another value.
     """
-    texts = {name: number(value) for name, value in values.items()}
+    texts = {name: escape.one_line(number(each)) for name, each in values.items()}
     for name, text in texts.items():
         if name not in glued:
             glue(name, text, display=False)

@@ -44,13 +44,13 @@ def html(text: str, keep: str = "") -> str:
 
 
 def one_line(text: str) -> str:
-    """On one line: its line ends and tabs are blanks."""
-    return re.sub(r"\s*[\r\n\t]\s*", " ", text.strip())
+    """Visible, and on one line: line ends and tabs are blanks."""
+    return visible(re.sub(r"\s*[\r\n\t]\s*", " ", text.strip()))
 
 
 def markdown(text: str) -> str:
     """For a line of Markdown or MyST, also in a cell of a table or where a line begins."""
-    shown = _SYNTAX.sub(r"\\\g<0>", visible(one_line(text)))
+    shown = _SYNTAX.sub(r"\\\g<0>", one_line(text))
     opening = re.match(r"\d*", shown).end()
     if _OPENING.match(shown, opening):
         shown = f"{shown[:opening]}\\{shown[opening:]}"
@@ -59,7 +59,7 @@ def markdown(text: str) -> str:
 
 def code(text: str) -> str:
     """As code in a cell of a Markdown table, between more backticks than it has."""
-    shown = visible(one_line(text)).replace("|", r"\|")
+    shown = one_line(text).replace("|", r"\|")
     fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     blank = " " if "`" in (shown[:1], shown[-1:]) else ""
     return f"{fence}{blank}{shown}{blank}{fence}"

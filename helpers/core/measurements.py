@@ -54,7 +54,8 @@ def measurement(folder: Path) -> list[str]:
     """A recorded measurement as Markdown."""
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     table = pd.read_csv(folder / "table.csv", dtype=str).fillna("")
-    table = table.replace({"True": "yes", "False": ""}).map(escape.markdown)
+    table = table.replace({"True": "yes", "False": ""})
+    table = table.map(escape.markdown).rename(columns=escape.markdown)
     packages = ("torch", "transformers", "trl")
     versions = ", ".join(f"{name} {about['versions'][name]}" for name in packages)
     machine = f"{about['cpu_count']} cores, device {about['device']}"

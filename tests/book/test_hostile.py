@@ -187,9 +187,9 @@ def generated(run: Path, tree: Path) -> dict[str, str]:
     for place in (folder, measured):
         (place / "about.json").write_text(json.dumps(about))
     project = Project(tree / "project")
-    default = f"x: str = {NOTE!r}  # {NOTE.replace('=', '')} and `y`"
-    bad = escape.visible(default)
-    write_notebook(project.notebook("00_bad"), bad)
+    bad = NOTE.replace("=", "~")  # with which Papermill would not read the line
+    line = f"x: str = {bad!r}  # {escape.visible(bad)}"
+    write_notebook(project.notebook("00_bad"), line)
     made = {"started": "2026-01-01T00:00", "records": 1, "key": "a" * 64}
     made |= {"platform": NOTE, "python": LINES, "device": NOTE, "cpu_count": 2}
     writer = escape.markdown(NOTE)
@@ -240,7 +240,7 @@ PAGES = {
     "everything": 6,
     "recorded": 4,
     "measured": 3,
-    "parameters": 2,
+    "parameters": 1,
     "machine": 3,
     "card": 2,
 }
@@ -270,6 +270,6 @@ def test_hostile_text_is_only_text(browser, site: Path, page: str) -> None:
     assert not [link for link in links if link.startswith("javascript:")]
     assert all(f"{address}/_images/" in each for each in images)
     assert not formulas, "a dollar is a dollar"
-    said = " ".join(text.split())
+    said = " ".join(text.replace("~", "=").split())
     literal = " ".join(escape.visible(FOLDER).split())
     assert said.count(literal) >= PAGES[page], (said.count(literal), said)

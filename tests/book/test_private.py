@@ -20,7 +20,7 @@ from helpers.core.paths import ROOT
 from helpers.publish import model_cards
 from tests.book.conftest import HOME, SECRETS
 
-PLANTED = (*SECRETS.values(), HOME.name, str(ROOT))
+PLANTED = (*SECRETS.values(), HOME.name, str(ROOT), str(Path.home()) + "/")
 
 
 def texts(file: Path) -> Iterator[bytes]:

@@ -116,7 +116,7 @@ def test_a_string_in_a_sentence_is_never_markup(shown, tmp_path):
     )  # ours stays markup
     assert (tmp_path / "00.md").read_text() == f"\n{said}\n"
     glued = shown[0][0]["application/papermill.record/text/plain"]
-    assert format_plain_text(glued, "s") == HOSTILE  # which a role shows as it is
+    assert format_plain_text(glued, "s") == LITERAL  # which a role shows as it is
 
 
 def test_a_string_in_a_kept_table_is_one_cell(shown, tmp_path):
