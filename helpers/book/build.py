@@ -6,6 +6,7 @@ the clean source. Warnings are errors, and a page that is missing fails the buil
 """
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -190,7 +191,10 @@ def run_sphinx(tree: Path) -> None:
     start = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", start, "build", str(tree)]
     command += ["-W", "-n", "--keep-going", "--all"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    plain_text = os.environ | {"NO_COLOR": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=plain_text
+    )
     if done.returncode:
         output = (done.stdout + done.stderr).splitlines()
         wrong = [line for line in output if re.search(r"WARNING|ERROR|Error", line)]

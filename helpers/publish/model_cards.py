@@ -186,9 +186,9 @@ def data_facts(run: Path) -> dict[str, object]:
     start = read_manifest(run, "01_base_model")["parameters"].get("pretrained", "")
     last = read_manifest(run, "09_compare")
     synthetic = source == BUILT_IN
+    folder = not synthetic and name_on_hub(source) is None
     name, _, commit = source.partition("@")
-    commit = commit or hub.PINNED.get(name, "none: a folder")
-    folder = not synthetic and hub.located(source)[0] != name
+    commit = "none: a folder" if folder else commit or hub.PINNED.get(name, "none")
     packages = ("torch", "transformers", "trl")
     return {
         **setting,
