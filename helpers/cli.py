@@ -117,6 +117,7 @@ def sweep(
         from helpers.analysis import sweep_table
         from helpers.runs import sweeps
         from helpers.runs.locks import held
+        from helpers.runs.watch import say_on_terminal
 
         project = project_of(context)
         wanted = sweeps.points(
@@ -133,7 +134,8 @@ def sweep(
             executor = sweeps.executor_of(cluster, folder, minutes, gpus, partition)
             if cluster == "slurm" and not sweeps.keeps_accounts():
                 print("SLURM keeps no accounts here: nobody sees if a run is killed")
-            failed = sweeps.run_sweep(project, wanted, executor, print, parallel)
+            say = say_on_terminal
+            failed = sweeps.run_sweep(project, wanted, executor, say, parallel)
             found = sweep_table.collect(project, wanted)
             table = sweep_table.write_table(found, folder)
         done = len(wanted) - len(failed)
@@ -260,9 +262,11 @@ def record(context: typer.Context, run: Run = "cpu", stale: Stale = False) -> No
     """Keep the tables of a run's comparison with the sources: the book shows them."""
     with one_line_errors():
         from helpers.book.recorded_runs import record_run
+        from helpers.core.paths import whole_name
 
         project, name = project_of(context), run_name(run)
-        out = project.root / "book" / "recorded" / "runs" / name.replace("/", "-")
+        out = project.root / "book" / "recorded" / "runs"
+        out /= whole_name(project.run(name))
         with finished_run(project, run, stale) as folder:
             record_run(folder, out, project)
         print(f"recorded in {project.shown(out)}")
@@ -338,12 +342,11 @@ def push(
 
         with finished_run(project_of(context), run, stale) as folder:
             if dry_run:
-                for each in model_cards.uploads(folder):
+                for each in model_cards.uploads(folder, to or "owner"):
                     files = ", ".join(each.files)
                     print(f"# {each.kind} {each.name}: {files}\n{each.card}")
                 return
             hub = model_cards.logged_in(to)
-            model_cards.ask_hub(model_cards.uploads(folder))
             model_cards.push(folder, to, public, print, hub)
 
 

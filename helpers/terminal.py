@@ -32,6 +32,9 @@ def run_name(text: str) -> str:
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Rows in aligned columns; the last column may be of any width."""
+    from helpers.core.escape import terminal
+
+    rows = [[terminal(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)][:-1]
     for *cells, last in rows:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths)]
@@ -47,11 +50,13 @@ def one_line_errors() -> Iterator[None]:
         typer.echo("prefbook: interrupted", err=True)
         raise typer.Exit(130) from None
     except Exception as error:
+        from helpers.core.escape import terminal
+
         code = exit_code(error)
         if code is None:
             raise
-        said = disk_trouble(error) if isinstance(error, OSError) else error
-        typer.echo(f"prefbook: {said}", err=True)
+        said = disk_trouble(error) if isinstance(error, OSError) else str(error)
+        typer.echo(f"prefbook: {terminal(said)}", err=True)
         raise typer.Exit(code) from None
 
 

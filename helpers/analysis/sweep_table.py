@@ -8,6 +8,7 @@ import pandas as pd
 
 from helpers.core.atomic import whole
 from helpers.core.paths import Project, RunError
+from helpers.core.places import all_shown
 from helpers.core.records import read_records
 from helpers.runs.sweeps import Point
 from helpers.statistics import estimates
@@ -24,7 +25,7 @@ def collect(project: Project, wanted: Sequence[Point]) -> pd.DataFrame:
     for point in wanted:
         file = project.run(point.run) / project.answer / "records.parquet"
         if (file.parent / "manifest.json").exists():
-            here = {"run": point.run, **point.varied}
+            here = {"run": point.run, **all_shown(point.varied, project.root)}
             found.append(read_records(file).assign(**here))
     if not found:
         return pd.DataFrame(columns=["run"])

@@ -14,6 +14,7 @@ import pandas as pd
 
 from helpers.analysis.run_notes import setting
 from helpers.config.schema import ParameterError, check, read_schema, unknown
+from helpers.core import escape
 from helpers.core.digests import digest
 from helpers.core.manifests import read_manifest
 from helpers.core.measurements import TITLE, keep_measurement
@@ -200,7 +201,7 @@ def keep_trials(table: pd.DataFrame, out: Path, run: Path, command: str) -> None
         before = json.loads(about.read_text("utf-8"))["command"].splitlines()
     counts = table.groupby("method").size()
     count = " to ".join(f"{each}" for each in sorted(set(counts)))
-    judge = judging.judges(run)[0].name
+    judge = escape.markdown(judging.judges(run)[0].name)
     source = setting(run)["source"]
     names = {"run": run.name, "judge": judge, "source": source}
     text = TEXT.format(count=count, tie=TIE, **names)

@@ -24,6 +24,7 @@ from helpers.book.reliability_page import reliability_page
 from helpers.book.settings_page import settings_section
 from helpers.book.side_by_side import recorded_answer
 from helpers.config.schema import declares, plain, read_schema
+from helpers.core import escape
 from helpers.core.manifests import read_manifest
 from helpers.core.paths import ROOT, STAGES
 from helpers.ledger.claims_page import claims_page
@@ -131,9 +132,9 @@ def parameter_page(root: Path) -> str:
             {
                 "name": f"`{each.name}`",
                 "type": f"`{each.type}`",
-                "default": f"`{each.default!r}`",
-                "meaning": each.help,
-                "allowed": each.allowed(),
+                "default": escape.code(repr(each.default)),
+                "meaning": escape.markdown(each.help),
+                "allowed": escape.markdown(each.allowed()),
             }
             for each in schema.values()
         ]
@@ -161,7 +162,8 @@ def reproducibility_page(manifests: dict[str, dict]) -> str:
         "processor cores": last["cpu_count"],
         **last["versions"],
     }
-    facts = pd.DataFrame(machine.items(), columns=["what", "value"])
+    told = {name: escape.markdown(str(value)) for name, value in machine.items()}
+    facts = pd.DataFrame(told.items(), columns=["what", "value"])
     parts = [
         "# Reproducibility\n",
         "Made from the manifests that the stages of this run wrote.\n",
@@ -191,7 +193,8 @@ def run_sphinx(tree: Path) -> None:
     start = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", start, "build", str(tree)]
     command += ["-W", "-n", "--keep-going", "--all"]
-    utf8 = {"env": os.environ | {"PYTHONUTF8": "1"}, "encoding": "utf-8"}
+    told = os.environ | {"NO_COLOR": "1", "PYTHONUTF8": "1"}
+    utf8 = {"env": told, "encoding": "utf-8"}
     done = subprocess.run(command, capture_output=True, check=False, **utf8)
     if done.returncode:
         output = (done.stdout + done.stderr).splitlines()

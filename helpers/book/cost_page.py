@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.config.settings import all_values
+from helpers.core import escape
 from helpers.core.measurements import ELSEWHERE, measurement
 from helpers.core.paths import PROJECT, STAGES
 from helpers.core.records import PROCESSOR, read_records
@@ -111,7 +112,7 @@ def job_times(run: Path, manifests: Mapping[str, dict]) -> pd.DataFrame:
         {
             "stage": found["stage"],
             "kind": [
-                " ".join(filter(None, key))
+                escape.markdown(" ".join(filter(None, key)))
                 for key in zip(found["method"], found["init"])
             ],
             "pairs": ["" if pd.isna(each) else f"{each:,}" for each in found["pairs"]],

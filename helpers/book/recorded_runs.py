@@ -17,10 +17,12 @@ import pandas as pd
 from helpers.analysis.run_notes import setting
 from helpers.book.side_by_side import NUMBERS, numbers, side_by_side
 from helpers.config.schema import read_schema
+from helpers.core import escape
 from helpers.core.atomic import write_json
 from helpers.core.manifests import read_manifest
 from helpers.core.measurements import MADE_WITH, measurement
 from helpers.core.paths import PROJECT, Project
+from helpers.core.places import shown
 from helpers.runs.store import data_source
 
 # --- runs ----------------------------------------------------------------------------
@@ -81,6 +83,7 @@ def data_of(run: Path, project: Project = PROJECT) -> str:
     source = data_source(run)
     if (project.root / source).is_dir():
         source = "a folder in the layout of Anthropic/hh-rlhf"
+    source = shown(source, project.root)  # of a folder that is no longer there
     pairs = pd.read_parquet(
         run / "00_data" / "pairs.parquet", columns=["subset", "split"]
     )
@@ -112,7 +115,7 @@ def changed_parameters(
         schema = read_schema(project.notebook(stage))
         used = manifest["parameters"]
         changed = {
-            name: used[name]
+            name: shown(used[name], project.root)
             for name, each in schema.items()
             if name in used and name not in passed and used[name] != each.default
         }
@@ -135,12 +138,12 @@ def run_section(folder: Path) -> str:
     """A recorded run as Markdown: what it was made with, then its tables."""
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     changed = [
-        f"`{stage}.{name}={value}`"
+        escape.code(f"{stage}.{name}={value}")
         for stage, values in about["parameters"].items()
         for name, value in values.items()
     ]
     facts = {
-        "data": about["data"],
+        "data": escape.markdown(about["data"]),
         "differs from the defaults by": ", ".join(changed) or "nothing",
         "machine": f"{about['cpu_count']} cores, device {about['device']}",
         "time": f"{about['seconds'] / 60:.0f} minutes, {about['date']}",

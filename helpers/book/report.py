@@ -4,13 +4,13 @@ No number is typed: `say` prints a sentence whose numbers are computed values, a
 each under its name so that any page of the book can quote it.
 """
 
-import html
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 from myst_nb import glue
 
+from helpers.core import escape
 from helpers.statistics.flags import table as flagged
 from helpers.statistics.formats import cell, number
 
@@ -22,10 +22,10 @@ def say(sentence: str, **values: object) -> None:
     """Show a Markdown sentence with `{name}` filled in, and glue every value as text.
 
     A value is a number, an Interval or a string; `{name}` shows what the book will quote
-    as `` {glue:text}`page::name:s` ``. Raises ValueError if a name of this notebook is
-    used again for another value.
+    as `` {glue:text}`page::name:s` ``. A string is shown as it is, never as markup. Raises
+    ValueError if a name of this notebook is used again for another value.
     """
-    texts = {name: number(value) for name, value in values.items()}
+    texts = {name: escape.one_line(number(each)) for name, each in values.items()}
     for name, text in texts.items():
         if name not in glued:
             glue(name, text, display=False)
@@ -33,8 +33,10 @@ def say(sentence: str, **values: object) -> None:
             raise ValueError(
                 f"{name} is glued as {glued[name]!r} and again as {text!r}"
             )
-    display(Markdown(sentence.format(**texts)))
-    keep_text(sentence.format(**texts))
+    shown = {name: plain(values[name], text) for name, text in texts.items()}
+    said = sentence.format(**shown)
+    display(Markdown(said))
+    keep_text(said)
 
 
 def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
@@ -42,12 +44,29 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
 
     Intervals are 95 % intervals, as everywhere in the book.
     """
-    shown = frame.map(lambda value: cell(value, digits))
-    shown = shown.rename(columns=cell, index=cell)
-    body = shown.to_html(escape=False, border=0, classes="dataframe")
-    display(HTML(f"<p><em>{html.escape(caption)}</em></p>{body}"))
-    rows = shown.reset_index().to_markdown(index=False, disable_numparse=True)
-    keep_text(f"*{caption}*\n\n{rows}")
+
+    def in_html(value: object) -> str:
+        return escape.html(cell(value, digits))
+
+    def in_markdown(value: object) -> str:
+        return plain(value, cell(value, digits))
+
+    page, kept = (
+        frame.map(target).rename(columns=target, index=target)
+        for target in (in_html, in_markdown)
+    )
+    with pd.option_context("display.max_colwidth", None):  # none is cut in an entity
+        look = {"border": 0, "classes": f"dataframe {escape.LITERAL}"}
+        body = page.to_html(escape=False, **look)
+    head = f'<p class="{escape.LITERAL}"><em>{escape.html(caption)}</em></p>'
+    display(HTML(head + body))
+    rows = kept.reset_index().to_markdown(index=False, disable_numparse=True)
+    keep_text(f"*{escape.markdown(caption)}*\n\n{rows}")
+
+
+def plain(value: object, text: str) -> str:
+    """The text of a value for Markdown: of a string escaped, of a number as it is."""
+    return escape.markdown(text) if isinstance(value, str) else text
 
 
 def flags(records: pd.DataFrame) -> None:
@@ -74,8 +93,13 @@ def keep_text(text: str) -> None:
 
 def dialogue(prompt: str, replies: dict[str, str]) -> None:
     """Show a prompt and the replies to it, escaped: data never becomes markup."""
-    parts = [f"<pre>{html.escape(prompt.strip())}</pre>"]
+    parts = [f"<pre>{block(prompt)}</pre>"]
     for name, reply in replies.items():
-        parts.append(f"<p><b>{html.escape(name)}</b></p>")
-        parts.append(f"<pre>{html.escape(reply.strip()) or '(empty)'}</pre>")
+        parts.append(f'<p class="{escape.LITERAL}"><b>{escape.html(name)}</b></p>')
+        parts.append(f"<pre>{block(reply) or '(empty)'}</pre>")
     display(HTML("".join(parts)))
+
+
+def block(text: str) -> str:
+    """A text of several lines as HTML for a `<pre>`."""
+    return escape.html(text.strip(), keep="\n\t")

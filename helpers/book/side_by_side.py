@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from helpers.analysis import run_notes
+from helpers.core import escape
 from helpers.core.paths import STAGES
 from helpers.core.records import read_records, select, tidy
 from helpers.ledger import claims
@@ -63,7 +64,7 @@ def side_by_side(run: Path, root: Path) -> list[str]:
     columns = {f"this run: {kind}, {setting['seeds']} seeds": numbers(run)}
     for name, about, table in recorded_numbers(root):
         old = ", made before a fix" if about.get("superseded") else ""
-        columns[f"`{name}`: {about['kind']}{old}"] = table
+        columns[f"`{name}`: {escape.markdown(about['kind'])}{old}"] = table
     rows = []
     for each in quantities:
         source = f" {{cite}}`{each['source']}`" if "source" in each else ""
@@ -121,7 +122,7 @@ def recorded_answer(root: Path) -> str:
     """
     parts = []
     for name, about, table in recorded_numbers(root):
-        kind = about["kind"]
+        kind = escape.markdown(about["kind"])
         if why := about.get("superseded"):
             parts.append(
                 f"**Recorded run `{name}`** ({kind}): not decided. {why} Its numbers "

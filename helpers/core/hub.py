@@ -6,6 +6,7 @@ stands here, or at the one that is given with it, as `name@commit`.
 
 from pathlib import Path
 
+from helpers.core import escape
 from helpers.core.paths import ROOT
 
 WEIGHTS = ROOT / "weights"  # what `prefbook weights` has fetched, a folder per name
@@ -71,4 +72,4 @@ def is_gguf(source: str | Path) -> bool:
 
 def plain_name(source: str | Path) -> str:
     """How a source is called in tables: the last part of its name, without a commit."""
-    return Path(str(source).partition("@")[0]).name
+    return escape.visible(Path(str(source).partition("@")[0]).name)

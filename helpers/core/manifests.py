@@ -12,6 +12,7 @@ from pathlib import Path
 from helpers.core.atomic import Damaged, read_json
 from helpers.core.digests import damage
 from helpers.core.paths import PROJECT, STAGES, Project, RunError
+from helpers.core.places import with_places
 
 NUMBER = (int, float)
 NEEDED = {  # what every reader of a manifest may rely on
@@ -54,14 +55,17 @@ def manifest_file(run: Path, stage: str) -> Path:
     return run / stage / "manifest.json"
 
 
-def load_manifest(run: Path, stage: str) -> dict:
-    """The manifest of a stage; FileNotFoundError if there is none, Damaged if it is none.
+def load_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
+    """The manifest of a stage; places of this machine are as they were given.
+
+    Raises FileNotFoundError if there is none, Damaged if it is none.
 
     Keys: stage, key, parameters, inputs, data, notebook, helpers, results, files, commit,
     dirty, versions, python, platform, cpu_count, device, started, seconds,
     job_seconds, peak_memory_mib, records.
     """
-    return read_json(manifest_file(run, stage), **NEEDED)
+    found = read_json(manifest_file(run, stage), **NEEDED)
+    return with_places(found, project.root)
 
 
 def read_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
@@ -72,7 +76,7 @@ def read_manifest(run: Path, stage: str, project: Project = PROJECT) -> dict:
     """
     check_declared(stage)
     try:
-        return load_manifest(run, stage)
+        return load_manifest(run, stage, project)
     except FileNotFoundError:
         why = f"{stage} is not done in {project.shown(run)}"
     except Damaged as error:
@@ -129,5 +133,5 @@ def finished_parameters(
     found = {}
     for stage in project.stages:
         with suppress(FileNotFoundError, Damaged):  # it will run again
-            found[stage] = load_manifest(run, stage)["parameters"]
+            found[stage] = load_manifest(run, stage, project)["parameters"]
     return found

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.core import escape
 from helpers.core.atomic import whole, write_json
 from helpers.core.paths import ROOT
+from helpers.core.places import without_places
 from helpers.core.provenance import provenance
 
 TUNING = "tuning"  # trials of settings
@@ -32,7 +34,7 @@ def keep_measurement(
     about = {
         "title": title,
         "text": text,
-        "command": shlex.join(["python", *sys.argv]),
+        "command": typed(sys.argv),
         "date": datetime.now(UTC).date().isoformat(),
         **{name: here[name] for name in MADE_WITH if name in here},
         **further,
@@ -40,11 +42,22 @@ def keep_measurement(
     write_json(about, out / "about.json")
 
 
+def typed(arguments: list[str]) -> str:
+    """The command of a process in one line, without places of this machine."""
+    parts = [part for each in arguments[1:] for part in each.split("=")]
+    named = {part: part for part in parts if Path(part).is_absolute()}
+    clean = without_places(arguments, named, ROOT)
+    if Path(clean[0]).is_absolute():
+        clean[0] = Path(clean[0]).name
+    return escape.visible(shlex.join(["python", *clean]))
+
+
 def measurement(folder: Path) -> list[str]:
     """A recorded measurement as Markdown."""
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     table = pd.read_csv(folder / "table.csv", dtype=str).fillna("")
     table = table.replace({"True": "yes", "False": ""})
+    table = table.map(escape.markdown).rename(columns=escape.markdown)
     packages = ("torch", "transformers", "trl")
     versions = ", ".join(f"{name} {about['versions'][name]}" for name in packages)
     machine = f"{about['cpu_count']} cores, device {about['device']}"

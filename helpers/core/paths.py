@@ -6,6 +6,8 @@ run/06_dpo/jobs/SLUG/...       what it trained, one folder a job
 run/06_dpo/manifest.json       written last: key, parameters, versions, cost
 """
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +78,21 @@ class Project:
 PROJECT = Project()
 
 
+# a name that the hub and any disk take as it is, and one that `whole_name` has made
+_PLAIN = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
+_MADE = re.compile(r"-x[0-9a-f]{8}$")
+
+
 def whole_name(run: Path) -> str:
-    """The name of a run's folder; of a run in a sweep that of both, `beta-00`."""
-    numbered = run.name.isdigit() and run.parent.name != "runs"
-    return f"{run.parent.name}-{run.name}" if numbered else run.name
+    """A name for what is kept of a run, on the hub or beside others: no other run has it.
+
+    That of its folder, if it is short and of small letters, digits and single marks; else,
+    as of a run in a sweep, something like it with a digest: `beta-00-x1a2b3c4d`.
+    """
+    above, top = run.parent.name, run.parent.parent.name
+    numbered = run.name.isdigit() and (above != "runs" or top == "runs")
+    name = f"{above}/{run.name}" if numbered else run.name
+    if _PLAIN.fullmatch(name) and len(name) <= 60 and not _MADE.search(name):
+        return name
+    like = re.sub(r"[^a-z0-9]+", "-", name.lower())[:40].strip("-")
+    return f"{like or 'run'}-x{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import platform
 import resource
 import subprocess
@@ -44,14 +45,23 @@ def provenance(root: Path) -> dict:
 
 
 def commit(root: Path) -> dict:
-    """The commit of the sources, and whether they differ from it."""
+    """The commit of the sources, and whether they differ from it.
+
+    None where `root` only lies somewhere inside a repository: that one is another's.
+    """
+    # inside a hook of another repository, git's variables would name that one
+    alone = {name: each for name, each in os.environ.items() if name[:4] != "GIT_"}
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(root), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=alone
+        )
         return done.stdout.strip()
 
     try:
+        if not root.samefile(git("rev-parse", "--show-toplevel")):
+            return {}
         head = git("rev-parse", "HEAD")
         return {"commit": head, "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):

@@ -11,8 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.analysis import gate
-from helpers.core import hub
+from helpers.core import escape, hub
 from helpers.core.manifests import read_manifest
+from helpers.core.paths import ROOT
+from helpers.core.places import shown
 from helpers.core.records import read_records, select
 from helpers.data import opt350m_prompts
 from helpers.data.hh import BUILT_IN
@@ -156,7 +158,8 @@ def judged_by_deberta(evidence: Evidence) -> Decision:
     letter = {"protocol": opt350m_prompts.LETTER.name, "judge": hub.plain_name(judge)}
     scores = select(evidence.records("08_evaluate"), "study", **letter)
     right = judge.partition("@")[0] == STUDY_JUDGE and len(scores)
-    words = f"judge_model is {judge!r}; {len(scores):,} scores"
+    name = escape.markdown(str(shown(judge, ROOT)))
+    words = f"judge_model is {name}; {len(scores):,} scores"
     return Decision(HOLDS if right else FAILS, words)
 
 

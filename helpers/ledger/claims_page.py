@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.analysis import run_notes
+from helpers.core import escape
 from helpers.ledger import claims
 from helpers.ledger.checks import Evidence
 from helpers.ledger.entries import ClaimError, Ledger, read_ledger
@@ -54,12 +55,13 @@ def claims_page(run: Path, root: Path) -> str:
             for number, claim in enumerate(own, start=1)
         ]
         parts += [f"\n## {title}\n", in_markdown(rows)]
+    setting = run_notes.setting(run)
     page = PAGE.format(
         counts=tally(found),
         rule=RULE,
         families=families_table(ledger),
         least=least_table(ledger),
-        **run_notes.setting(run),
+        **{name: escape.markdown(str(setting[name])) for name in ("source", "models")},
     )
     return "\n".join([page, *parts])
 

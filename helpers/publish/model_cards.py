@@ -16,13 +16,12 @@ from huggingface_hub import (
     HfApi,
     ModelCard,
     ModelCardData,
-    RepoCard,
     get_token,
 )
 
 from helpers.analysis import run_notes
 from helpers.config.schema import ParameterError
-from helpers.core import hub
+from helpers.core import escape, hub
 from helpers.core.manifests import read_manifest
 from helpers.core.paths import RunError, whole_name
 from helpers.core.records import read_records
@@ -35,21 +34,22 @@ from helpers.publish.card_templates import (
     PAIRS,
     REAL_LIMIT,
 )
+from helpers.publish.hub_rules import ask_hub, check_card, check_repository
 from helpers.recipes.code_writers import in_words
 from helpers.runs import store
 from helpers.statistics.formats import cell
 
 # what is uploaded of a folder: weights, configuration, tokenizer, per-example numbers
 FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "records.parquet")
-LICENCES = ("mit", "apache-2.0", "other")  # the hub's names, as far as cards have them
 SEED = 0  # the seed whose models are given away
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One repository of the hub: its name, what kind, its card and its files."""
+    """What goes into one repository of the hub: its kind, its card and its files."""
 
     name: str
+    repository: str  # OWNER/NAME
     kind: str  # model or dataset
     card: str
     folder: Path
@@ -112,13 +112,18 @@ def folder_of(run: Path, given: Given) -> Path:
 # --- cards -----------------------------------------------------------------------------
 
 
-def uploads(run: Path) -> list[Upload]:
-    """All that `prefbook push` gives to the hub; RunError if 09 is not done."""
+def uploads(run: Path, owner: str = "owner") -> list[Upload]:
+    """All that `prefbook push` gives to the hub, held against the hub's rules.
+
+    Raises RunError if 09 is not done, ParameterError for a name or a card that the hub
+    would refuse.
+    """
     read_manifest(run, "09_compare")  # it must be done
     records = read_records(run / "09_compare" / "records.parquet")
     found = [
         Upload(
             name=each.name,
+            repository=repository(owner, run, each.name),
             kind="model",
             card=model_card(run, each, records),
             folder=folder_of(run, each),
@@ -127,10 +132,17 @@ def uploads(run: Path) -> list[Upload]:
         for each in given_models(run)
     ]
     pairs = {"folder": run / "02_code_pairs", "files": ("pairs.parquet",)}
-    found.append(Upload("code-pairs", "dataset", pairs_card(run), **pairs))
+    name, place = "code-pairs", repository(owner, run, "code-pairs")
+    found.append(Upload(name, place, "dataset", pairs_card(run), **pairs))
     for each in found:
-        check_card(each)
+        check_repository(each.repository)
+        check_card(each.name, each.card)
     return found
+
+
+def repository(owner: str, run: Path, name: str) -> str:
+    """Where the hub keeps one thing of a run: no other run has this name."""
+    return f"{owner}/prefbook-{whole_name(run)}-{name}"
 
 
 def model_card(run: Path, given: Given, records: pd.DataFrame) -> str:
@@ -159,7 +171,7 @@ def model_card(run: Path, given: Given, records: pd.DataFrame) -> str:
         seed=SEED,
         measured=shown.to_markdown(index=False) + refusals(records),
         limits=LIMITS.format(seed=SEED, data_limit=limit),
-        **{name: facts[name] for name in FACTS},
+        **{name: escape.markdown(str(facts[name])) for name in FACTS},
     )
     return str(ModelCard(text))
 
@@ -174,9 +186,9 @@ def data_facts(run: Path) -> dict[str, object]:
     start = read_manifest(run, "01_base_model")["parameters"].get("pretrained", "")
     last = read_manifest(run, "09_compare")
     synthetic = source == BUILT_IN
+    folder = not synthetic and name_on_hub(source) is None
     name, _, commit = source.partition("@")
-    commit = commit or hub.PINNED.get(name, "none: a folder")
-    folder = not synthetic and hub.located(source)[0] != name
+    commit = "none: a folder" if folder else commit or hub.PINNED.get(name, "none")
     packages = ("torch", "transformers", "trl")
     return {
         **setting,
@@ -202,31 +214,6 @@ def licence_page(base_model: str | None) -> str | None:
     return f"https://huggingface.co/{base_model}" if base_model else None
 
 
-def check_card(upload: Upload) -> None:
-    """Refuse a card whose licence the hub would refuse, before anything is created.
-
-    Raises ParameterError with the card and what was expected.
-    """
-    data = RepoCard(upload.card).data
-    if data.license not in LICENCES:
-        raise ParameterError(
-            f"card of {upload.name}: licence {data.license!r}, expected one of "
-            f"{', '.join(LICENCES)}"
-        )
-    if data.license == "other" and not getattr(data, "license_name", None):
-        raise ParameterError(f"card of {upload.name}: licence other, expected its name")
-
-
-def ask_hub(found: list[Upload]) -> None:
-    """Let the hub check every card, before anything is created; ParameterError if bad."""
-    for each in found:
-        try:
-            RepoCard(each.card).validate(each.kind)
-        except ValueError as error:
-            said = " ".join(str(error).split())
-            raise ParameterError(f"card of {each.name}: the hub says: {said}") from None
-
-
 def pairs_card(run: Path) -> str:
     """The card of the code pairs."""
     given = read_manifest(run, "02_code_pairs")["parameters"]
@@ -244,7 +231,8 @@ def pairs_card(run: Path) -> str:
         pretty_name="CodePMP pairs",
     )
     count, held = len(pairs), int((pairs["split"] == "test").sum())
-    about = {"count": count, "held": held, "run": whole_name(run), **names}
+    writers = {side: escape.markdown(name) for side, name in names.items()}
+    about = {"count": count, "held": held, "run": whole_name(run), **writers}
     text = PAIRS.format(metadata=data.to_yaml(), **about)
     return str(DatasetCard(text))
 
@@ -265,17 +253,29 @@ def logged_in(owner: str) -> HfApi:
 
 
 def push(
-    run: Path, owner: str, public: bool, say: Callable[[str], None], api: HfApi
+    run: Path,
+    owner: str,
+    public: bool,
+    say: Callable[[str], None],
+    api: HfApi,
+    ask: Callable[[str, str, str], None] = ask_hub,
 ) -> None:
-    """Upload everything to repositories `OWNER/prefbook-RUN-NAME`, private by default."""
-    for each in uploads(run):
-        name = f"{owner}/prefbook-{whole_name(run)}-{each.name}"
+    """Upload everything to repositories `OWNER/prefbook-RUN-NAME`, private by default.
+
+    Nothing is created if one card or name is refused, by our rules or by `ask`.
+    """
+    found = uploads(run, owner)
+    for each in found:
+        ask(each.name, each.kind, each.card)
+    for each in found:
+        name = each.repository
         api.create_repo(name, repo_type=each.kind, private=not public, exist_ok=True)
         api.upload_folder(
             repo_id=name,
             repo_type=each.kind,
             folder_path=each.folder,
             allow_patterns=list(each.files),
+            ignore_patterns=["*/*"],  # a pattern's `*` reaches into folders
             commit_message=f"{each.name} of run {whole_name(run)}",
         )
         api.upload_file(

@@ -129,7 +129,7 @@ def in_words(
             "built-in": f"a copyist with {errors[name]:g} errors per function",
             "writers": "a small model trained here",
         }
-        there = f"as in the folder {Path(code_source).name}"
+        there = f"as in the folder {plain_name(code_source)}"
         found[name] = plain_name(sources[name]) or own.get(code_source, there)
     return found
 

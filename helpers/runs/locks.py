@@ -71,7 +71,7 @@ def locked(run: Path, project: Project) -> Iterator[None]:
     """Hold the lock of one folder."""
     file = lock_file(run)
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock, before = FileLock(file, timeout=0), os.environ.get(HELD, "")
+    lock = FileLock(file, timeout=0)
     try:
         lock.acquire()
     except Timeout:
@@ -80,10 +80,11 @@ def locked(run: Path, project: Project) -> Iterator[None]:
         started = datetime.now().isoformat(" ", "seconds")
         about = {"pid": os.getpid(), "what": what_runs(), "since": started}
         write_json(about, holder_file(run))
-        os.environ[HELD] = os.pathsep.join(filter(None, [before, str(run)]))
+        os.environ[HELD] = os.pathsep.join([*held_here(), str(run)])
         yield
     finally:
-        os.environ[HELD] = before
+        others = [each for each in held_here() if each != str(run)]
+        os.environ[HELD] = os.pathsep.join(others)
         holder_file(run).unlink(missing_ok=True)
         lock.release()
 

@@ -28,6 +28,7 @@ from helpers.core.atomic import write_json
 from helpers.core.manifests import read_manifest
 from helpers.core.parents import followed
 from helpers.core.paths import Project
+from helpers.core.places import clean_file
 from helpers.runs.locks import held
 from helpers.runs.rerun import write_run_manifest
 from helpers.runs.staleness import check_inputs, notebook_file, stamped, why_stale
@@ -176,6 +177,7 @@ def run_stage(
         raise StageError(message) from error
     finally:
         if aside.exists():
+            clean_file(aside, values, project.root)
             stamp(aside, project.shown(source), project.shown(kept), key)
             os.replace(aside, kept)
 

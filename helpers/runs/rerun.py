@@ -10,6 +10,7 @@ from helpers.core.digests import content_digest
 from helpers.core.hub import plain_name
 from helpers.core.manifests import load_manifest, manifest_file
 from helpers.core.paths import Project
+from helpers.core.places import all_shown, with_places
 from helpers.core.provenance import provenance
 
 MADE_WITH = ("commit", "dirty", "python", "versions")
@@ -21,25 +22,21 @@ MADE_WITH = ("commit", "dirty", "python", "versions")
 def write_run_manifest(project: Project, run: Path) -> None:
     """Put what the finished stages of a run were made of into `manifest.json`."""
     done = [each for each in project.stages if manifest_file(run, each).exists()]
-    manifests = {stage: load_manifest(run, stage) for stage in done}
+    manifests = {stage: load_manifest(run, stage, project) for stage in done}
+    given = {stage: each["parameters"] for stage, each in manifests.items()}
     about = {
         "run": project.name_of(run),
         "stages": {
             stage: {
-                "parameters": without(each["parameters"], "run_dir"),
+                "parameters": all_shown(given[stage], project.root),
                 "content": each["results"]["content"],
                 **{name: each[name] for name in MADE_WITH if name in each},
             }
             for stage, each in manifests.items()
         },
-        "data": data_of(project, {n: m["parameters"] for n, m in manifests.items()}),
+        "data": data_of(project, given),
     }
     write_json(about, run / "manifest.json")
-
-
-def without(values: Mapping[str, object], name: str) -> dict:
-    """The values but one."""
-    return {each: value for each, value in values.items() if each != name}
 
 
 def data_of(project: Project, values: Values) -> dict[str, dict]:
@@ -80,14 +77,17 @@ def values_again(
 ) -> Values:
     """The values of a manifest, held against the notebooks of today.
 
-    given: texts `name=value`, which win. Raises ParameterError for a stage or a
+    given: texts `name=value`, which win; so a folder that lies elsewhere here is told. Raises ParameterError for a stage or a
     parameter that there is no longer.
     """
     for stage in about["stages"]:
         if stage not in project.stages:
             raise ParameterError(f"{stage}: this project has no such stage")
     selected = [each for each in project.stages if each in about["stages"]]
-    settings = {each: dict(about["stages"][each]["parameters"]) for each in selected}
+    settings = {
+        each: dict(with_places(about["stages"][each], project.root)["parameters"])
+        for each in selected
+    }
     schemas = {each: read_schema(project.notebook(each)) for each in project.stages}
     merge(settings, from_texts(given, schemas, selected))
     return checked(project, settings, run_dir)

@@ -28,6 +28,7 @@ from helpers.core.manifests import (
 )
 from helpers.core.parents import follow_parent
 from helpers.core.paths import PROJECT, Project, RunError
+from helpers.core.places import all_shown
 from helpers.core.processes import Processes
 from helpers.core.progress import REPORT_TO, Line, quiet
 from helpers.core.provenance import peak_memory_mib, provenance
@@ -252,7 +253,7 @@ class Stage:
             "stage": self.name,
             "key": self.key,
             **self.parts,
-            "parameters": vars(self.params),
+            "parameters": all_shown(vars(self.params), self.project.root),
             "results": results(files, records),
             "files": files,
             **provenance(self.project.root),

@@ -40,7 +40,7 @@ def why_stale(
     thorough: read all that the stage holds, else only what seems touched.
     """
     try:
-        old = load_manifest(run, stage)
+        old = load_manifest(run, stage, project)
     except FileNotFoundError:
         begun = (run / stage).exists()
         return "was not finished" if begun else "never run"
@@ -168,7 +168,7 @@ def status(
     rows = []
     for stage in stages:
         try:
-            old = load_manifest(run, stage)
+            old = load_manifest(run, stage, project)
         except FileNotFoundError:
             far = progress(run / stage / "progress.json").removesuffix(", ")
             begun = f"not finished: {far}" if far else "not done"

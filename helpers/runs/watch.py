@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Self
 
 from helpers.core.atomic import Damaged, read_json
+from helpers.core.escape import terminal
 
 Say = Callable[[str], None]
 
 
 def say_on_terminal(line: str) -> None:
     """Print a line at once, into a pipe too."""
-    print(line, flush=True)
+    print(terminal(line), flush=True)
 
 
 class Watch(threading.Thread):
@@ -45,7 +46,7 @@ class Watch(threading.Thread):
             far = progress(self.file)
             line = f"{self.stage}: {far}{duration(time.monotonic() - self.started)}"
             if self.terminal:
-                print(f"\r\033[K{line}", end="", flush=True)
+                print(f"\r\033[K{terminal(line)}", end="", flush=True)
             elif far != last:
                 self.say(line)
             last = far

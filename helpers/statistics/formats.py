@@ -1,6 +1,5 @@
 """Numbers and intervals as text: as prose shows them and as tables do."""
 
-import html
 import math
 
 import pandas as pd
@@ -34,9 +33,9 @@ def decimal(value: float, digits: int) -> str:
 
 
 def cell(value: object, digits: int = 3) -> str:
-    """A value as a table shows it, escaped: an interval as `0.512 [0.498, 0.526]`."""
+    """A value as a table shows it: an interval as `0.512 [0.498, 0.526]`."""
     if isinstance(value, Interval):
         numbers = (value.estimate, value.low, value.high)
         return "{} [{}, {}]".format(*(decimal(each, digits) for each in numbers))
     missing = pd.api.types.is_scalar(value) and pd.isna(value)
-    return "–" if missing else html.escape(number(value, digits))
+    return "–" if missing else number(value, digits)

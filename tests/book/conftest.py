@@ -4,8 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from filelock import FileLock
@@ -13,13 +17,25 @@ from filelock import FileLock
 from helpers.core.paths import ROOT
 
 NAME = "test-smoke"
+# what nobody who is given a run, or a part of it, may learn
+SECRETS = {
+    "HF_TOKEN": "hf_planted0token",
+    "WANDB_API_KEY": "planted1wandb",
+    "PREFBOOK_TEST_PASSWORD": "planted2password",
+}
+HOME = ROOT / "runs" / ".planted3home"
 
 
-def prefbook(*arguments: str) -> subprocess.CompletedProcess[str]:
+def prefbook(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command, as a user types it at the project root."""
     command = [sys.executable, "-m", "helpers.cli", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
     )
 
 
@@ -37,8 +53,9 @@ def once(name: str, make: Callable[[], str]) -> str:
 
 
 def done_or_shown(*arguments: str) -> str:
-    """What the command printed; a broken stage shows it."""
-    done = prefbook(*arguments)
+    """What the command printed, where there are secrets; a broken stage shows it."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    done = prefbook(*arguments, **SECRETS, HOME=str(HOME))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -60,3 +77,40 @@ def site(run: Path) -> Path:
     """The folder of the built book."""
     said = once(f"{NAME}-site", lambda: done_or_shown("build", "--run", NAME))
     return Path(said.strip().splitlines()[-1]).parent
+
+
+# --- a browser ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium: the one installed, or Playwright's own; else skip."""
+    api = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    with api.sync_playwright() as driver:
+        try:
+            browser = driver.chromium.launch(
+                executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+            )
+        except api.Error as error:
+            pytest.skip(f"no browser to open the book in: {error}")
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder that is served on this machine."""
+    handler = partial(QuietHandler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files and says nothing."""
+
+    def log_message(self, *args: object) -> None:
+        """Not a word on each request."""

@@ -1,11 +1,11 @@
 """What `prefbook push` would upload of the smoke run."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from huggingface_hub.utils import filter_repo_objects
 
 from helpers.config.schema import ParameterError
 from helpers.core.paths import ROOT
@@ -34,7 +34,9 @@ class Hub:
 @pytest.fixture
 def hub(run: Path) -> Hub:
     api = Hub()
-    model_cards.push(run, "someone", False, lambda line: None, api)
+    asked = []
+    model_cards.push(run, "someone", False, str, api, lambda *card: asked.append(card))
+    assert len(asked) == len(api.repositories)  # the hub has seen every card before
     return api
 
 
@@ -92,21 +94,45 @@ def test_runs_of_two_sweeps_have_repositories_of_their_own(run: Path, tmp_path) 
         place.parent.mkdir()
         place.symlink_to(run, target_is_directory=True)
         api = Hub()
-        model_cards.push(place, "someone", False, lambda line: None, api)
+        model_cards.push(place, "someone", False, str, api, print)
         names.append(set(api.repositories))
     assert names[0].isdisjoint(names[1])
-    assert "someone/prefbook-beta-00-sft" in names[0]
+    assert all(each.startswith("someone/prefbook-beta-00-x") for each in names[0])
 
 
-def test_a_card_that_the_hub_would_refuse_stops_everything_before(run: Path) -> None:
-    good = model_cards.uploads(run)[-1]
-    assert "license: other" in good.card and "license_name: psf-2.0" in good.card
-    bad = replace(good, card=good.card.replace("license: other", "license: psf-2.0"))
-    with pytest.raises(ParameterError, match="licence 'psf-2.0', expected one of"):
-        model_cards.check_card(bad)
-    nameless = good.card.replace("license_name: psf-2.0\n", "")
-    with pytest.raises(ParameterError, match="expected its name"):
-        model_cards.check_card(replace(good, card=nameless))
+def refuse_pairs(name: str, kind: str, card: str) -> None:
+    if kind == "dataset":
+        raise ParameterError(f"card of {name}: the hub says no")
+
+
+@pytest.mark.parametrize("way", ["our rules", "the hub", "the name"])
+def test_what_the_hub_would_refuse_stops_everything_before(
+    run: Path, monkeypatch, way: str
+) -> None:
+    api, ask, owner = Hub(), print, "someone"
+    if way == "our rules":  # the last card alone is bad
+        bad = model_cards.pairs_card(run).replace("license: other", "license: psf-2.0")
+        monkeypatch.setattr(model_cards, "pairs_card", lambda run: bad)
+    elif way == "the hub":
+        ask = refuse_pairs
+    else:
+        owner = "some--one"
+    says = {"our rules": "got 'psf-2.0', expected one of", "the hub": "hub says no"}
+    with pytest.raises(ParameterError, match=says.get(way, "Cannot have -- or ..")):
+        model_cards.push(run, owner, False, print, api, ask)
+    assert not api.repositories
+    if way != "the hub":  # which a dry run does not ask
+        with pytest.raises(ParameterError):
+            model_cards.uploads(run, owner)
+
+
+def test_files_in_folders_are_not_given(hub: Hub, tmp_path: Path) -> None:
+    """A tracker's or a trainer's own files may lie there, with names of the machine."""
+    names = ["config.json", "runs/host/args.json", "checkpoint-1/trainer_state.json"]
+    for each in hub.folders.values():
+        rules = {name: each[name] for name in ("allow_patterns", "ignore_patterns")}
+        kept = list(filter_repo_objects(names, **rules))
+        assert kept in (["config.json"], [])
 
 
 def test_without_an_account_nothing_is_tried(run: Path) -> None:

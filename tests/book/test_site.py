@@ -1,10 +1,7 @@
 """The built book in a real browser: every page, its figures, links and console."""
 
 import shutil
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import yaml
@@ -12,6 +9,7 @@ import yaml
 from helpers.core.paths import ROOT, STAGES
 from helpers.ledger import rule
 from helpers.ledger.entries import read_ledger
+from tests.book.conftest import served
 
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
 PAGES = [CONTENTS["root"]] + [
@@ -22,37 +20,10 @@ PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 900}
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium: the one installed, or Playwright's own; else skip."""
-    api = pytest.importorskip("playwright.sync_api")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    with api.sync_playwright() as driver:
-        try:
-            browser = driver.chromium.launch(
-                executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-            )
-        except api.Error as error:
-            pytest.skip(f"no browser to open the book in: {error}")
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def address(site: Path):
     """The book served on this machine."""
-    handler = partial(QuietHandler, directory=str(site))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves files and says nothing."""
-
-    def log_message(self, *args: object) -> None:
-        """Not a word on each request."""
+    with served(site) as address:
+        yield address
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -49,3 +49,22 @@ def test_the_page_shows_stages_jobs_and_measurements(kept, tmp_path) -> None:
     assert ["04_reward_model", "rm base", "9,600", "2", "15.0", "3.0", "30"] in cells
     assert ["ours", "47.04"] in cells and "## Some" in page
     assert "python benchmarks/some.py compare --pairs 9" in page
+
+
+def test_a_kept_command_names_no_place_of_this_machine(tmp_path, monkeypatch) -> None:
+    data = tmp_path / "planted" / "hh rlhf"
+    data.mkdir(parents=True)
+    typed = ["/planted/bin/prefbook", "tune", "--data", str(data), f"--out={data}/x"]
+    monkeypatch.setenv("HOME", str(tmp_path / "planted"))
+    command = measurements.typed([*typed, "--like", "../shared/hh", "a\n```\n\x1b"])
+    assert "planted" not in command and "\n" not in command and "\x1b" not in command
+    assert command.startswith("python prefbook tune --data 'hh rlhf (")
+    assert "../shared/hh" in command  # it starts at the project
+
+
+def test_hostile_cells_of_a_measurement_stay_cells(kept) -> None:
+    file = kept / "some" / "table.csv"
+    bad = "a | <b>c</b> {cite}`d` $e$"
+    file.write_text(file.read_text().replace("stock", bad))
+    page = "\n".join(measurements.measurement(kept / "some"))
+    assert r"a \| \<b\>c\</b\> \{cite\}\`d\` \$e\$" in page

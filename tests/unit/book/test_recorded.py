@@ -165,3 +165,31 @@ def test_every_reported_number_has_its_source() -> None:
         assert each["record"].keys() <= {
             *("stage", "metric", "method", "opponent", "subset"),
         }
+
+
+def test_places_and_hostile_values_of_parameters_are_names_and_text(
+    run, tmp_path
+) -> None:
+    bad = "<b>`x`</b> | $y$ {cite}`z`"
+    place = tmp_path / "planted" / bad
+    for stage, values in {
+        "00_data": {"data_source": str(tmp_path / "planted" / "gone")},
+        "01_base_model": {"pretrained": str(place)},
+        "08_evaluate": {"judge_model": f"org/{bad}@abc"},
+    }.items():
+        file = run / stage / "manifest.json"
+        about = json.loads(file.read_text())
+        about["parameters"] |= values
+        file.write_text(json.dumps(about))
+    out = tmp_path / "book" / "recorded" / "runs" / "mine"
+    recorded_runs.record_run(run, out)
+    assert "planted" not in "".join(path.read_text() for path in out.rglob("*.*"))
+    about = json.loads((out / "about.json").read_text())
+    assert about["data"].startswith("gone (")
+    (line,) = [
+        line
+        for line in recorded_runs.run_section(out).splitlines()
+        if "01_base_model.pretrained" in line
+    ]
+    code = line.replace(r"\|", "").split("|")[2]  # one cell, and all of it is code
+    assert code.count("``") == 4 and "08_evaluate.judge_model=org/<b>`x`</b>" in code

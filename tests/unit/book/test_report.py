@@ -1,11 +1,16 @@
 """What the book shows: formats, escaping, and glued numbers."""
 
+import html
+import re
+
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from markdown_it import MarkdownIt
 from myst_nb.core.variables import format_plain_text
 
 from helpers.book import report
+from helpers.core import escape
 from helpers.core.records import tidy
 from helpers.statistics import formats
 from helpers.statistics.intervals import Interval
@@ -100,3 +105,48 @@ def test_a_bound_that_cannot_be_given_is_said_so():
     wide = Interval(2.0, 0.5, float("inf"))
     assert formats.cell(wide) == "2.000 [0.500, no bound]"
     assert formats.number(wide) == "2.000 (95% interval 0.500 to no bound)"
+
+
+HOSTILE = "<img src=x> `{cite}`x`` | $y$ [a](javascript:b) {z} **c** \x1b[31m"
+LITERAL = HOSTILE.replace("\x1b", "\u241b")
+
+
+def in_words(markdown: str) -> str:
+    """What a reader of rendered Markdown sees, as the book's notebooks render it."""
+    rendered = MarkdownIt("commonmark").enable("table").render(markdown)
+    return html.unescape(re.sub("<[^>]*>", "", rendered)).strip()
+
+
+def test_a_string_in_a_sentence_is_never_markup(shown, tmp_path):
+    report.keep(tmp_path)
+    report.say("From {name}: *{share}*.", name=HOSTILE, share=0.5)
+    said = shown[-1][0]["text/markdown"]
+    assert in_words(said) == f"From {LITERAL}: 0.500."
+    assert "<em>0.500</em>" in MarkdownIt("commonmark").render(
+        said
+    )  # ours stays markup
+    assert (tmp_path / "00.md").read_text() == f"\n{said}\n"
+    glued = shown[0][0]["application/papermill.record/text/plain"]
+    assert format_plain_text(glued, "s") == LITERAL  # which a role shows as it is
+
+
+def test_a_string_in_a_kept_table_is_one_cell(shown, tmp_path):
+    report.keep(tmp_path)
+    long = "&" * 60  # nothing is cut inside an entity
+    frame = pd.DataFrame({HOSTILE: [HOSTILE, 0.5, long]}, index=["a", HOSTILE, "b"])
+    report.table(frame, HOSTILE)
+    kept = (tmp_path / "00.md").read_text()
+    caption, *lines = in_words(kept).splitlines()
+    assert caption == LITERAL
+    cells = [line for line in lines if line]
+    assert cells == ["index", LITERAL, "a", LITERAL, LITERAL, "0.500", "b", long]
+    page = shown[0][0]["text/html"]
+    assert "<img" not in page and page.count(escape.html(HOSTILE)) == 4
+    assert escape.html(long) in page and "mathjax_ignore" in page
+
+
+def test_a_dialogue_keeps_lines_and_shows_codes(shown):
+    report.dialogue("a\n\x1b[31mb", {HOSTILE: f"c\n{HOSTILE}"})
+    page = shown[0][0]["text/html"]
+    assert "<pre>a\n\u241b[31mb</pre>" in page and "<img" not in page
+    assert f"<pre>c\n{escape.html(HOSTILE)}</pre>" in page

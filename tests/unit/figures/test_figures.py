@@ -1,5 +1,6 @@
 """Seeds beside intervals: what is drawn, and where."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -101,3 +102,15 @@ def test_policies_have_dots_against_their_cost_and_on_the_frontier() -> None:
     moved = points.assign(kl=[0.9, 1.0, 1.1, 3.8, 4.0, 4.2])
     curves = policies.frontier(table, "gain", moved).axes[0]
     assert drawn(curves) == sorted(zip(moved["kl"], moved["estimate"]))
+
+
+def test_a_dollar_in_a_name_is_drawn_as_a_dollar(monkeypatch, tmp_path) -> None:
+    """As mathematics, `$x` alone or an unknown command would fail, or vanish."""
+    with plt.rc_context():
+        panels.style()
+        names = {"a": r"$\frac{$ a", "b": "$x$"}
+        table = compare.mean_table(RECORDS.replace({"name": names}), by=["name"])
+        figure = panels.forest(table, r"$\nosuch{$")
+        assert panels.save(figure, tmp_path, "x").exists()
+        texts = [label for axis in figure.axes for label in axis.get_yticklabels()]
+        assert texts and not any(text.get_parse_math() for text in texts)

@@ -23,6 +23,12 @@ with held(Path(sys.argv[1])):
 """
 
 
+@pytest.fixture(autouse=True)
+def nothing_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process have opened stages and left them so."""
+    monkeypatch.setenv(locks.HELD, "")
+
+
 @contextmanager
 def other_holder(run: Path) -> Iterator[subprocess.Popen]:
     """Another process that holds a run."""
@@ -59,6 +65,15 @@ def test_what_is_held_is_held_for_those_within(tmp_path: Path) -> None:
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with other_holder(run):
         pass  # let go of
+
+
+def test_two_are_let_go_of_in_any_order(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        locks.take(tmp_path / name)
+    locks.give_back(tmp_path / "a")
+    assert locks.held_here() == [str(tmp_path / "b")]
+    locks.give_back(tmp_path / "b")
+    assert locks.held_here() == []
 
 
 def test_a_sweep_is_held_with_its_runs(tmp_path: Path) -> None:
