@@ -1,6 +1,5 @@
 """What the commands of `prefbook` share: names, tables and errors in one line."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,15 +17,11 @@ def project_of(context: typer.Context) -> "Project":
     return context.obj or PROJECT
 
 
-def run_name(text: str) -> str:
-    """A folder in runs/, or a numbered one in a sweep; ParameterError otherwise."""
-    from helpers.config.schema import ParameterError
+def run_name(text: str, option: str = "--run") -> str:
+    """The name of a run as an option gives it; InputError if it is none."""
+    from helpers.core.paths import checked_name
 
-    if not re.fullmatch(r"\w[\w.-]*(/\d+)?", text):
-        raise ParameterError(
-            f"--run {text}: expected a name of letters, digits, dots and dashes"
-        )
-    return text
+    return checked_name(text, option)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
@@ -53,12 +48,12 @@ def one_line_errors() -> Iterator[None]:
 def exit_code(error: Exception) -> int | None:
     """2 for what is refused, 1 for what failed, None for what should not happen."""
     from helpers.book.build import BookError
-    from helpers.config.schema import ParameterError
     from helpers.core.hub import SourceError
+    from helpers.core.inputs import InputError
     from helpers.core.paths import RunError
     from helpers.runs.jobs import JobError
     from helpers.runs.pipeline import StageError
 
-    if isinstance(error, ParameterError | RunError | SourceError):
+    if isinstance(error, InputError | RunError | SourceError):
         return 2
     return 1 if isinstance(error, JobError | StageError | BookError) else None

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from helpers.analysis import tuning
@@ -19,6 +18,7 @@ from helpers.cli import app
 from helpers.config.schema import parse_text, read_schema
 from helpers.core import hub
 from helpers.core.paths import PROJECT, ROOT
+from helpers.core.yaml_files import read_yaml
 from helpers.models import weights
 from helpers.publish import model_cards
 from helpers.runs import pipeline, sweeps
@@ -109,7 +109,7 @@ def test_the_command_in_a_cell_of_colab() -> None:
 
 def test_the_workflow_runs_what_there_is() -> None:
     path = ROOT / ".github" / "workflows" / "book.yml"
-    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    jobs = read_yaml(path)["jobs"]
     runs = [
         step["run"] for job in jobs.values() for step in job["steps"] if "run" in step
     ]
