@@ -6,8 +6,9 @@ from pathlib import Path
 MOST_BYTES = 1_000_000  # of a settings file, and of one line of data
 MOST_DIGITS = 400  # of a number in a text: more than any float has
 MOST_LETTERS = 1000  # of a text that is a value
-# control characters, the other line ends, halves of characters: none can be shown
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# control characters, other line ends, halves of characters, and what turns the direction
+# of writing: a text with them is not what it looks like
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 

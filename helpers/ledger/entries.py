@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.core.inputs import MOST_LETTERS, InputError, cut, quoted
+from helpers.core.inputs import MOST_LETTERS, InputError, cut, quoted, shown
 from helpers.core.paths import ROOT, STAGES
 from helpers.core.shapes import misfit
 from helpers.core.yaml_files import Lined, read_yaml
@@ -148,7 +148,7 @@ def fault(claim: dict, ledger: Ledger) -> str:
         return f"lacks {sorted(missing)}"
     for key, known in (("family", ledger.families), ("least", ledger.least)):
         if claim[key] not in known:
-            listed = cut(", ".join(known), 200)
+            listed = shown(", ".join(known), 200)
             return f"no {key} {quoted(claim[key])}; known: {listed}"
     return next(filter(None, map(record_fault, claim["records"])), "")
 
