@@ -27,8 +27,6 @@ from helpers.core.inputs import (
     MOST_LETTERS,
     InputError,
     cut,
-    decimal,
-    integer,
     quoted,
     shown,
 )
@@ -39,7 +37,6 @@ NUMBER = r"[-+\w.]+"
 RANGE = re.compile(rf"in ([\[(])({NUMBER}), *({NUMBER})([\])])")
 CHOICES = re.compile(r"one of(?:: *(.+)| these)")
 FIELD = re.compile(r"^# @markdown (.+)\n(\w+: .+)  # @param .+$", re.MULTILINE)
-QUOTES = re.compile(r"""'([^'"]*)'|"([^'"]*)"|([^][,'"]+)""")  # an item of a list
 
 
 class ParameterError(InputError):
@@ -228,34 +225,6 @@ def with_rule(parameter: Parameter, rule: str) -> Parameter:
 
 
 # --- holding values against it --------------------------------------------------------
-
-
-def parse_text(parameter: Parameter, text: str) -> object:
-    """The value that `-p name=text` means; lists as `1,2,3` or `[1, 2, 3]`."""
-    if not parameter.is_list:
-        return check(parameter, _parse_item(parameter, text, text))
-    inner = text.strip()
-    if inner.startswith("[") and inner.endswith("]"):
-        inner = inner[1:-1].strip()
-    found = [QUOTES.fullmatch(item.strip()) for item in inner.split(",") if inner]
-    if None in found:
-        raise parameter.refuse(text, ", as 1,2 or [1, 2]")
-    items = [next(each for each in item.groups() if each is not None) for item in found]
-    return check(parameter, [_parse_item(parameter, item, text) for item in items])
-
-
-def _parse_item(parameter: Parameter, item: str, text: str) -> object:
-    """One item of a text as the parameter's type."""
-    if parameter.kind is bool:
-        words = {"true": True, "false": False}
-        if item.lower() not in words:
-            raise parameter.refuse(text, ": true or false")
-        return words[item.lower()]
-    read = {int: integer, float: decimal, str: str}[parameter.kind]
-    try:
-        return read(item if parameter.kind is str else item.strip())
-    except ValueError:
-        raise parameter.refuse(text) from None
 
 
 def check(parameter: Parameter, value: object) -> object:

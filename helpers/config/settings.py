@@ -14,11 +14,11 @@ from helpers.config.schema import (
     Parameter,
     ParameterError,
     check,
-    parse_text,
     read_schema,
     resolve,
     unknown,
 )
+from helpers.config.texts import parse_text
 from helpers.core.inputs import InputError, quoted, shown
 from helpers.core.manifests import finished_parameters
 from helpers.core.paths import Project

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from helpers.analysis import tuning
 from helpers.book import build, recorded_runs
 from helpers.cli import app
-from helpers.config.schema import parse_text, read_schema
+from helpers.config.schema import read_schema
+from helpers.config.texts import parse_text
 from helpers.core import hub
 from helpers.core.paths import PROJECT, ROOT
 from helpers.core.yaml_files import read_yaml
@@ -52,6 +53,7 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(build, "build_book", does("build", tmp_path / "index.html"))
     monkeypatch.setattr(recorded_runs, "record_run", does("record", None))
     monkeypatch.setattr(tuning, "tune", does("tune", pd.DataFrame()))
+    monkeypatch.setattr(sweeps, "check_cluster", does("check", None))
     monkeypatch.setattr(sweeps, "begin", does("begin", tmp_path))
     monkeypatch.setattr(sweeps, "executor_of", does("executor", None))
     monkeypatch.setattr(sweeps, "run_sweep", does("sweep", {}))

@@ -15,11 +15,11 @@ from helpers.config.schema import (
     check,
     json_schema,
     parameters_cell,
-    parse_text,
     plain,
     read_schema,
     resolve,
 )
+from helpers.config.texts import parse_text
 from helpers.core.paths import PROJECT, STAGES
 from tests.conftest import write_notebook
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from click.testing import Result
+from papermill.exceptions import PapermillExecutionError
 from typer.testing import CliRunner
 
 from helpers.cli import app
@@ -15,7 +16,7 @@ from helpers.config.schema import ParameterError
 from helpers.config.settings import all_values, select, stage_name
 from helpers.core.manifests import manifest_file
 from helpers.core.paths import PROJECT, STAGES, Project, RunError
-from helpers.runs.pipeline import StageError, changes, run_stages, status
+from helpers.runs.pipeline import StageError, changes, first_line, run_stages, status
 
 GRAPH = {"00_a": (), "01_b": ("00_a",), "02_c": ("01_b",), "03_d": ("00_a",)}
 MakeProject = Callable[..., Project]
@@ -167,6 +168,12 @@ def test_a_failed_stage_in_a_real_kernel(make_project: MakeProject) -> None:
     assert str(project.root) not in json.dumps(done["metadata"])
     rows = {stage: state for stage, state, *_ in status_of(project)}
     assert rows == {"00_a": "done", "01_b": "not done", "02_c": "not done"}
+
+
+def test_bad_data_in_a_kernel_are_named_in_one_line() -> None:
+    said = "train.jsonl, line 3: not JSON; expected one object"
+    error = PapermillExecutionError(0, 1, "source", "DataError", said, ["a", "trace"])
+    assert first_line(error) == f"DataError: {said}"
 
 
 def status_of(project: Project) -> list[tuple[str, str, str, str]]:
