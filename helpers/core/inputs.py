@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-MOST_BYTES = 1_000_000  # of a settings file, and of one line of data
 MOST_DIGITS = 400  # of a number in a text: more than any float has
 MOST_LETTERS = 1000  # of a text that is a value
 # control characters, other line ends, halves of characters, and what turns the direction
@@ -36,7 +35,7 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def read_text(path: Path, most: int = MOST_BYTES) -> str:
+def read_text(path: Path, most: int) -> str:
     """The text of a file; InputError unless it is UTF-8 of at most `most` bytes."""
     where = shown(path)
     try:

@@ -26,6 +26,7 @@ from helpers.core.inputs import (
 )
 
 MOST_LEVELS = 20
+MOST_BYTES = 250_000  # ten times the longest file of the project; read within seconds
 UNREADABLE = re.compile(rf"(?![\t\n\r]){CONTROL.pattern}|[\ufffe\uffff]")
 
 
@@ -34,7 +35,7 @@ def read_yaml(path: Path) -> object:
 
     Mappings are `Lined`; a file without content is None.
     """
-    return parse_yaml(read_text(path), shown(path))
+    return parse_yaml(read_text(path, MOST_BYTES), shown(path))
 
 
 def parse_yaml(text: str, where: str) -> object:

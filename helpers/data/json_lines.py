@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from helpers.core.inputs import MOST_BYTES, MOST_DIGITS, InputError, quoted, shown
+from helpers.core.inputs import MOST_DIGITS, InputError, quoted, shown
 
+MOST_BYTES = 1_000_000  # of a line
 # NUL, which ends a text for what is written in C, and halves of characters
 UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")
 

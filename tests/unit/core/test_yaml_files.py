@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     file = tmp_path / "f.yaml"
     for content, says in {
         b"a: 1\nb: \xff": "f.yaml: line 2: expected UTF-8 text",
-        b"#" * 1_000_001: "f.yaml: expected a file of at most 1,000,000 bytes",
+        b"#" * 250_001: "f.yaml: expected a file of at most 250,000 bytes",
     }.items():
         file.write_bytes(content)
         with pytest.raises(InputError, match=says):
