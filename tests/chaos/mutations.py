@@ -120,18 +120,38 @@ def spoiled(chance: random.Random, text: str) -> str:
     return text
 
 
+RAW = (  # JSON that is no text, or that is not there to be read
+    *(
+        "null",
+        "0",
+        "1.5",
+        "true",
+        "[]",
+        "{}",
+        '[""]',
+        '""',
+        "NaN",
+        "1e999",
+        '"\\u0000"',
+    ),
+    *("9" * 4000, "-" + "9" * 5000, "[" * 3000 + "]" * 3000, '{"a": ' * 2000 + "1"),
+    *('"\\ud83d"', '"\\ud83d\\ude00"', "{", '"', '{"a": 1, "a": 2}', " " * 1_000_001),
+)
+
+
 def spoiled_json(chance: random.Random, row: dict) -> str:
-    """An object as JSON of which a value has another type, or a key is gone or twice."""
-    row, kind = dict(row), chance.randrange(4)
-    key = chance.choice(list(row))
+    """An object as JSON of which a key is gone, or comes twice, or has another value."""
+    parts = {key: json.dumps(row[key], ensure_ascii=False) for key in row}
+    key, kind = chance.choice(list(parts)), chance.randrange(4)
+    more = ""
     if kind == 0:
-        del row[key]
+        del parts[key]
     elif kind == 1:
-        row[key] = chance.choice((None, 0, 1.5, True, [], {}, [row[key]], "", "\0"))
-    text = json.dumps(row, ensure_ascii=chance.random() < 0.5)
-    if kind == 2:
-        text = f'{text[:-1]}, "{key}": 1}}'
-    return text
+        more = f', "{key}": {parts[key]}'
+    else:
+        parts[key] = chance.choice(RAW)
+    text = ", ".join(f'"{name}": {value}' for name, value in parts.items())
+    return f"{{{text}{more}}}"
 
 
 def spoiled_bytes(chance: random.Random, content: bytes) -> bytes:
