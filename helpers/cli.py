@@ -122,12 +122,14 @@ def sweep(
         project = project_of(context)
         wanted = sweeps.points(
             project,
-            run_name(name),
+            run_name(name, "--name"),
             sweeps.parse_grid(grid),
             tier,
             files or (),
             given or (),
         )
+        like = like and run_name(like, "--like")
+        sweeps.check_cluster(cluster)
         kept = f"sweep {name}: finished runs are kept; the same command goes on"
         with held(project.run(name), project), interruptible(lambda: kept):
             folder = sweeps.begin(project, name, wanted, like)
@@ -354,12 +356,11 @@ def push(
 def address(context: typer.Context) -> None:
     """Write the address of _config.yml into the notebooks' first cells and the README."""
     with one_line_errors():
-        import yaml
-
+        from helpers.core.yaml_files import read_yaml
         from helpers.publish.colab import write_cells, write_link
 
         project = project_of(context)
-        config = yaml.safe_load((project.root / "_config.yml").read_text("utf-8"))
+        config = read_yaml(project.root / "_config.yml")
         paths = [project.notebook(stage) for stage in project.stages]
         print(f"{write_cells(config, paths)} of {len(paths)} notebooks changed")
         if write_link(config, project.root / "README.md"):

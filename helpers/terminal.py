@@ -1,6 +1,5 @@
 """What the commands of `prefbook` share: names, tables and errors in one line."""
 
-import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,15 +18,11 @@ def project_of(context: typer.Context) -> "Project":
     return context.obj or PROJECT
 
 
-def run_name(text: str) -> str:
-    """A folder in runs/, or a numbered one in a sweep; ParameterError otherwise."""
-    from helpers.config.schema import ParameterError
+def run_name(text: str, option: str = "--run") -> str:
+    """The name of a run as an option gives it; InputError if it is none."""
+    from helpers.core.paths import checked_name
 
-    if not re.fullmatch(r"\w[\w.-]*(/\d+)?", text):
-        raise ParameterError(
-            f"--run {text}: expected a name of letters, digits, dots and dashes"
-        )
-    return text
+    return checked_name(text, option)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
@@ -94,15 +89,15 @@ def disk_trouble(error: OSError) -> str:
 def exit_code(error: Exception) -> int | None:
     """2 for what is refused, 1 for what failed, None for what should not happen."""
     from helpers.book.build import BookError
-    from helpers.config.schema import ParameterError
     from helpers.core.atomic import Damaged
     from helpers.core.hub import SourceError
+    from helpers.core.inputs import InputError
     from helpers.core.model_files import ModelError
     from helpers.core.paths import RunError
     from helpers.runs.jobs import JobError
     from helpers.runs.pipeline import StageError
 
-    refused = ParameterError | RunError | SourceError | ModelError | Damaged
+    refused = InputError | RunError | SourceError | ModelError | Damaged
     if isinstance(error, refused):
         return 2
     failed = JobError | StageError | BookError | OSError

@@ -1,5 +1,6 @@
 """What every number of a run has to be read with: data, models, seeds, judge."""
 
+from os.path import isdir  # unlike Path's, False for a name that is too long
 from pathlib import Path
 
 from helpers.core.hub import plain_name
@@ -44,6 +45,6 @@ def data_note(run: Path) -> str:
     if source == BUILT_IN:
         return "Labels are noisy by design: 00 shows the Bayes accuracy of each subset."
     own = "The splits are those of a folder whose origin this run was not told."
-    if not (ROOT / source).is_dir():
+    if not isdir(ROOT / source):
         own = "The splits are the published ones."
     return f"{given['data_note'] or own} {AGREEMENT}"

@@ -16,6 +16,7 @@ from helpers.analysis.run_notes import setting
 from helpers.config.schema import ParameterError, check, read_schema, unknown
 from helpers.core import escape
 from helpers.core.digests import digest
+from helpers.core.inputs import decimal, shown
 from helpers.core.manifests import read_manifest
 from helpers.core.measurements import TITLE, keep_measurement
 from helpers.core.paths import PROJECT, Project, RunError
@@ -80,11 +81,13 @@ def parse_methods(text: str) -> list[str]:
 def parse_factors(text: str) -> list[float]:
     """Factors from `0.3,1,3`; ParameterError unless all are positive numbers."""
     try:
-        found = [float(each) for each in text.split(",")]
+        found = [decimal(each.strip()) for each in text.split(",")]
     except ValueError:
         found = []
     if not found or not all(0 < each < np.inf for each in found):
-        raise ParameterError(f"--factors {text}: expected numbers > 0, as 0.3,1,3,10")
+        raise ParameterError(
+            f"--factors {shown(text)}: expected numbers > 0, as 0.3,1,3,10"
+        )
     return found
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
-import yaml
 
 from helpers.book.cost_page import costs_page
 from helpers.book.front_page import answer_table
@@ -27,6 +26,7 @@ from helpers.config.schema import declares, plain, read_schema
 from helpers.core import escape
 from helpers.core.manifests import read_manifest
 from helpers.core.paths import ROOT, STAGES
+from helpers.core.yaml_files import read_yaml
 from helpers.ledger.claims_page import claims_page
 from helpers.ledger.entries import ClaimError
 
@@ -55,7 +55,7 @@ def build_book(run: Path, root: Path = ROOT) -> Path:
     try:
         stage_tree(run, root, tree, manifests)
     except ClaimError as error:
-        raise BookError(f"claims.yml: {error}") from None
+        raise BookError(str(error)) from None
     built = tree / "_build" / "html"
     stamp = tree / "built.sha256"
     digest = fingerprint(tree)
@@ -207,7 +207,7 @@ def check_pages(tree: Path, built: Path) -> None:
 
     BookError names those that are missing or empty.
     """
-    toc = yaml.safe_load((tree / "_toc.yml").read_text(encoding="utf-8"))
+    toc = read_yaml(tree / "_toc.yml")
     chapters = [each["file"] for part in toc["parts"] for each in part["chapters"]]
     pages = [built / f"{name}.html" for name in (toc["root"], *chapters)]
     empty = [

@@ -10,6 +10,7 @@ or models.
 import json
 import shutil
 from collections.abc import Mapping
+from os.path import isdir  # unlike Path's, False for a name that is too long
 from pathlib import Path
 
 import pandas as pd
@@ -81,7 +82,7 @@ def kind_of(run: Path) -> str:
 def data_of(run: Path, project: Project = PROJECT) -> str:
     """What data a run learned from: a name, never a place on a disk, and how many pairs."""
     source = data_source(run)
-    if (project.root / source).is_dir():
+    if isdir(project.root / source):
         source = "a folder in the layout of Anthropic/hh-rlhf"
     source = shown(source, project.root)  # of a folder that is no longer there
     pairs = pd.read_parquet(

@@ -9,7 +9,6 @@ from math import isnan
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from helpers.analysis import run_notes
 from helpers.core import escape
@@ -17,6 +16,7 @@ from helpers.core.paths import STAGES
 from helpers.core.records import read_records, select, tidy
 from helpers.ledger import claims
 from helpers.ledger.checks import Evidence
+from helpers.ledger.entries import read_reported
 from helpers.ledger.rule import UNTESTED, Decision
 from helpers.statistics import estimates
 from helpers.statistics.formats import cell, number
@@ -58,7 +58,7 @@ def quoted(
 
 def side_by_side(run: Path, root: Path) -> list[str]:
     """The table as Markdown: reported, this run, and every recorded run."""
-    quantities = yaml.safe_load((root / "book" / "reported.yml").read_text("utf-8"))
+    quantities = read_reported(root / "book" / "reported.yml")
     setting = run_notes.setting(run)
     kind = "synthetic" if "synthetic" in setting["source"] else "real pairs"
     columns = {f"this run: {kind}, {setting['seeds']} seeds": numbers(run)}

@@ -6,12 +6,14 @@ a stage and earlier ones. They are checked before anything runs, like a range.
 
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from os.path import isdir, isfile  # unlike Path's, False for a name that is too long
 from typing import NamedTuple
 
 from helpers.config.schema import ParameterError
 from helpers.core.hub import is_located
+from helpers.core.inputs import shown
 from helpers.core.model_files import ModelError, check_source
-from helpers.core.paths import ROOT
+from helpers.core.paths import ROOT, in_runs
 
 SOURCES = (  # parameters that name a model of the hub
     "pretrained",
@@ -86,7 +88,7 @@ RULES = (
     ),
     Rule(
         ("code_source",),
-        lambda source: source in ("built-in", "writers") or (ROOT / source).is_dir(),
+        lambda source: source in ("built-in", "writers") or isdir(ROOT / source),
         "built-in, writers, or a folder of code pairs",
     ),
     Rule(
@@ -124,9 +126,12 @@ RULES = (
         lambda strategy: strategy != "zero2" or find_spec("deepspeed") is not None,
         "ddp or fsdp, or DeepSpeed to be installed: pip install deepspeed",
     ),
+    Rule(("run_dir",), in_runs, "the folder of a run, runs/NAME: results stay there"),
     Rule(
         ("sweep",),
-        lambda sweep: not sweep or (ROOT / sweep / "sweep.json").is_file(),
+        lambda sweep: (
+            not sweep or (in_runs(sweep) and isfile(ROOT / sweep / "sweep.json"))
+        ),
         "the folder of a sweep, runs/NAME",
     ),
     *(
@@ -181,8 +186,7 @@ def check_across(stage: str, values: Mapping[str, Mapping[str, object]]) -> None
             continue
         given = {f"{of}.{name}": values[of][name] for of, name in rule.names}
         if not rule.holds(*given.values()):
-            listed = ", ".join(f"{name}={value}" for name, value in given.items())
-            raise ParameterError(f"{stage}: {listed}: expected {rule.expected}")
+            raise broken(stage, given, rule.expected)
 
 
 def check_together(stage: str, values: Mapping[str, object]) -> None:
@@ -192,8 +196,7 @@ def check_together(stage: str, values: Mapping[str, object]) -> None:
             continue
         given = {name: values[name] for name in rule.names}
         if not rule.holds(*given.values()):
-            listed = ", ".join(f"{name}={value}" for name, value in given.items())
-            raise ParameterError(f"{stage}: {listed}: expected {rule.expected}")
+            raise broken(stage, given, rule.expected)
     check_models(stage, values)
 
 
@@ -204,3 +207,9 @@ def check_models(stage: str, values: Mapping[str, object]) -> None:
             check_source(str(values.get(name, "")))
         except ModelError as error:
             raise ParameterError(f"{stage}: {name}: {error}") from None
+
+
+def broken(stage: str, given: Mapping[str, object], expected: str) -> ParameterError:
+    """The error for values that do not fit together."""
+    listed = ", ".join(f"{name}={shown(value)}" for name, value in given.items())
+    return ParameterError(f"{stage}: {listed}: expected {expected}")

@@ -22,16 +22,24 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from helpers.core.inputs import (
+    CONTROL,
+    MOST_LETTERS,
+    InputError,
+    cut,
+    quoted,
+    shown,
+)
+
 TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 TYPES |= {f"list[{kind}]": TYPES[kind] for kind in ("int", "float", "str")}
 NUMBER = r"[-+\w.]+"
 RANGE = re.compile(rf"in ([\[(])({NUMBER}), *({NUMBER})([\])])")
 CHOICES = re.compile(r"one of(?:: *(.+)| these)")
 FIELD = re.compile(r"^# @markdown (.+)\n(\w+: .+)  # @param .+$", re.MULTILINE)
-EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
-class ParameterError(ValueError):
+class ParameterError(InputError):
     """A parameter, or its declaration, that is refused; the message is one line."""
 
 
@@ -64,7 +72,8 @@ class Parameter:
     def adapter(self) -> TypeAdapter:
         """What checks a value: strict, so that a bool is no number and a text no list.
 
-        A number must be finite unless the range includes infinity.
+        A number must be finite unless the range includes infinity; the items of a
+        list differ.
         """
         bounds = {}
         if self.low is not None:
@@ -73,12 +82,15 @@ class Parameter:
             bounds["lt" if self.high_open else "le"] = self.kind(self.high)
         if self.kind is float:
             bounds["allow_inf_nan"] = self.high == math.inf and not self.high_open
+        if self.kind is str:
+            bounds["max_length"] = MOST_LETTERS
         item = (
             Literal[self.choices]
             if self.choices
             else Annotated[self.kind, Field(**bounds)]
         )
-        kind = Annotated[list[item], Field(min_length=1)] if self.is_list else item
+        unique = Field(min_length=1, json_schema_extra={"uniqueItems": True})
+        kind = Annotated[list[item], unique] if self.is_list else item
         return TypeAdapter(kind, config=ConfigDict(strict=True))
 
     def allowed(self) -> str:
@@ -99,7 +111,7 @@ class Parameter:
         each = ", each " if self.is_list else " "
         expected = self.type + (f"{each}{self.allowed()}" if self.allowed() else "")
         return ParameterError(
-            f"{self.stage}: {self.name}: got {got!r}, expected {expected}{hint}"
+            f"{self.stage}: {self.name}: got {quoted(got)}, expected {expected}{hint}"
         )
 
 
@@ -215,43 +227,31 @@ def with_rule(parameter: Parameter, rule: str) -> Parameter:
 # --- holding values against it --------------------------------------------------------
 
 
-def parse_text(parameter: Parameter, text: str) -> object:
-    """The value that `-p name=text` means; lists as `1,2,3` or `[1, 2, 3]`."""
-    if not parameter.is_list:
-        return check(parameter, _parse_item(parameter, text, text))
-    inner = text.strip().removeprefix("[").removesuffix("]").strip()
-    items = [item.strip().strip("'\"") for item in inner.split(",")] if inner else []
-    return check(parameter, [_parse_item(parameter, item, text) for item in items])
-
-
-def _parse_item(parameter: Parameter, item: str, text: str) -> object:
-    """One item of a text as the parameter's type."""
-    if parameter.kind is bool:
-        words = {"true": True, "false": False}
-        if item.lower() not in words:
-            raise parameter.refuse(text, ": true or false")
-        return words[item.lower()]
-    try:
-        return parameter.kind(item)
-    except ValueError:
-        raise parameter.refuse(text) from None
-
-
 def check(parameter: Parameter, value: object) -> object:
     """The value in its declared type, or ParameterError; an int may stand for a float."""
-    hint = ""
-    for item in value if isinstance(value, list) else [value]:
-        if (
-            isinstance(item, str)
-            and parameter.kind is not str
-            and EXPONENT.fullmatch(item)
-        ):
-            hint = f": {yaml_hint(item)}"
     try:
-        return parameter.adapter.validate_python(value)
+        found = parameter.adapter.validate_python(value)
     except ValidationError:
-        empty = ", at least one" if value == [] and parameter.is_list else ""
-        raise parameter.refuse(value, hint or empty) from None
+        raise parameter.refuse(value, hint(parameter, value)) from None
+    items = found if parameter.is_list else [found]
+    if any(CONTROL.search(item) for item in items if isinstance(item, str)):
+        raise parameter.refuse(value, " without control characters")
+    if len(set(items)) < len(items):
+        raise parameter.refuse(value, ", none twice")
+    return found
+
+
+def hint(parameter: Parameter, value: object) -> str:
+    """What else is expected of a value that has its type and is refused, in words."""
+    if parameter.is_list and value == []:
+        return ", at least one"
+    if (
+        parameter.kind is str
+        and not parameter.choices
+        and len(str(value)) > MOST_LETTERS
+    ):
+        return f" of at most {MOST_LETTERS} characters"
+    return ""
 
 
 def json_schema(schema: Mapping[str, Parameter]) -> dict:
@@ -262,14 +262,6 @@ def json_schema(schema: Mapping[str, Parameter]) -> dict:
         for name, each in schema.items()
     }
     return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-def yaml_hint(text: str) -> str:
-    """What to write instead of a number that YAML 1.1 has read as text, as `1e-3`."""
-    mantissa, exponent = text.lower().split("e")
-    mantissa += "" if "." in mantissa else ".0"
-    sign = "" if exponent[0] in "+-" else "+"
-    return f"YAML reads {text} as text, write {mantissa}e{sign}{exponent}"
 
 
 def resolve(schema: Mapping[str, Parameter], given: Mapping[str, object]) -> dict:
@@ -285,6 +277,7 @@ def resolve(schema: Mapping[str, Parameter], given: Mapping[str, object]) -> dic
 def unknown(where: str, name: str, known: Iterable[str], what: str) -> ParameterError:
     """The error for a name that is not known, with the nearest one that is."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-    return ParameterError(f"{where}: not {what}; {hint}")
+    near = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.5)
+    listed = cut(f"known: {', '.join(known)}", 250)
+    found = f"did you mean {near[0]}?" if near else listed
+    return ParameterError(f"{shown(where)}: not {what}; {found}")

@@ -5,24 +5,24 @@ with `-f`, the `-p name=value` on the command line. In a YAML file, `all:` holds
 for every stage that declares the name, and `06_dpo:` those for one stage.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-import yaml
 
 from helpers.config.constraints import check_across, check_together
 from helpers.config.schema import (
-    EXPONENT,
     Parameter,
     ParameterError,
-    parse_text,
+    check,
     read_schema,
     resolve,
     unknown,
-    yaml_hint,
 )
+from helpers.config.texts import parse_text
+from helpers.core.inputs import InputError, quoted, shown
 from helpers.core.manifests import finished_parameters
 from helpers.core.paths import Project
+from helpers.core.yaml_files import Lined, read_yaml
 
 Schemas = Mapping[str, Mapping[str, Parameter]]
 Values = dict[str, dict[str, object]]  # stage -> name -> value
@@ -113,55 +113,56 @@ def tier_files(project: Project, tier: str) -> list[Path]:
 
 
 def from_yaml(path: Path, schemas: Schemas) -> Values:
-    """The values of a YAML file, checked for every stage that it names."""
+    """The values of a YAML file, checked for every stage that it names.
+
+    Raises ParameterError with the line of what is wrong.
+    """
     sections = load_yaml(path)
     found: Values = {stage: {} for stage in schemas}
-    for section, values in sorted(sections.items(), key=lambda item: item[0] != "all"):
+    lines: dict[tuple[str, str], int] = {}
+    for section in sorted(sections, key=lambda name: name != "all"):
+        with located(path, sections.lines[section]):
+            stages = schemas if section == "all" else [stage_name(section, schemas)]
+        values = sections[section]
         if not isinstance(values, dict):
-            got = type(values).__name__
-            message = f"{path.name}: {section}: got {got}, expected name: value lines"
-            raise ParameterError(message)
-        stages = schemas if section == "all" else [stage_name(section, schemas)]
+            with located(path, sections.lines[section]):
+                raise ParameterError(
+                    f"{section}: got {quoted(values)}, expected name: value lines"
+                )
         for name, value in values.items():
-            declaring = declared_by(name, {stage: schemas[stage] for stage in stages})
-            for stage in declaring:
-                found[stage][name] = lint(path, section, name, value)
-    for stage, values in found.items():
-        try:
-            resolve(schemas[stage], values)
-        except ParameterError as error:
-            raise ParameterError(f"{path.name}: {error}") from None
+            with located(path, values.lines[name]):
+                names = {stage: schemas[stage] for stage in stages}
+                for stage in declared_by(name, names):
+                    found[stage][name] = value
+                    lines[stage, name] = values.lines[name]
+    for (stage, name), line in lines.items():
+        with located(path, line):
+            check(schemas[stage][name], found[stage][name])
     return found
 
 
-def load_yaml(path: Path) -> dict[str, object]:
+@contextmanager
+def located(path: Path, line: int) -> Iterator[None]:
+    """Put file and line before what a ParameterError says."""
+    try:
+        yield
+    except ParameterError as error:
+        where = f"{shown(path.name)}: line {line}"
+        raise ParameterError(f"{where}: {error}") from None
+
+
+def load_yaml(path: Path) -> Lined:
     """The sections of a YAML file; ParameterError, in one line, if it is not one."""
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise ParameterError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ParameterError(f"{path}: is not UTF-8 text") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ParameterError(f"{path}: line {line}: {error.problem}") from None
+        content = read_yaml(path)
+    except InputError as error:
+        raise ParameterError(str(error)) from None
     if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(
-        isinstance(key, str) for key in content
-    ):
+        return Lined()
+    if not isinstance(content, Lined):
         expected = "sections `all:` or the name of a stage"
-        raise ParameterError(f"{path}: got something else than {expected}")
+        raise ParameterError(f"{shown(path)}: line 1: got no {expected}")
     return content
-
-
-def lint(path: Path, section: str, name: str, value: object) -> object:
-    """Refuse a number that YAML 1.1 has read as text: `1e-3` has no dot."""
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, str) and EXPONENT.fullmatch(item):
-            where = f"{path.name}: {section}: {name}"
-            raise ParameterError(f"{where}: {yaml_hint(item)}")
-    return value
 
 
 def from_texts(
@@ -172,7 +173,7 @@ def from_texts(
     for text in sorted(texts, key=lambda text: "." in text.partition("=")[0]):
         target, equals, value = text.partition("=")
         if not equals:
-            raise ParameterError(f"-p {text}: got no `=`, expected name=value")
+            raise ParameterError(f"-p {shown(text)}: got no `=`, expected name=value")
         section, dot, name = target.strip().rpartition(".")
         stages = [stage_name(section, schemas)] if dot else selected
         if dot and stages[0] not in selected:
@@ -182,7 +183,7 @@ def from_texts(
     return found
 
 
-def declared_by(name: object, schemas: Schemas) -> list[str]:
+def declared_by(name: str, schemas: Schemas) -> list[str]:
     """The stages that declare a parameter; ParameterError if none does."""
     if name == "run_dir":
         raise ParameterError("run_dir: a run has a name, not a path: use --run NAME")
@@ -191,4 +192,4 @@ def declared_by(name: object, schemas: Schemas) -> list[str]:
         return stages
     known = {each: None for schema in schemas.values() for each in schema}
     where = ", ".join(schemas) if len(schemas) < 4 else "all stages"
-    raise unknown(f"{where}: {name}", str(name), known, "a parameter there")
+    raise unknown(f"{where}: {name}", name, known, "a parameter there")

@@ -4,9 +4,11 @@ A name alone would give another model tomorrow. So a hub name is read at the com
 stands here, or at the one that is given with it, as `name@commit`.
 """
 
+from os.path import isdir, isfile  # unlike Path's, False for a name that is too long
 from pathlib import Path
 
 from helpers.core import escape
+from helpers.core.inputs import shown
 from helpers.core.paths import ROOT
 
 WEIGHTS = ROOT / "weights"  # what `prefbook weights` has fetched, a folder per name
@@ -39,15 +41,15 @@ def located(source: str | Path) -> tuple[str, str]:
     "main", which the libraries do not look at. Raises SourceError for a hub name without a commit.
     """
     for folder in (ROOT / source, WEIGHTS / source):
-        if folder.is_dir():
+        if isdir(folder):
             return str(folder), "main"
     name, _, given = str(source).partition("@")
     commit = given or PINNED.get(name)
     if not commit:
         known = ", ".join(PINNED)
         raise SourceError(
-            f"{source}: no such folder, nothing that `prefbook weights` has fetched, and "
-            f"no commit is known for a hub repository of this name; write {name}@COMMIT, "
+            f"{shown(source)}: no such folder, nothing that `prefbook weights` has fetched, and "
+            f"no commit is known for a hub repository of this name; write {shown(name)}@COMMIT, "
             f"or one of: {known}"
         )
     return name, commit
@@ -67,7 +69,7 @@ def is_located(source: str) -> bool:
 def is_gguf(source: str | Path) -> bool:
     """Whether a source is a `.gguf` file of this machine."""
     file = ROOT / source
-    return file.suffix == ".gguf" and file.is_file()
+    return file.suffix == ".gguf" and isfile(file)
 
 
 def plain_name(source: str | Path) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from helpers.core.inputs import InputError, shown
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # stage -> the stages whose results it reads
@@ -37,6 +39,11 @@ STAGES["09_compare"] = tuple(STAGES)
 STAGES["10_ppo_curves"] = ("00_data", "04_reward_model", "05_sft", "07_ppo")
 
 
+# ASCII alone: other letters can be written in several ways, which are several folders
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[0-9]{1,6})?")
+MOST_IN_NAME = 100
+
+
 class RunError(RuntimeError):
     """A run folder lacks something; the message says which command makes it."""
 
@@ -60,8 +67,8 @@ class Project:
         return self.root / "notebooks" / "tiers"
 
     def run(self, name: str) -> Path:
-        """The folder of the run with this name."""
-        return self.root / "runs" / name
+        """The folder of the run or the sweep with this name; InputError for no name."""
+        return self.root / "runs" / checked_name(name)
 
     def name_of(self, run: Path) -> str:
         """The name of a run's folder, as `--run` takes it."""
@@ -81,6 +88,26 @@ PROJECT = Project()
 # a name that the hub and any disk take as it is, and one that `whole_name` has made
 _PLAIN = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _MADE = re.compile(r"-x[0-9a-f]{8}$")
+
+
+def checked_name(text: str, option: str = "") -> str:
+    """The name of a run or a sweep, `NAME`, or of a run in a sweep, `NAME/NUMBER`.
+
+    Whatever becomes a folder in `runs/` is held against this. Raises InputError, which
+    begins with the option that was given.
+    """
+    if len(text) <= MOST_IN_NAME and NAME.fullmatch(text):
+        return text
+    raise InputError(
+        f"{option} {shown(text, 60)}: expected a name of at most {MOST_IN_NAME} ASCII "
+        "letters, digits, dots and dashes, as `cpu`, or `beta/00` of a sweep".strip()
+    )
+
+
+def in_runs(folder: str) -> bool:
+    """Whether a parameter names the folder of a run or a sweep, as `runs/cpu`."""
+    place, _, name = folder.partition("/")
+    return place == "runs" and len(name) <= MOST_IN_NAME and bool(NAME.fullmatch(name))
 
 
 def whole_name(run: Path) -> str:

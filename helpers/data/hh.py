@@ -6,20 +6,20 @@ that cannot be compared fairly are dropped and counted by reason; a conversation
 never crosses two splits; nothing depends on the order of the lines.
 """
 
-import gzip
 import hashlib
-import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from os.path import isdir  # unlike Path's, False for a name that is too long
 from pathlib import Path
 
 import pandas as pd
 
 from helpers.core import hub
+from helpers.core.inputs import shown
 from helpers.core.paths import ROOT
 from helpers.data.dialogues import FAULTS, compare, opening, spaced, turns
+from helpers.data.json_lines import DataError, check_texts, read_objects
 from helpers.data.synthetic import corpus
 
 BUILT_IN = "built-in"
@@ -36,13 +36,8 @@ REASONS = {
     "test": (*FAULTS, DUPLICATE, NOT_DRAWN),
 }
 
-_HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@\w+)?")
 _EXPECTED = 'expected one object {"chosen": "...", "rejected": "..."} per line'
-
-
-class DataError(ValueError):
-    """Input that cannot be read: says which file and line, and what was expected."""
 
 
 # --- Files ----------------------------------------------------------------------
@@ -50,48 +45,15 @@ class DataError(ValueError):
 
 def read_rows(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (chosen, rejected) from a .jsonl or .jsonl.gz file; DataError if bad."""
-    number = 0
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-        try:
-            # Bytes are split at \n alone: a JSON string may hold other line ends.
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _row(_decoded(line, path, number), f"{path}, line {number}")
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(
-                f"{path}, after line {number}: expected a whole gzip file ({error})"
-            ) from error
-    if number == 0:
-        raise DataError(f"{path}, line 1: the file is empty; {_EXPECTED}")
+    row = None
+    for where, row in read_objects(path, _EXPECTED):
+        yield _row(row, where)
+    if row is None:
+        raise DataError(f"{shown(path)}, line 1: the file is empty; {_EXPECTED}")
 
 
-def _decoded(line: bytes, path: Path, number: int) -> object:
-    where = f"{path}, line {number}"
-    try:
-        return json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{where}: not UTF-8 at byte {error.start + 1}; expected UTF-8 text"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{where}: not JSON ({error.msg} at column {error.colno}); {_EXPECTED}"
-        ) from error
-
-
-def _row(row: object, where: str) -> tuple[str, str]:
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: found a {type(row).__name__}; {_EXPECTED}")
-    for key in ("chosen", "rejected"):
-        if key not in row:
-            raise DataError(f"{where}: key {key!r} is missing; {_EXPECTED}")
-        if not isinstance(row[key], str):
-            kind = type(row[key]).__name__
-            raise DataError(f"{where}: {key!r} is a {kind}, not text; {_EXPECTED}")
-        if _HALF_CHARACTER.search(row[key]):
-            raise DataError(
-                f"{where}: {key!r} holds half a \\u escape pair; expected UTF-8 text"
-            )
+def _row(row: dict, where: str) -> tuple[str, str]:
+    check_texts(row, ("chosen", "rejected"), where, _EXPECTED)
     return row["chosen"], row["rejected"]
 
 
@@ -135,7 +97,7 @@ def source_rows(
         rows = corpus.transcripts(subset, split, n, seed)
         return [(row["chosen"], row["rejected"]) for row in rows]
     folder = ROOT / source  # an absolute path stays as it is
-    if folder.is_dir():
+    if isdir(folder):
         return _folder_rows(folder, subset, split)
     if _HUB_NAME.fullmatch(source):
         return _hub_rows(source, subset, split)

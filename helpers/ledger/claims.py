@@ -17,7 +17,7 @@ from helpers.core.paths import ROOT
 from helpers.core.records import select
 from helpers.ledger import rule
 from helpers.ledger.checks import CHECKS, Evidence
-from helpers.ledger.entries import ClaimError, read_ledger
+from helpers.ledger.entries import FACTORS, ClaimError, read_ledger
 from helpers.ledger.named_tests import NoTestError, from_test
 from helpers.ledger.rule import OPEN, SEEDS, UNTESTED, Case, Decision, Part
 from helpers.statistics import estimates
@@ -31,7 +31,6 @@ JUDGED = {  # estimates on replies: of no use where their judge is not
     "variant",
     "study_difference",
 }
-FACTORS = ("label_factor",)  # decided by their logarithms; so is what is of interest
 
 
 # --- claims on records -----------------------------------------------------------------
@@ -50,7 +49,7 @@ def decide(evidence: Evidence, root: Path = ROOT) -> dict[str, Decision]:
         try:
             case, told[claim["id"]] = case_of(claim, least, evidence)
         except ClaimError as error:
-            raise ClaimError(f"{claim['id']}: {error}") from None
+            raise ClaimError(f"claims.yml: {claim['id']}: {error}") from None
         cases[claim["family"]][claim["id"]] = case
     decisions = {}
     for family in cases.values():

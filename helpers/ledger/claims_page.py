@@ -76,7 +76,8 @@ def decisions(
             try:
                 found[title, number] = claims.judge(claim, recorded, evidence, root)
             except ClaimError as error:
-                raise ClaimError(f"{title}, {number}: {error}") from None
+                where = f"claims.yml: {title}, {number}"
+                raise ClaimError(f"{where}: {error}") from None
     return found
 
 

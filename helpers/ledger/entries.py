@@ -1,26 +1,51 @@
-"""The ledger of claims as it stands in `book/claims.yml`: read, and held to its form.
+"""What stands in `book/claims.yml` and `book/reported.yml`: read, and held to its form.
 
 Families, smallest effects of interest and claims are fixed there, before a run.
 """
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import yaml
-
-from helpers.core.paths import ROOT
+from helpers.core.inputs import MOST_LETTERS, InputError, cut, quoted, shown
+from helpers.core.paths import ROOT, STAGES
+from helpers.core.shapes import misfit
+from helpers.core.yaml_files import Lined, read_yaml
+from helpers.data.synthetic.corpus import SUBSETS
 from helpers.ledger import rule
 from helpers.methods import check_names, names
 from helpers.statistics import estimates
 
 BACKINGS = ("records", "check", "test", "untestable")  # a claim has one of these
-NEEDED = {"claim", "source", "how"}
+FACTORS = ("label_factor",)  # decided by their logarithms; so is what is of interest
 RECORDED = {"id", "family", "least"}  # what a claim on records has besides
-FIELDS = {*NEEDED, *RECORDED, *BACKINGS, "subsets", "words"}
-RECORD = {"stage", "metric", "method", "opponent", "subset", "judge", "above", "below"}
+TEST = re.compile(r"tests/[a-z0-9_/]{1,100}\.py::[a-z0-9_]{1,100}")
+
+# --- the shapes of both files: see `misfit` ----------------------------------------------
+
+ESTIMATE = {"metric": str, "method": str, "opponent?": str, "subset?": str}
+ESTIMATE |= {"judge?": str}
+CLAIM = {
+    "claim": str,
+    "source": str,
+    "how": str,
+    **{f"{name}?": str for name in (*RECORDED, *BACKINGS[1:])},
+    "records?": [{"stage": str, **ESTIMATE, "above?": float, "below?": float}],
+    "subsets?": [str],
+    "words?": {f"{key}?": str for key in rule.KEYS},
+}
+LEDGER = {
+    "families?": {str: str},
+    "least?": {str: {"value": float, "why?": str}},
+    "sections": {str: [CLAIM]},
+}
+REPORTED = {"quantity": str, "reported": str, "source?": str}
+REPORTED |= {"record": {"stage?": str, **ESTIMATE}}
 
 
-class ClaimError(ValueError):
+class ClaimError(InputError):
     """A claim that cannot be judged: says which, and what was expected."""
 
 
@@ -44,24 +69,54 @@ class Ledger:
 def read_ledger(path: Path) -> Ledger:
     """The ledger of a file, each claim with `subsets` as one of every subset.
 
-    Raises ClaimError, naming the claim, for one that lacks a field or its backing, has
-    an unknown one, or an id that another has.
+    Raises ClaimError, naming the line and the claim, for one that lacks a field or its
+    backing, has an unknown or a wrong one, or an id that another has.
     """
-    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    given = read_shaped(path, LEDGER)
     families, least = given.get("families", {}), given.get("least", {})
-    sections = {
-        title: [each for claim in claims for each in spread(claim)]
-        for title, claims in given["sections"].items()
-    }
-    ledger = Ledger(families, least, sections)
-    for claim in (each for claims in sections.values() for each in claims):
-        if wrong := fault(claim, ledger):
-            where = f"{path.name}: {str(claim.get('claim', claim))[:60]!r}"
-            raise ClaimError(f"{where}: {wrong}")
-    ids = [claim["id"] for claim in ledger.recorded()]
-    if twice := sorted({each for each in ids if ids.count(each) > 1}):
-        raise ClaimError(f"{path.name}: several claims have the id {twice[0]!r}")
+    if small := [name for name, each in least.items() if each["value"] <= 0]:
+        raise ClaimError(f"{path.name}: least {quoted(small[0])}: expected a value > 0")
+    ledger = Ledger(families, least, {})
+    for title, claims in given["sections"].items():
+        ledger.sections[title] = []
+        for claim in claims:
+            parts = spread(claim)
+            if wrong := next(filter(None, (fault(each, ledger) for each in parts)), ""):
+                raise ClaimError(f"{place(path, claim)}: {wrong}")
+            ledger.sections[title] += parts
+    ids = Counter(claim["id"] for claim in ledger.recorded())
+    if twice := [name for name, count in ids.items() if count > 1]:
+        raise ClaimError(f"{path.name}: several claims have the id {quoted(twice[0])}")
     return ledger
+
+
+def read_reported(path: Path) -> list[dict]:
+    """The papers' numbers of a file: quantity, reported, record and, of most, source.
+
+    Raises ClaimError, naming the line, for what is none or is compared with no record.
+    """
+    found = read_shaped(path, [REPORTED])
+    for each in found:
+        if wrong := unknown_names({"stage": "09_compare", **each["record"]}):
+            raise ClaimError(f"{place(path, each)}: {wrong}")
+    return found
+
+
+def read_shaped(path: Path, shape: object) -> Any:
+    """What a YAML file holds; ClaimError unless it is one and has this shape."""
+    try:
+        given = read_yaml(path)
+    except InputError as error:
+        raise ClaimError(str(error)) from None
+    if wrong := misfit(given, shape):
+        raise ClaimError(cut(f"{path.name}: {wrong}", MOST_LETTERS // 2))
+    return given
+
+
+def place(path: Path, entry: Lined) -> str:
+    """Where an entry stands: file, line, and what it begins with."""
+    line, text = min(entry.lines.values()), next(iter(entry.values()))
+    return f"{path.name}: line {line}: {quoted(text, 60)}"
 
 
 def spread(claim: dict) -> list[dict]:
@@ -81,39 +136,42 @@ def spread(claim: dict) -> list[dict]:
 
 
 def fault(claim: dict, ledger: Ledger) -> str:
-    """What is wrong with a claim, in words; "" if nothing is."""
+    """What is wrong with a claim of the right shape, in words; "" if nothing is."""
     backed = [name for name in BACKINGS if name in claim]
     if len(backed) != 1:
         return f"got {backed}, expected one of {', '.join(BACKINGS)}"
-    if unknown := claim.keys() - FIELDS:
-        return f"no field is called {sorted(unknown)}"
-    needed = NEEDED | (RECORDED if backed == ["records"] else set())
-    if missing := needed - claim.keys():
-        return f"lacks {sorted(missing)}"
+    if "test" in claim and not TEST.fullmatch(claim["test"]):
+        return f"test: got {quoted(claim['test'])}, expected tests/FILE.py::NAME"
     if backed != ["records"]:
         return ""
+    if missing := RECORDED - claim.keys():
+        return f"lacks {sorted(missing)}"
     for key, known in (("family", ledger.families), ("least", ledger.least)):
         if claim[key] not in known:
-            return f"no {key} {claim[key]!r}; known: {', '.join(known)}"
-    if unknown := claim.get("words", {}).keys() - rule.KEYS.keys():
-        return f"no verdict is called {sorted(unknown)}: {', '.join(rule.KEYS)}"
+            listed = shown(", ".join(known), 200)
+            return f"no {key} {quoted(claim[key])}; known: {listed}"
     return next(filter(None, map(record_fault, claim["records"])), "")
 
 
 def record_fault(record: dict) -> str:
     """What is wrong with a record that a claim asks for, in words; "" if nothing is."""
-    if unknown := record.keys() - RECORD:
-        return f"a record has no field {sorted(unknown)}"
-    if missing := {"stage", "metric", "method"} - record.keys():
-        return f"a record lacks {sorted(missing)}"
     if ("above" in record) == ("below" in record):
         return "expected one of `above` and `below`"
+    if record["metric"] in FACTORS and record.get("above", record.get("below")) <= 0:
+        return f"expected an edge above 0 for {record['metric']}"
+    return unknown_names(record)
+
+
+def unknown_names(record: dict) -> str:
+    """Which name in a record stands for nothing here, in words; "" if none."""
     try:
+        check_names(list(STAGES), "stage", record["stage"])
+        check_names([*SUBSETS, "both"], "subset", record.get("subset", "both"))
         check_names(list(estimates.ESTIMATES), "estimate", record["metric"])
         sides = [record["method"], record.get("opponent", "")]
         check_names(sorted(names()), "model", *filter(None, sides))
     except KeyError as error:
-        return str(error.args[0])
+        return cut(str(error.args[0]), 300)
     return ""
 
 

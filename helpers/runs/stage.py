@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
+from os.path import isdir  # unlike Path's, False for a text that is too long
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,7 +75,7 @@ def key_parts(project: Project, run: Path, stage: str, values: Mapping) -> dict:
         "data": {
             name: folder_digest(folder)
             for name, folder in folders.items()
-            if folder.is_dir()
+            if isdir(folder)
         },
         "notebook": digest(cells),
         "helpers": reached_from_cells(cells, project.package),

@@ -8,6 +8,7 @@ folder, `runs/NAME`, of which each run is a part; what it found is one table of 
 import itertools
 import json
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -15,14 +16,18 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from helpers.config.schema import ParameterError
 from helpers.config.settings import Values, all_values
 from helpers.core.atomic import write_json
+from helpers.core.inputs import shown
 from helpers.core.parents import follow_parent, followed
 from helpers.core.paths import Project, RunError
 from helpers.runs.watch import Say
+
+MOST_POINTS = 1000  # of a grid: more is a slip of the keyboard
 
 
 @dataclass(frozen=True)
@@ -40,31 +45,40 @@ class Point:
 def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
     """The values of each `name=value,value`; a list value is written `[a,b]`.
 
-    Raises ParameterError for one without values, or a name that comes twice.
+    Raises ParameterError for one without values, a name that comes twice, or more
+    combinations than MOST_POINTS.
     """
     grid: dict[str, list[str]] = {}
     for text in texts:
         name, equals, values = (part.strip() for part in text.partition("="))
         if not equals or not values:
-            raise ParameterError(f"-g {text}: expected name=value,value,...")
+            raise ParameterError(f"-g {shown(text)}: expected name=value,value,...")
         if name in grid:
-            raise ParameterError(f"-g {text}: {name} is varied twice")
+            raise ParameterError(f"-g {shown(text)}: {shown(name)} is varied twice")
         grid[name] = split_values(values)
     if not grid:
         raise ParameterError("-g: got none, expected what varies: name=value,value,...")
+    count = math.prod(map(len, grid.values()))
+    if count > MOST_POINTS:
+        raise ParameterError(f"-g: got {count} runs, expected at most {MOST_POINTS}")
     return grid
 
 
 def split_values(text: str) -> list[str]:
-    """Parts between commas that stand in no brackets."""
-    parts, depth = [""], 0
-    for letter in text:
+    """Parts between commas that stand in no brackets; ParameterError if one is open."""
+    parts, start, depth = [], 0, 0
+    for at, letter in enumerate(f"{text},"):
         depth += (letter == "[") - (letter == "]")
         if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]
+            parts.append(text[start:at].strip())
+            start = at + 1
+        if depth not in (0, 1):
+            break
+    if depth:
+        raise ParameterError(
+            f"-g {shown(text)}: expected [ and ] in pairs, as [1,2],[3]"
+        )
+    return parts
 
 
 def points(
@@ -77,9 +91,10 @@ def points(
 ) -> list[Point]:
     """Every combination of a grid, checked: a bad one is refused before any runs.
 
-    Raises ParameterError, for the first combination that is not allowed.
+    Raises ParameterError, for the first combination that is not allowed or is the same
+    as another.
     """
-    found = []
+    found, same = [], {}
     for number, chosen in enumerate(itertools.product(*grid.values())):
         run = f"{name}/{number:02d}"
         varied = dict(zip(grid, chosen))
@@ -87,6 +102,12 @@ def points(
         stages = list(project.stages)
         values = all_values(project, stages, f"runs/{run}", tier, files, texts)
         found.append(Point(run, varied, values))
+        key = repr([{**values[stage], "run_dir": ""} for stage in stages])
+        if same.setdefault(key, run) != run:
+            raise ParameterError(
+                f"-g: {same[key]} and {run} would be the same run, {words(found[-1])}: "
+                "expected every value once"
+            )
     return found
 
 
@@ -134,23 +155,22 @@ def copy_run(source: Path, target: Path) -> None:
     aside.replace(target)
 
 
-def executor_of(cluster: str, folder: Path, minutes: int, gpus: int, partition: str):
-    """A submitit executor that writes its logs into the sweep's folder.
-
-    Raises ParameterError for a cluster that is not known, or if submitit is missing.
-    """
-    try:
-        import submitit
-    except ImportError:
-        raise ParameterError(
-            "sweep: needs submitit: pip install 'prefbook[sweep]'"
-        ) from None
+def check_cluster(cluster: str) -> None:
+    """Raise ParameterError for a cluster that is not known or cannot be used here."""
+    if find_spec("submitit") is None:
+        raise ParameterError("sweep: needs submitit: pip install 'prefbook[sweep]'")
     if cluster not in ("local", "slurm", "debug"):
         raise ParameterError(
-            f"--cluster {cluster}: expected one of local, slurm, debug"
+            f"--cluster {shown(cluster)}: expected one of local, slurm, debug"
         )
     if cluster == "slurm" and not shutil.which("srun"):
         raise ParameterError("--cluster slurm: there is no `srun` on this machine")
+
+
+def executor_of(cluster: str, folder: Path, minutes: int, gpus: int, partition: str):
+    """A submitit executor that writes its logs into the sweep's folder, which it makes."""
+    import submitit
+
     logging.getLogger("submitit").setLevel(logging.ERROR)
     executor = submitit.AutoExecutor(folder=folder / "logs" / "%j", cluster=cluster)
     executor.update_parameters(
@@ -216,7 +236,7 @@ def run_sweep(
 
 def words(point: Point) -> str:
     """What a point varies, in words."""
-    return ", ".join(f"{name}={value}" for name, value in point.varied.items())
+    return ", ".join(f"{n}={shown(value)}" for n, value in point.varied.items())
 
 
 def cause(error: Exception) -> str:

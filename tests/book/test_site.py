@@ -4,18 +4,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 
 from helpers.core.paths import ROOT, STAGES
+from helpers.core.yaml_files import read_yaml
 from helpers.ledger import rule
 from helpers.ledger.entries import read_ledger
 from tests.book.conftest import served
 
-CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+CONTENTS = read_yaml(ROOT / "_toc.yml")
 PAGES = [CONTENTS["root"]] + [
     chapter["file"] for part in CONTENTS["parts"] for chapter in part["chapters"]
 ]
-CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+CONFIG = read_yaml(ROOT / "_config.yml")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 900}
 
 

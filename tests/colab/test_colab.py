@@ -12,12 +12,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
 from nbclient import NotebookClient
 
 from helpers.config.schema import declares, read_schema
 from helpers.config.settings import from_yaml
 from helpers.core.paths import PROJECT, ROOT, STAGES
+from helpers.core.yaml_files import read_yaml
 from helpers.runs.pipeline import ThisInterpreter
 
 COLAB = ROOT / ".venv-colab" / "bin" / "python"
@@ -43,7 +43,7 @@ def colab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("content")
     clone = root / "remote.git"
     subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, clone], check=True)
-    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    url = read_yaml(ROOT / "_config.yml")["repository"]["url"]
     settings = f'[url "file://{clone}"]\n    insteadOf = {url}\n'
     (root / "gitconfig").write_text(settings)
     stand_in = root / "site" / "google" / "colab"

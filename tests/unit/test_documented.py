@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from helpers.analysis import tuning
 from helpers.book import build, recorded_runs
 from helpers.cli import app
-from helpers.config.schema import parse_text, read_schema
+from helpers.config.schema import read_schema
+from helpers.config.texts import parse_text
 from helpers.core import hub
 from helpers.core.paths import PROJECT, ROOT
+from helpers.core.yaml_files import read_yaml
 from helpers.models import weights
 from helpers.publish import model_cards
 from helpers.runs import locks, pipeline, staleness, sweeps
@@ -53,6 +54,7 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(build, "build_book", does("build", tmp_path / "index.html"))
     monkeypatch.setattr(recorded_runs, "record_run", does("record", None))
     monkeypatch.setattr(tuning, "tune", does("tune", pd.DataFrame()))
+    monkeypatch.setattr(sweeps, "check_cluster", does("check", None))
     monkeypatch.setattr(sweeps, "begin", does("begin", tmp_path))
     monkeypatch.setattr(sweeps, "executor_of", does("executor", None))
     monkeypatch.setattr(sweeps, "run_sweep", does("sweep", {}))
@@ -115,7 +117,7 @@ def test_the_command_in_a_cell_of_colab() -> None:
 
 def test_the_workflow_runs_what_there_is() -> None:
     path = ROOT / ".github" / "workflows" / "book.yml"
-    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    jobs = read_yaml(path)["jobs"]
     runs = [
         step["run"] for job in jobs.values() for step in job["steps"] if "run" in step
     ]

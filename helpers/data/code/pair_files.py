@@ -13,16 +13,16 @@ that no layout, repeated prompt or example call tells the writers apart.
 """
 
 import ast
-import gzip
 import hashlib
-import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from helpers.core.inputs import quoted
 from helpers.core.syntax import drop_docstrings
 from helpers.data.code import code_pairs
 from helpers.data.code.code_pairs import (
@@ -32,10 +32,12 @@ from helpers.data.code.code_pairs import (
     UNLIKE,
     hold_out,
 )
-from helpers.data.hh import DataError
+from helpers.data.json_lines import DataError, check_texts, read_objects
 
-KEYS = ("prompt", "chosen", "rejected", "bench", "task", "entry_point")
-KEYS += ("chosen_pass", "rejected_pass", "chosen_model", "rejected_model")
+TEXTS = ("prompt", "chosen", "rejected", "bench", "task", "entry_point")
+TEXTS += ("chosen_model", "rejected_model")
+PASSES = ("chosen_pass", "rejected_pass")
+EXPECTED = f"expected one object per line, with {', '.join((*TEXTS, *PASSES))}"
 UNPARSABLE = "does not parse, or lacks the asked function"
 UNVERIFIED = "no verified gap"
 DUPLICATE = "said before"
@@ -93,24 +95,19 @@ def rows(folder: Path) -> Iterator[dict]:
     if not files:
         raise DataError(f"{folder}: no *.jsonl or *.jsonl.gz with code pairs in it")
     for file in files:
-        opened = gzip.open if file.suffix == ".gz" else open
-        with opened(file, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                yield row_of(line, f"{file.name}, line {number}")
+        for where, row in read_objects(file, EXPECTED):
+            yield checked(row, where)
 
 
-def row_of(line: str, where: str) -> dict:
+def checked(row: dict, where: str) -> dict:
     """One line as a pair; DataError that says where and what it lacks."""
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON: {error.msg}") from None
-    missing = [key for key in KEYS if not isinstance(row, dict) or key not in row]
-    if missing:
-        raise DataError(f"{where}: lacks {', '.join(missing)}")
-    texts = [key for key in KEYS[:6] if not isinstance(row[key], str)]
-    if texts:
-        raise DataError(f"{where}: {', '.join(texts)} should be text")
+    check_texts(row, TEXTS, where, EXPECTED)
+    for key in PASSES:
+        if key not in row:
+            raise DataError(f"{where}: key {key!r} is missing; {EXPECTED}")
+        if not isinstance(row[key], bool | None):
+            got = quoted(row[key])
+            raise DataError(f"{where}: {key!r} is {got}; expected true, false or null")
     return row
 
 
@@ -143,12 +140,21 @@ def printed(code: str, asked: str) -> str | None:
     """The asked function and what it needs at the top level, printed from the tree.
 
     Of names that are defined twice the last counts; docstrings, comments, calls for show
-    and tests are gone. None if the code does not parse or does not define `asked`.
+    and tests are gone. None if the code does not parse, does not define `asked`, or is
+    nested too deeply to be printed.
     """
     try:
-        tree = ast.parse(code)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the writer's code, not of ours
+            found = needed_only(ast.parse(code), asked)
+        (found or "").encode()  # ValueError for half a character
+        return found
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def needed_only(tree: ast.Module, asked: str) -> str | None:
+    """The asked function with what it needs, as `printed`; None if it is not there."""
     made = {name: node for node in tree.body for name in names_of(node)}
     if not isinstance(made.get(asked), ast.FunctionDef | ast.AsyncFunctionDef):
         return None

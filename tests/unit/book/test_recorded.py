@@ -4,11 +4,11 @@ import json
 
 import pandas as pd
 import pytest
-import yaml
 
 from helpers.book import recorded_runs, side_by_side
 from helpers.core.paths import ROOT, STAGES, RunError
 from helpers.core.records import tidy, write_records
+from helpers.core.yaml_files import read_yaml
 from helpers.runs import store
 from helpers.statistics import estimates
 from helpers.statistics.intervals import Interval
@@ -158,7 +158,7 @@ def test_a_recorded_run_says_nothing_of_replies_without_a_tested_judge(
 
 
 def test_every_reported_number_has_its_source() -> None:
-    quantities = yaml.safe_load((ROOT / "book" / "reported.yml").read_text())
+    quantities = read_yaml(ROOT / "book" / "reported.yml")
     known = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
     for each in quantities:
         assert each["reported"].startswith("none") or f"{{{each['source']}," in known

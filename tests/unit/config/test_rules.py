@@ -36,12 +36,25 @@ from tests.manifests import write_manifest
             "06_dpo.pairs=4800, .*: expected pairs to be the largest",
         ),
         ("04_reward_model.sizes=600,700", r"sizes=\[600, 700\]: expected pairs to be"),
+        ("09_compare.sweep=none", "sweep=none: expected the folder of a sweep"),
+        ("09_compare.sweep=../x", "sweep=../x: expected the folder of a sweep"),
+        ("02_code_pairs.code_source=" + "x" * 900, "or a folder of code pairs"),
+        ("01_base_model.pretrained=" + "x" * 900, "expected a folder, or a hub name"),
+        ("01_base_model.pretrained=a\0b", "expected str without control characters"),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(given: str, reason: str) -> None:
     with pytest.raises(ParameterError, match=reason) as error:
         all_values(PROJECT, list(PROJECT.stages), "runs/x", given=[given])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("folder", ["/elsewhere", "../x", "runs/../../x", "runs", ""])
+def test_results_stay_in_the_folder_of_runs(folder: str) -> None:
+    """However a notebook is run: by Papermill, on Colab, by the command."""
+    with pytest.raises(ParameterError, match="expected the folder of a run, runs/NAME"):
+        check_together("00_data", {"run_dir": folder})
+    check_together("00_data", {"run_dir": "runs/beta/00"})
 
 
 def test_relatives_alone_may_have_any_number_of_pairs() -> None:

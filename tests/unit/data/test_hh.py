@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import tracemalloc
 from pathlib import Path
 
 import pandas as pd
@@ -174,6 +175,13 @@ GOOD = json.dumps(pair("Hi")).encode() + b"\n"
         (GOOD + b'{"chosen": "\xff"}\n', 2, "not UTF-8"),
         (b'{"chosen": "\\ud83d", "rejected": "a"}\n', 1, "holds half a"),
         (b"", 1, "is empty"),
+        (GOOD + b"[" * 100_000 + b"\n", 2, "nested too deeply"),
+        (b'{"a": ' * 100_000, 1, "nested too deeply"),
+        (GOOD + b'{"chosen": ' + b"9" * 5000 + b"}", 2, "a number of 5000 digits"),
+        (b'{"chosen": "a", "chosen": "b", "rejected": ""}', 1, "'chosen' comes twice"),
+        (b'{"chosen": "a\\u0000", "rejected": "b"}', 1, "holds a NUL"),
+        (b'{"chosen": "a\x00", "rejected": "b"}', 1, "not JSON"),
+        (GOOD + b" " * 1_000_001, 2, "too long; expected at most 1,000,000 bytes"),
     ],
 )
 def test_bad_lines_name_file_line_and_expectation(tmp_path, content, line, says):
@@ -184,6 +192,24 @@ def test_bad_lines_name_file_line_and_expectation(tmp_path, content, line, says)
         load(tmp_path)
     assert f"{path}, line {line}: " in str(caught.value)
     assert says in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_line_of_fifty_megabytes_is_not_read_into_memory(tmp_path):
+    path = tmp_path / "train.jsonl.gz"
+    path.write_bytes(gzip.compress(GOOD + b"a" * 50_000_000, compresslevel=1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(hh.DataError, match="line 2: too long"):
+            list(hh.read_rows(path))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(hh.DataError, match="Is a directory; expected a file"):
+        list(hh.read_rows(tmp_path))
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b"plain text\n"])

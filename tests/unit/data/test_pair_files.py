@@ -79,6 +79,19 @@ def test_code_is_the_asked_function_with_what_it_needs() -> None:
     assert pair_files.printed("area = 3", "area") is None
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "+".join("1" * 3000),  # parsed, but too deep to be printed
+        "0x" + "f" * 5000,  # Python refuses to print so many digits
+        "(" * 300 + ")" * 300,
+        "'\0'",
+    ],
+)
+def test_code_that_cannot_be_printed_is_none(body: str) -> None:
+    assert pair_files.printed(f"def area(r):\n    return {body}", "area") is None
+
+
 def test_a_pair_is_what_both_wrote(tmp_path: Path) -> None:
     place = folder(tmp_path, *map(pair, range(8)))
     pairs, drops = pair_files.read_pairs(place, held_out=0.25, length_ratio=9)
@@ -122,8 +135,14 @@ def test_a_task_is_held_out_whole_whoever_answered_it(tmp_path: Path) -> None:
     ("line", "said"),
     [
         ("{", "pairs.jsonl, line 1: not JSON"),
-        ("[1]", "line 1: lacks prompt, chosen"),
-        (json.dumps(pair() | {"task": 3}), "line 1: task should be text"),
+        ("[1]", "line 1: found a list; expected one object per line, with prompt"),
+        ("{}", "line 1: key 'prompt' is missing"),
+        (json.dumps(pair() | {"task": 3}), "line 1: 'task' is a int, not text"),
+        (json.dumps(pair() | {"task": "a\0"}), "line 1: 'task' holds a NUL"),
+        (json.dumps(pair() | {"task": "\ud800"}), "line 1: 'task' holds half a"),
+        (json.dumps(pair() | {"chosen_model": None}), "'chosen_model' is a NoneType"),
+        (json.dumps(pair() | {"chosen_pass": 1}), "'chosen_pass' is 1; expected true"),
+        ("[" * 100_000, "line 1: nested too deeply; expected one object"),
     ],
 )
 def test_a_line_that_is_no_pair_is_named(tmp_path: Path, line: str, said: str) -> None:

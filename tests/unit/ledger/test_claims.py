@@ -1,21 +1,23 @@
 """The ledger of claims: statuses from records, nothing without a backing."""
 
+import json
 import re
 
 import pandas as pd
 import pytest
-import yaml
+from typer.testing import CliRunner
 
 from helpers.analysis import answer, gate, run_notes
 from helpers.analysis.opt350m_rates import CONTRASTS
-from helpers.book import side_by_side
+from helpers.book import build, side_by_side
+from helpers.cli import app
 from helpers.core.paths import ROOT
 from helpers.core.records import tidy
 from helpers.data.opt350m_prompts import MODELS
 from helpers.ledger import claims, claims_page
 from helpers.ledger.checks import CHECKS, Evidence
 from helpers.ledger.claims_page import decisions, status, tally
-from helpers.ledger.entries import ClaimError, contrasts, read_ledger
+from helpers.ledger.entries import ClaimError, contrasts, read_ledger, read_reported
 from helpers.ledger.rule import (
     CONSTRUCTED,
     EQUIVALENT,
@@ -82,7 +84,7 @@ def decided(tmp_path):
         book["least"]["factor"] = {"value": 1.25}
         book["sections"] = {"Section": [claim, *more]}
         (tmp_path / "book").mkdir(exist_ok=True)
-        (tmp_path / "book" / "claims.yml").write_text(yaml.safe_dump(book))
+        (tmp_path / "book" / "claims.yml").write_text(json.dumps(book))
         evidence = Evidence(tmp_path, {"09_compare": tidy(rows)})
         found = claims.decide(evidence, tmp_path)
         return found if subsets else found["own"]
@@ -259,9 +261,12 @@ FAMILY = {"id": "own", "family": "f", "least": "reward"}
         (BASE | {"records": [part()]}, "lacks ['family', 'id', 'least']"),
         (BASE | FAMILY | {"family": "g", "records": [part()]}, "no family 'g'"),
         (BASE | FAMILY | {"least": "g", "records": [part()]}, "no least 'g'"),
-        (BASE | FAMILY | {"words": {"wins": ""}, "records": [part()]}, "['wins']"),
+        (BASE | FAMILY | {"words": {"wins": ""}, "records": [part()]}, "'wins'"),
         (BASE | FAMILY | {"records": [part(below=0, above=0)]}, "`above` and `below`"),
-        (BASE | FAMILY | {"records": [part(protocol="x")]}, "no field ['protocol']"),
+        (
+            BASE | FAMILY | {"records": [part(protocol="x")]},
+            "no field is called 'protocol'",
+        ),
         (BASE | FAMILY | {"records": [part("ppo")]}, ""),
         (BASE | FAMILY | {"records": [part("ppoo")]}, "no model is called 'ppoo'"),
         (BASE | FAMILY | {"records": [part("ppo", "dop")]}, "no model is called 'dop'"),
@@ -271,20 +276,139 @@ FAMILY = {"id": "own", "family": "f", "least": "reward"}
 def test_a_claim_that_is_no_claim_is_refused(tmp_path, claim, says):
     path = tmp_path / "claims.yml"
     book = {"families": {"f": "why"}, "least": {"reward": {"value": 0.1}}}
-    path.write_text(yaml.safe_dump(book | {"sections": {"Section": [claim]}}))
+    path.write_text(json.dumps(book | {"sections": {"Section": [claim]}}))
     if not says:
         assert read_ledger(path).recorded()
         return
     with pytest.raises(ClaimError) as error:
         read_ledger(path)
-    assert says in str(error.value) and "'c'" in str(error.value)
+    assert str(error.value).startswith("claims.yml: line 1: ")
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "got None, expected name: value lines"),
+        ("- a", "got ['a'], expected name: value lines"),
+        ("families: {}", "lacks ['sections']"),
+        ("sections: []", "line 1: 'sections': got [], expected name: value lines"),
+        ("sections: {A: {}}", "line 1: 'A': got {}, expected a list"),
+        ("sections: {A: [5]}", "line 1: 'A': 1: got 5, expected name: value lines"),
+        ("sections:\n  A:\n  - {}", "line 2: 'A': 1: lacks ['claim', 'source', 'how']"),
+        ("rest: 1\nsections: {}", "no field is called 'rest'"),
+        ("families: {f: 5}\nsections: {}", "line 1: 'f': got 5, expected a text"),
+        ("families: {f: [g]}\nsections: {}", "line 1: 'f': got ['g'], expected a text"),
+        ("least: {r: 5}\nsections: {}", "line 1: 'r': got 5, expected name: value"),
+        ("least: {r: {value: x}}\nsections: {}", "'value': got 'x', expected a number"),
+        ("least: {r: {value: true}}\nsections: {}", "got True, expected a number"),
+        ("least: {r: {value: .nan}}\nsections: {}", "got nan, expected a number"),
+        ("least: {r: {value: 0}}\nsections: {}", "'r': expected a value > 0"),
+        ("a: &x 1\nb: *x", "line 1: an anchor or alias"),
+        ("sections: {}\nsections: {}", "line 2: the key 'sections' comes twice"),
+        ("sections: " + "[" * 3000, "at most 20 levels"),
+        ("sections: \x00", "line 1: the control character"),
+    ],
+)
+def test_a_file_that_is_no_ledger_is_refused(tmp_path, text, says):
+    path = tmp_path / "claims.yml"
+    path.write_text(text)
+    with pytest.raises(ClaimError) as error:
+        read_ledger(path)
+    assert "claims.yml: " in str(error.value) and says in str(error.value)
+    assert str(error.value).isprintable()
+
+
+RECORDS = BASE | FAMILY | {"records": [part()]}
+
+
+@pytest.mark.parametrize(
+    ("claim", "says"),
+    [
+        (BASE | {"claim": 5, "untestable": "why"}, "'claim': got 5, expected a text"),
+        (BASE | {"how": "a\nb", "untestable": "why"}, "expected a text of one line"),
+        (BASE | {"check": ["four_models"]}, "'check': got ['four_models']"),
+        (BASE | {"test": "../../etc/passwd::x"}, "expected tests/FILE.py::NAME"),
+        (RECORDS | {"id": 5}, "'id': got 5, expected a text"),
+        (RECORDS | {"family": {}}, "'family': got {}, expected a text"),
+        (RECORDS | {"records": []}, "'records': got [], expected a list"),
+        (RECORDS | {"records": {}}, "'records': got {}, expected a list"),
+        (RECORDS | {"records": ["ppo"]}, "got 'ppo', expected name: value lines"),
+        (
+            RECORDS | {"records": [part(above="0")]},
+            "'above': got '0', expected a number",
+        ),
+        (
+            RECORDS | {"records": [part(stage="11_none")]},
+            "no stage is called '11_none'",
+        ),
+        (RECORDS | {"records": [part(subset="h")]}, "no subset is called 'h'"),
+        (RECORDS | {"records": [part(["ppo"])]}, "'method': got ['ppo']"),
+        (
+            RECORDS | {"records": [part("codepmp", "", metric="label_factor")]},
+            "got '', expected a text",
+        ),
+        (RECORDS | {"subsets": "helpful"}, "'subsets': got 'helpful', expected a list"),
+        (RECORDS | {"words": {"holds": 5}}, "'holds': got 5, expected a text"),
+        (RECORDS | {"words": ["it does"]}, "'words': got ['it does']"),
+    ],
+)
+def test_a_claim_of_another_shape_is_refused(tmp_path, claim, says):
+    path = tmp_path / "claims.yml"
+    book = {"families": {"f": "why"}, "least": {"reward": {"value": 0.1}}}
+    path.write_text(json.dumps(book | {"sections": {"Section": [claim]}}))
+    with pytest.raises(ClaimError, match="^claims.yml: line 1: ") as error:
+        read_ledger(path)
+    assert says in str(error.value) and str(error.value).isprintable()
+
+
+def test_the_edge_of_a_factor_has_a_logarithm(tmp_path):
+    path = tmp_path / "claims.yml"
+    own = {"stage": "09_compare", "metric": "label_factor", "method": "codepmp"}
+    claim = BASE | FAMILY | {"records": [own | {"above": 0}]}
+    book = {"families": {"f": "why"}, "least": {"reward": {"value": 0.1}}}
+    path.write_text(json.dumps(book | {"sections": {"Section": [claim]}}))
+    with pytest.raises(ClaimError, match="expected an edge above 0 for label_factor"):
+        read_ledger(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1", "got {'a': 1}, expected a list"),
+        ("- quantity: Q\n  reported: r", "1: lacks ['record']"),
+        ("- quantity: Q\n  reported: 0.7\n  record: {}", "line 2: 'reported': got 0.7"),
+        (
+            "- quantity: Q\n  reported: r\n  record: {metric: m, method: sft}",
+            "line 1: 'Q': no estimate is called 'm'",
+        ),
+    ],
+)
+def test_reported_numbers_of_another_shape_are_refused(tmp_path, text, says):
+    path = tmp_path / "reported.yml"
+    path.write_text(text)
+    with pytest.raises(ClaimError, match="reported.yml: ") as error:
+        read_reported(path)
+    assert says in str(error.value)
+
+
+def test_a_ledger_that_is_none_ends_the_build_in_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "claims.yml"
+    path.write_text("sections: 5")
+    monkeypatch.setattr(build, "finished", lambda run, stage: {})
+    monkeypatch.setattr(build, "stage_tree", lambda *_: read_ledger(path))
+    done = CliRunner().invoke(app, ["build"])
+    said = (
+        "prefbook: claims.yml: line 1: 'sections': got 5, expected name: value lines\n"
+    )
+    assert (done.exit_code, done.stderr) == (1, said)
 
 
 def test_two_claims_with_one_id_are_refused(tmp_path):
     path = tmp_path / "claims.yml"
     claim = BASE | FAMILY | {"records": [part()]}
     book = {"families": {"f": "why"}, "least": {"reward": {"value": 0.1}}}
-    path.write_text(yaml.safe_dump(book | {"sections": {"Section": [claim, claim]}}))
+    path.write_text(json.dumps(book | {"sections": {"Section": [claim, claim]}}))
     with pytest.raises(ClaimError, match="several claims have the id 'own'"):
         read_ledger(path)
 

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 
 from helpers.core.paths import PROJECT, ROOT, STAGES
+from helpers.core.yaml_files import read_yaml
 from helpers.publish import colab
 
-CELL = colab.install_cell(yaml.safe_load((ROOT / "_config.yml").read_text()))
+CELL = colab.install_cell(read_yaml(ROOT / "_config.yml"))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -29,7 +29,7 @@ def test_an_address_is_written_into_every_notebook(tmp_path) -> None:
     paths = [tmp_path / f"{stage}.ipynb" for stage in STAGES]
     for stage, path in zip(STAGES, paths):
         path.write_bytes(PROJECT.notebook(stage).read_bytes())
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config = read_yaml(ROOT / "_config.yml")
     assert colab.write_cells(config, paths) == 0
     before = paths[0].read_text()
     url = config["repository"]["url"]
@@ -41,7 +41,7 @@ def test_an_address_is_written_into_every_notebook(tmp_path) -> None:
 def test_the_readme_leads_to_the_same_place(tmp_path) -> None:
     readme = tmp_path / "README.md"
     readme.write_bytes((ROOT / "README.md").read_bytes())
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config = read_yaml(ROOT / "_config.yml")
     assert not colab.write_link(config, readme)
     config["repository"]["url"] = "https://github.com/some/fork"
     assert colab.write_link(config, readme)
@@ -49,7 +49,7 @@ def test_the_readme_leads_to_the_same_place(tmp_path) -> None:
 
 
 def test_the_address_stands_in_one_place() -> None:
-    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    url = read_yaml(ROOT / "_config.yml")["repository"]["url"]
     tracked = (
         "helpers/**/*.py",
         "book/*.md",
@@ -63,7 +63,7 @@ def test_the_address_stands_in_one_place() -> None:
 
 def run_cell(folder: Path, colab_is_there: bool) -> subprocess.CompletedProcess[str]:
     """The cell in a new Python, where git finds this repository at the address."""
-    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    url = read_yaml(ROOT / "_config.yml")["repository"]["url"]
     clone = folder / "remote.git"
     if not clone.exists():
         subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, clone], check=True)

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from papermill.exceptions import PapermillExecutionError
 
 from helpers.config.schema import ParameterError
 from helpers.config.settings import all_values, select, stage_name
 from helpers.core.manifests import manifest_file
 from helpers.core.paths import PROJECT, STAGES, Project, RunError
-from helpers.runs.pipeline import StageError
+from helpers.runs.pipeline import StageError, first_line
 from helpers.runs.staleness import changes, status
 from tests.toys import GRAPH, command, run, said
 
@@ -148,6 +149,12 @@ def test_a_failed_stage_in_a_real_kernel(make_project: MakeProject) -> None:
     assert rows == {"00_a": "done", "01_b": "not done", "02_c": "not done"}
 
 
+def test_bad_data_in_a_kernel_are_named_in_one_line() -> None:
+    said = "train.jsonl, line 3: not JSON; expected one object"
+    error = PapermillExecutionError(0, 1, "source", "DataError", said, ["a", "trace"])
+    assert first_line(error) == f"DataError: {said}"
+
+
 def status_of(project: Project) -> list[tuple[str, str, str, str]]:
     """The rows of `prefbook status`."""
     return status(project, project.run("cpu"), project.stages)
@@ -192,6 +199,10 @@ def test_later_values_win(project: Project, tmp_path: Path) -> None:
         (["--only", "c"], "02_c reads 01_b"),
         (["--tier", "hundred"], "tier hundred: not a tier; known: cpu"),
         (["--run", "../other"], "--run ../other: expected a name"),
+        (["--run", "a\nb"], r"--run a\nb: expected a name"),
+        (["--run", "x" * 300], "expected a name of at most 100"),
+        (["-p", "x=" + "9" * 5000], "00_a: x: got '9999"),
+        (["-p", "y" * 5000 + "=1"], "not a parameter there"),
         (["-f", "none.yaml"], "none.yaml: No such file"),
     ],
 )
@@ -206,13 +217,21 @@ def test_refused(project: Project, arguments: list[str], reason: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("all: {x: 1e-3}", "all: x: YAML reads 1e-3 as text, write 1.0e-3"),
-        ("00_a: {x: yes}", "00_a: x: got True, expected float"),
+        ("all: {x: 1e-3, workers: 1e-3}", "00_a: workers: got 0.001, expected int"),
+        ("00_a: {x: yes}", "00_a: x: got 'yes', expected float"),
+        ("00_a:\n  x: 5\n  x: 6", "values.yaml: line 3: the key 'x' comes twice"),
+        ("00_a:\n  x: 010", "values.yaml: line 2: got '010', expected no leading zero"),
+        (
+            "00_a:\n  x: 1:30",
+            "values.yaml: line 2: 00_a: x: got '1:30', expected float",
+        ),
+        ("00_a:\n  x: 2026-01-01", "line 2: 00_a: x: got '2026-01-01', expected float"),
+        ("00_a: {x: !!float 5}", "line 1: the tag 'tag:yaml.org,2002:float'"),
         ("00_a: {x: '3'}", "00_a: x: got '3', expected float"),
         ("00_a: {x: 500}", "00_a: x: got 500, expected float in (0, 100]"),
         ("00_a: {xs: 5}", "00_a: xs: not a parameter there"),
         ("00_b: {x: 5}", "stage 00_b: not a stage"),
-        ("00_a: 5", "00_a: got int, expected name: value lines"),
+        ("00_a: 5", "00_a: got 5, expected name: value lines"),
         ("x: [", "line 1: "),
         ("- x", "sections `all:` or the name of a stage"),
         ("all: {run_dir: x}", "use --run NAME"),
@@ -230,7 +249,7 @@ def test_refused_files(project: Project, text: str, reason: str) -> None:
 def test_files_are_checked_for_stages_that_do_not_run(project: Project) -> None:
     file = project.root / "values.yaml"
     file.write_text("03_d: {x: -1}")
-    with pytest.raises(ParameterError, match="values.yaml: 03_d: x: got -1"):
+    with pytest.raises(ParameterError, match="values.yaml: line 1: 03_d: x: got -1"):
         all_values(project, ["00_a"], "runs/cpu", files=[file])
 
 

@@ -29,6 +29,7 @@ from helpers.runs.code_digests import (
 )
 from helpers.runs.stage import Stage, key_parts, open_stage
 from tests.manifests import write_manifest
+from tests.toys import HEADER, write_notebook
 
 GRAPH = {"a": (), "b": ("a",)}
 MakeProject = Callable[..., Project]
@@ -46,6 +47,22 @@ def opened(project: Project, name: str, **values: object) -> Stage:
 
 
 # --- opening and closing --------------------------------------------------------------
+
+
+def test_a_stage_writes_nothing_outside_of_the_runs(project: Project) -> None:
+    before = sorted(project.root.rglob("*"))
+    for folder in (str(project.root / "x"), "../x", "runs/../x", "x", "runs/a\nb"):
+        with pytest.raises(ParameterError, match="run_dir"):
+            opened(project, "a", run_dir=folder)
+    assert sorted(project.root.rglob("*")) == before
+
+
+def test_a_long_text_is_no_folder(project: Project) -> None:
+    """Of a text the key asks whether it is a folder of data: most are not."""
+    text = f'note: str = "{"n" * 900}"  # a text\n'
+    notebook = write_notebook(project.notebook("a"), HEADER + text)
+    values = {"run_dir": "runs/cpu", "workers": 1, "note": "n" * 900}
+    assert open_stage(notebook.stem, values, project).parts["data"] == {}
 
 
 def test_a_stage_is_done_when_it_is_closed(project: Project) -> None:

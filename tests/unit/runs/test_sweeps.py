@@ -60,15 +60,32 @@ def test_lists_are_values_too() -> None:
         (["-g", "x"], "expected name=value"),
         (["-g", "x="], "expected name=value"),
         (["-g", "x=1", "-g", "x=2"], "varied twice"),
+        (["-g", "x=1,2,1"], "s/00 and s/02 would be the same run, x=1"),
+        (["-g", "x=1,1.0"], "s/00 and s/01 would be the same run, x=1.0"),
+        (["-g", "x=[1,2"], "expected [ and ] in pairs"),
+        (["-g", "x=1],2"], "expected [ and ] in pairs"),
+        (["-g", "x=" + ",".join(map(str, range(2000)))], "got 2000 runs, expected at"),
         (["-g", "x=1", "--cluster", "moon"], "expected one of local, slurm, debug"),
         (["-g", "x=1", "--like", "none"], "there is no runs/none"),
+        (["-g", "x=1", "--like", "../outside"], "--like ../outside: expected a name"),
+        (["-g", "x=1", "--like", ".."], "--like ..: expected a name"),
+        (["-g", "x=1", "--name", "s/.."], "--name s/..: expected a name"),
+        (["-g", "x=1", "--name", "x" * 300], "expected a name of at most 100"),
     ],
 )
 def test_a_bad_grid_is_refused_before_anything_runs(project, grid, says) -> None:
     done = sweep(project, *grid)
     assert done.exit_code == 2 and says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    assert not list(project.root.glob("runs/s/0*"))
+    assert not (project.root / "runs").exists()
+
+
+def test_a_tree_outside_is_no_run_to_begin_as(project) -> None:
+    (project.root.parent / "outside").mkdir(exist_ok=True)
+    for like in ("../..", "../../outside", str(project.root.parent / "outside")):
+        done = sweep(project, "-g", "x=1", "--like", like)
+        assert done.exit_code == 2 and "expected a name" in done.stderr
+        assert not (project.root / "runs").exists()
 
 
 def test_slurm_is_refused_where_there_is_none(project, monkeypatch) -> None:
