@@ -1,6 +1,7 @@
 """The same run again: what a run was made of, in one file, and what is different now."""
 
 from collections.abc import Iterable, Mapping
+from os.path import isdir  # unlike Path's, False for a name that is too long
 from pathlib import Path
 
 from helpers.config.schema import ParameterError, read_schema
@@ -13,6 +14,7 @@ from helpers.core.paths import Project
 from helpers.core.places import all_shown, with_places
 from helpers.core.provenance import provenance
 
+NO_DATA = ("run_dir", "sweep", "data_note")  # made by runs, or no folder at all
 MADE_WITH = ("commit", "dirty", "python", "versions")
 
 
@@ -47,8 +49,10 @@ def data_of(project: Project, values: Values) -> dict[str, dict]:
     found = {}
     for stage, given in values.items():
         for name, value in given.items():
-            folder = project.root / value if value and isinstance(value, str) else None
-            if folder is None or name in ("run_dir", "sweep") or not folder.is_dir():
+            if name in NO_DATA or not value or not isinstance(value, str):
+                continue
+            folder = project.root / value
+            if not isdir(folder):
                 continue
             about = {"name": plain_name(value), "sha256": content_digest(folder)}
             found[f"{stage}.{name}"] = about

@@ -50,6 +50,8 @@ UNKEYED = (
     "report_to",
 )  # parameters that do not change results
 
+FREE_TEXT = ("data_note",)  # may read like a folder's name, and means none
+
 
 # --- the key --------------------------------------------------------------------------
 
@@ -64,7 +66,7 @@ def key_parts(project: Project, run: Path, stage: str, values: Mapping) -> dict:
     folders = {
         name: project.root / value
         for name, value in keyed.items()
-        if value and isinstance(value, str)
+        if value and isinstance(value, str) and name not in FREE_TEXT
     }
     return {
         "parameters": keyed,

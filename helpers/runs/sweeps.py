@@ -6,7 +6,6 @@ folder, `runs/NAME`, of which each run is a part; what it found is one table of 
 """
 
 import itertools
-import json
 import logging
 import math
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from helpers.config.schema import ParameterError
 from helpers.config.settings import Values, all_values
-from helpers.core.atomic import write_json
+from helpers.core.atomic import read_json, write_json
 from helpers.core.inputs import shown
 from helpers.core.parents import follow_parent, followed
 from helpers.core.paths import Project, RunError
@@ -127,7 +126,7 @@ def begin(project: Project, name: str, wanted: Sequence[Point], like: str) -> Pa
     there = folder / "sweep.json"
     if folder.exists() and not there.exists():
         raise ParameterError(f"--name {name}: {project.shown(folder)} is not a sweep")
-    if there.exists() and json.loads(there.read_text("utf-8")) != listed:
+    if there.exists() and read_json(there) != listed:
         raise ParameterError(
             f"--name {name}: a sweep of other values has this name; choose another, or "
             f"remove {project.shown(folder)}"

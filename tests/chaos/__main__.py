@@ -8,7 +8,6 @@ removed when nothing went wrong.
 """
 
 import shutil
-from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
@@ -38,8 +37,8 @@ def main(
 ) -> None:
     """Cause faults; exit code 1 if any try went wrong."""
     asked = [(races, races_), (places, places_), (damages, damages_), (kills, kills_)]
-    asked.append((fuzz, inputs))
     rows = [row for part, tries in asked if tries for row in part.run(seed, tries)]
+    rows += fuzz.as_faults(fuzz.run(seed, inputs)) if inputs else []
     table = pd.DataFrame(rows).set_index("fault")
     print(table.to_string())
     if record:
@@ -47,7 +46,7 @@ def main(
         measurements.keep_measurement(table, place, TITLE, TEXT)
     if table["wrong"].sum():
         raise typer.Exit(1)
-    for run in Path(PROJECT.run("")).glob("chaos*"):
+    for run in (PROJECT.root / "runs").glob("chaos*"):
         shutil.rmtree(run)
 
 

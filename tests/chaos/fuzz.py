@@ -68,12 +68,13 @@ def run(seed: int, inputs: int, say: Callable[[str], None] = print) -> list[dict
 
 
 def as_faults(rows: list[dict]) -> list[dict]:
-    """The rows as those of other faults: fault, tries, outcome."""
-    words = "{refused} refused in one line, {accepted} accepted, {wrong} wrong"
+    """The rows as those of other faults: fault, tries, wrong, outcome."""
+    words = "{refused} refused in one line, {accepted} accepted"
     return [
         {
             "fault": f"spoiled input: {row['parser']}",
             "tries": row["inputs"],
+            "wrong": row["wrong"],
             "outcome": words.format(**row),
         }
         for row in rows

@@ -81,4 +81,4 @@ def test_the_result_is_written_as_rows_of_faults(tmp_path: Path) -> None:
     assert fuzz.main(["--inputs", "20", "--json", str(file)]) == 0
     rows = json.loads(file.read_text("utf-8"))
     assert len(rows) == len(fuzz.PARSERS)
-    assert all(row.keys() == {"fault", "tries", "outcome"} for row in rows)
+    assert all(row.keys() == {"fault", "tries", "wrong", "outcome"} for row in rows)

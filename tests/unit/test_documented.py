@@ -23,7 +23,7 @@ from helpers.core.paths import PROJECT, ROOT
 from helpers.core.yaml_files import read_yaml
 from helpers.models import weights
 from helpers.publish import model_cards
-from helpers.runs import locks, pipeline, staleness, sweeps
+from helpers.runs import locks, pipeline, rerun, staleness, sweeps
 
 PAGES = ("README.md", "book/run.md")
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
@@ -63,6 +63,8 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(staleness, "status", does("status", []))
     monkeypatch.setattr(staleness, "check_there", does("look", None))
     monkeypatch.setattr(locks, "held", lambda *_: nullcontext())
+    about = {"run": "cpu", "stages": {}, "data": {}}
+    monkeypatch.setattr(rerun, "read_run_manifest", does("read", about))
     monkeypatch.setattr(weights, "fetch", does("fetch", tmp_path))
     for name in weights.CATALOGUE:  # as if they were there
         folder = tmp_path / "weights" / name
@@ -90,7 +92,7 @@ def test_a_command_of_prefbook(command: str, light: list[str]) -> None:
 def test_all_kinds_of_commands_are_shown() -> None:
     shown = {command.split()[1] for command in of("prefbook")}
     assert {"run", "plan", "build", "status", "params"} <= shown
-    assert {"record", "sweep", "push", "tune", "weights"} <= shown
+    assert {"record", "sweep", "push", "tune", "weights", "rerun"} <= shown
     programs = {command.split()[0] for command in COMMANDS}
     assert programs == {"prefbook", "make", "papermill", "accelerate", "."}
 
