@@ -41,7 +41,7 @@ def prefbook(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 
 def once(name: str, make: Callable[[], str]) -> str:
     """What `make` says, made by the first process of tests that asks; others wait."""
-    kept = ROOT / "runs" / f".{name}"
+    kept = ROOT / "runs" / f".once-{name}"  # `.NAME.lock` is that of the run
     kept.parent.mkdir(exist_ok=True)
     session = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid()}")
     with FileLock(kept.with_suffix(".lock")):
