@@ -27,7 +27,7 @@ from helpers.recipes import judging
 from helpers.recipes.trials import SEED, STAGES, changed, dev_pairs, parameters, trial
 from helpers.runs import jobs
 from helpers.runs.code_digests import reached_from_function
-from helpers.runs.stage import UNKEYED
+from helpers.runs.keys import UNKEYED
 
 NEEDED = ("00_data", "01_base_model", "02_code_pairs", "03_codepmp")
 NEEDED += ("04_reward_model", "05_sft")

@@ -79,8 +79,8 @@ def run_job(
     """Run one job and leave its folder, with `records.parquet` and `job.json`.
 
     The record columns among the job's arguments are filled into its rows; further rows
-    say what looks wrong (`flags`) and what it cost (`measured`). What was there under another key is replaced. Raises
-    JobError, from the cause, when it fails.
+    say what looks wrong (`flags`) and what it cost (`measured`). What was there under
+    another key is replaced. Raises JobError, from the cause, when it fails.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".job-", dir=folder.parent))

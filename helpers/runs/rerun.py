@@ -1,7 +1,6 @@
 """The same run again: what a run was made of, in one file, and what is different now."""
 
 from collections.abc import Iterable, Mapping
-from os.path import isdir  # unlike Path's, False for a name that is too long
 from pathlib import Path
 
 from helpers.config.schema import ParameterError, read_schema
@@ -13,8 +12,9 @@ from helpers.core.manifests import load_manifest, manifest_file
 from helpers.core.paths import Project
 from helpers.core.places import all_shown, with_places
 from helpers.core.provenance import provenance
+from helpers.runs.keys import named_folders
 
-NO_DATA = ("run_dir", "sweep", "data_note")  # made by runs, or no folder at all
+MADE = ("run_dir", "sweep")  # parameters whose folders runs have made
 MADE_WITH = ("commit", "dirty", "python", "versions")
 
 
@@ -46,17 +46,15 @@ def data_of(project: Project, values: Values) -> dict[str, dict]:
 
     A run's own folder and its sweep are none: they are made, not given.
     """
-    found = {}
-    for stage, given in values.items():
-        for name, value in given.items():
-            if name in NO_DATA or not value or not isinstance(value, str):
-                continue
-            folder = project.root / value
-            if not isdir(folder):
-                continue
-            about = {"name": plain_name(value), "sha256": content_digest(folder)}
-            found[f"{stage}.{name}"] = about
-    return found
+    return {
+        f"{stage}.{name}": {
+            "name": plain_name(given[name]),
+            "sha256": content_digest(folder),
+        }
+        for stage, given in values.items()
+        for name, folder in named_folders(project, given).items()
+        if name not in MADE
+    }
 
 
 # --- again ----------------------------------------------------------------------------

@@ -1,17 +1,15 @@
 """A stage at work: its key, its jobs, its records, and the manifest that closes it.
 
-A stage's key is a digest of all that its page depends on: the notebook's code, the code
-of helpers it reaches, its parameters, the data folder and what its inputs gave. A job's
-key holds only what its own results depend on, so a figure can change without training.
+What its key is made of stands in `keys`. A job's key holds only what its own results
+depend on, so a figure can change without training.
 """
 
 import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from os.path import isdir  # unlike Path's, False for a text that is too long
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +18,7 @@ import pandas as pd
 from helpers.config.constraints import check_across, check_together
 from helpers.config.schema import ParameterError, read_schema, resolve
 from helpers.core.atomic import write_json
-from helpers.core.digests import Inventory, digest, folder_digest, inventory
+from helpers.core.digests import digest
 from helpers.core.manifests import (
     check_whole,
     finished_parameters,
@@ -33,101 +31,11 @@ from helpers.core.places import all_shown
 from helpers.core.processes import Processes
 from helpers.core.progress import REPORT_TO, Line, quiet
 from helpers.core.provenance import peak_memory_mib, provenance
-from helpers.core.records import MEASURED, read_records, tidy, write_records
+from helpers.core.records import read_records, tidy, write_records
 from helpers.runs import jobs, locks
-from helpers.runs.code_digests import (
-    code_cells,
-    reached_from_cells,
-    reached_from_function,
-)
+from helpers.runs.code_digests import reached_from_function
+from helpers.runs.keys import holdings, key_parts, plain, results
 from helpers.runs.store import find_job, job_folder
-
-UNKEYED = (
-    "run_dir",
-    "workers",
-    "processes",
-    "strategy",
-    "report_to",
-)  # parameters that do not change results
-
-FREE_TEXT = ("data_note",)  # may read like a folder's name, and means none
-
-
-# --- the key --------------------------------------------------------------------------
-
-
-def key_parts(project: Project, run: Path, stage: str, values: Mapping) -> dict:
-    """All that a stage's results depend on, in parts that can be compared.
-
-    Raises RunError if an input is not there.
-    """
-    cells = code_cells(project.notebook(stage))
-    keyed = {name: value for name, value in values.items() if name not in UNKEYED}
-    folders = {
-        name: project.root / value
-        for name, value in keyed.items()
-        if value and isinstance(value, str) and name not in FREE_TEXT
-    }
-    return {
-        "parameters": keyed,
-        "inputs": {
-            name: read_manifest(run, name, project).get("results", {})
-            for name in project.stages[stage]
-        },
-        "data": {
-            name: folder_digest(folder)
-            for name, folder in folders.items()
-            if isdir(folder)
-        },
-        "notebook": digest(cells),
-        "helpers": reached_from_cells(cells, project.package),
-    }
-
-
-def plain(value: object) -> object:
-    """A setting of jobs as JSON; TypeError for what has no content of its own."""
-    if isinstance(value, Mapping):
-        return {name: plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if is_dataclass(value):
-        return asdict(value)
-    if value is None or isinstance(value, str | bool | int | float | Path):
-        return str(value) if isinstance(value, Path) else value
-    raise TypeError(f"{type(value).__name__}: cannot be told from another of its kind")
-
-
-def holdings(folder: Path) -> Inventory:
-    """The files of a stage that is finished, but for the logs that trackers write."""
-    return {
-        name: each
-        for name, each in inventory(folder).items()
-        if "runs" not in Path(name).parts and name != "manifest.json"
-    }
-
-
-def results(files: Inventory, records: pd.DataFrame) -> dict[str, str]:
-    """What a stage gives, as digests: its content, and apart from it what it took.
-
-    A stage that was run again and gave the same leaves later ones as they are. Figures
-    are no content.
-    """
-    timed = records["metric"].isin(MEASURED)
-    content = {
-        name: digest_of
-        for name, (_, digest_of, _) in files.items()
-        if Path(name).name not in ("records.parquet", "job.json")
-        and "figures" not in Path(name).parts
-    }
-    both = [content, frame_digest(records[~timed])]
-    return {"content": digest(both), "seconds": frame_digest(records[timed])}
-
-
-def frame_digest(frame: pd.DataFrame) -> str:
-    """SHA-256 of the values of a table, in their order."""
-    hashes = pd.util.hash_pandas_object(frame, index=False)
-    return digest(hashes.tolist())
-
 
 # --- an open stage --------------------------------------------------------------------
 

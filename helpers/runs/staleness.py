@@ -19,7 +19,7 @@ from helpers.core.manifests import (
 )
 from helpers.core.paths import Project, RunError
 from helpers.core.provenance import versions
-from helpers.runs.stage import UNKEYED, key_parts
+from helpers.runs.keys import UNKEYED, key_parts
 from helpers.runs.watch import progress
 
 

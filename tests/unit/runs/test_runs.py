@@ -27,7 +27,8 @@ from helpers.runs.code_digests import (
     reached_from_cells,
     reached_from_function,
 )
-from helpers.runs.stage import Stage, key_parts, open_stage
+from helpers.runs.keys import key_parts
+from helpers.runs.stage import Stage, open_stage
 from tests.manifests import write_manifest
 from tests.toys import HEADER, write_notebook
 

@@ -1,0 +1,100 @@
+"""What a stage depends on and what it gives, as digests that can be compared.
+
+A stage's key is a digest of all that its page depends on: the notebook's code, the code
+of helpers it reaches, its parameters, the data folder and what its inputs gave.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from os.path import isdir  # unlike Path's, False for a text that is too long
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.core.digests import Inventory, digest, folder_digest, inventory
+from helpers.core.manifests import read_manifest
+from helpers.core.paths import Project
+from helpers.core.records import MEASURED
+from helpers.runs.code_digests import code_cells, reached_from_cells
+
+# parameters that do not change results
+UNKEYED = ("run_dir", "workers", "processes", "strategy", "report_to")
+FREE_TEXT = ("data_note",)  # may read like a folder's name, and means none
+
+
+# --- the key --------------------------------------------------------------------------
+
+
+def key_parts(project: Project, run: Path, stage: str, values: Mapping) -> dict:
+    """All that a stage's results depend on, in parts that can be compared.
+
+    Raises RunError if an input is not there.
+    """
+    cells = code_cells(project.notebook(stage))
+    keyed = {name: value for name, value in values.items() if name not in UNKEYED}
+    folders = named_folders(project, keyed)
+    return {
+        "parameters": keyed,
+        "inputs": {
+            name: read_manifest(run, name, project).get("results", {})
+            for name in project.stages[stage]
+        },
+        "data": {name: folder_digest(folder) for name, folder in folders.items()},
+        "notebook": digest(cells),
+        "helpers": reached_from_cells(cells, project.package),
+    }
+
+
+def named_folders(project: Project, values: Mapping) -> dict[str, Path]:
+    """The folders that parameters name, by parameter, as far as they are there."""
+    named = {
+        name: project.root / value
+        for name, value in values.items()
+        if value and isinstance(value, str) and name not in FREE_TEXT
+    }
+    return {name: folder for name, folder in named.items() if isdir(folder)}
+
+
+def plain(value: object) -> object:
+    """A setting of jobs as JSON; TypeError for what has no content of its own."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if is_dataclass(value):
+        return asdict(value)
+    if value is None or isinstance(value, str | bool | int | float | Path):
+        return str(value) if isinstance(value, Path) else value
+    raise TypeError(f"{type(value).__name__}: cannot be told from another of its kind")
+
+
+def holdings(folder: Path) -> Inventory:
+    """The files of a stage that is finished, but for the logs that trackers write."""
+    return {
+        name: each
+        for name, each in inventory(folder).items()
+        if "runs" not in Path(name).parts and name != "manifest.json"
+    }
+
+
+def results(files: Inventory, records: pd.DataFrame) -> dict[str, str]:
+    """What a stage gives, as digests: its content, and apart from it what it took.
+
+    A stage that was run again and gave the same leaves later ones as they are. Figures
+    are no content.
+    """
+    timed = records["metric"].isin(MEASURED)
+    content = {
+        name: digest_of
+        for name, (_, digest_of, _) in files.items()
+        if Path(name).name not in ("records.parquet", "job.json")
+        and "figures" not in Path(name).parts
+    }
+    both = [content, frame_digest(records[~timed])]
+    return {"content": digest(both), "seconds": frame_digest(records[timed])}
+
+
+def frame_digest(frame: pd.DataFrame) -> str:
+    """SHA-256 of the values of a table, in their order."""
+    hashes = pd.util.hash_pandas_object(frame, index=False)
+    return digest(hashes.tolist())
