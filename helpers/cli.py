@@ -117,6 +117,7 @@ def sweep(
         from helpers.analysis import sweep_table
         from helpers.runs import sweeps
         from helpers.runs.locks import held
+        from helpers.runs.staleness import check_there
         from helpers.runs.watch import say_on_terminal
 
         project = project_of(context)
@@ -128,8 +129,9 @@ def sweep(
             files or (),
             given or (),
         )
-        like = like and run_name(like, "--like")
         sweeps.check_cluster(cluster)
+        if like:
+            check_there(project, project.run(run_name(like, "--like")))
         kept = f"sweep {name}: finished runs are kept; the same command goes on"
         with held(project.run(name), project), interruptible(lambda: kept):
             folder = sweeps.begin(project, name, wanted, like)

@@ -23,7 +23,7 @@ from helpers.config.settings import Values, all_values
 from helpers.core.atomic import read_json, write_json
 from helpers.core.inputs import shown
 from helpers.core.parents import follow_parent, followed
-from helpers.core.paths import Project, RunError
+from helpers.core.paths import Project
 from helpers.runs.watch import Say
 
 MOST_POINTS = 1000  # of a grid: more is a slip of the keyboard
@@ -116,8 +116,7 @@ def points(
 def begin(project: Project, name: str, wanted: Sequence[Point], like: str) -> Path:
     """The sweep's folder with its list of runs; each run begins as a copy of `like`.
 
-    Raises ParameterError if another sweep or a run has this name, RunError if `like`
-    is no run.
+    Raises ParameterError if another sweep or a run has this name.
     """
     if "/" in name:
         raise ParameterError(f"--name {name}: expected a name without a slash")
@@ -131,8 +130,6 @@ def begin(project: Project, name: str, wanted: Sequence[Point], like: str) -> Pa
             f"--name {name}: a sweep of other values has this name; choose another, or "
             f"remove {project.shown(folder)}"
         )
-    if like and not project.run(like).is_dir():
-        raise RunError(f"--like {like}: there is no {project.shown(project.run(like))}")
     folder.mkdir(parents=True, exist_ok=True)
     for point in wanted:
         if like and not project.run(point.run).exists():

@@ -144,4 +144,4 @@ def test_without_an_account_nothing_is_tried(run: Path) -> None:
 
 def test_a_run_that_is_not_finished_has_no_cards() -> None:
     done = prefbook("push", "--run", "no-such-run", "--dry-run")
-    assert done.returncode == 2 and "09_compare is not done" in done.stderr
+    assert done.returncode == 2 and "there is no runs/no-such-run" in done.stderr

@@ -13,7 +13,6 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
-import yaml
 
 from helpers.book import build, recorded_runs
 from helpers.core import escape
@@ -23,10 +22,11 @@ from helpers.core.paths import ROOT, Project
 from helpers.core.places import shown
 from helpers.data.synthetic import corpus
 from helpers.publish.card_templates import PAIRS
-from helpers.runs.pipeline import ThisInterpreter, notebook_file
+from helpers.runs.pipeline import ThisInterpreter
+from helpers.runs.staleness import notebook_file
 from tests.book.conftest import HOME, SECRETS, prefbook, served
 from tests.book.test_private import leaks
-from tests.conftest import write_notebook
+from tests.toys import write_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -227,7 +227,7 @@ def site(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     chapters = [{"file": name} for name in names if name != "index"]
     parts = [{"caption": "Hostile", "chapters": chapters}]
     contents = {"format": "jb-book", "root": "index", "parts": parts}
-    (tree / "_toc.yml").write_text(yaml.safe_dump(contents))
+    (tree / "_toc.yml").write_text(json.dumps(contents))
     build.run_sphinx(tree)
     return tree / "_build" / "html"
 

@@ -1,6 +1,7 @@
 """What the faults are tried on: runs of the smoke tier, started as a user starts them."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,8 +39,14 @@ class Ended:
 
 def start(*arguments: str, **further: object) -> subprocess.Popen:
     """The command `prefbook`, begun in a process group of its own."""
-    options = {"cwd": ROOT, "start_new_session": True, **QUIET, **further}
+    options = {"cwd": ROOT, "start_new_session": True, "preexec_fn": heeds_interrupts}
+    options |= {**QUIET, **further}
     return subprocess.Popen([*COMMAND, *arguments], **options)
+
+
+def heeds_interrupts() -> None:
+    """Of a command that is begun: a shell lets what it starts aside ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ended(process: subprocess.Popen, seconds: float = 600) -> Ended:

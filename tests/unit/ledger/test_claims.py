@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import nullcontext
 
 import pandas as pd
 import pytest
@@ -27,6 +28,7 @@ from helpers.ledger.rule import (
     UNTESTED,
     Decision,
 )
+from helpers.runs import locks, staleness
 from helpers.statistics import estimates
 from helpers.statistics.intervals import Interval
 
@@ -397,6 +399,9 @@ def test_a_ledger_that_is_none_ends_the_build_in_one_line(tmp_path, monkeypatch)
     path.write_text("sections: 5")
     monkeypatch.setattr(build, "finished", lambda run, stage: {})
     monkeypatch.setattr(build, "stage_tree", lambda *_: read_ledger(path))
+    monkeypatch.setattr(locks, "held", lambda *_: nullcontext())
+    for name in ("check_there", "check_fresh"):  # as if there were a run
+        monkeypatch.setattr(staleness, name, lambda *_: None)
     done = CliRunner().invoke(app, ["build"])
     said = (
         "prefbook: claims.yml: line 1: 'sections': got 5, expected name: value lines\n"

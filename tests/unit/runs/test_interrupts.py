@@ -11,6 +11,7 @@ import pytest
 
 from helpers.core.parents import alive
 from helpers.core.paths import Project
+from tests.chaos.subjects import heeds_interrupts
 from tests.toys import command_line
 
 WAITS = """
@@ -26,6 +27,7 @@ stage.add([])
 def started(project: Project, *arguments: str) -> subprocess.Popen:
     """A command on the toy project whose second stage is at work."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes["preexec_fn"] = heeds_interrupts
     process = subprocess.Popen(command_line(project, *arguments), **pipes)
     wait_for(project.root / "begun")
     return process
