@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from helpers.core.paths import Project
 from helpers.runs import locks
 from helpers.runs.locks import InUse, held, members
+from tests.toys import command
 
 HOLDER = """
 import sys, time
@@ -108,3 +109,21 @@ def test_a_holder_of_whom_nothing_is_known_is_another_process(tmp_path: Path) ->
             locks.holder_file(run).write_text(text)
             with pytest.raises(InUse, match="in use by another process"), held(run):
                 pass
+
+
+COMMANDS = [["run"], ["build"], ["record"], ["push", "--dry-run"], ["clean"], ["tune"]]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda each: each[0])
+def test_a_command_leaves_a_run_alone_that_is_in_use(
+    make_project: Callable[..., Project], arguments: list[str]
+) -> None:
+    project = make_project({"00_a": ()})
+    kept = project.run("cpu") / "kept.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("kept")
+    with other_holder(project.run("cpu")) as other:
+        done = command(project, *arguments)
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert f"runs/cpu is in use by process {other.pid}" in done.stderr
+    assert kept.read_text() == "kept" and len(list(kept.parent.iterdir())) == 1
