@@ -10,7 +10,7 @@ INTRODUCTION = """\
 A run takes hours, and machines are taken away. What is promised:
 
 - A run that is killed goes on where it was, with the same command and equal records: a
-  finished training is never made again, a half one never taken for whole.
+  finished training is kept, a half one never taken for whole.
 - One process at a time changes a run. Another is told which one does.
 - Before a stage reads what an earlier one gave, every file is held against the digest that
   its manifest has of it. `prefbook status` names a file that is missing or damaged, and the

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,16 +27,21 @@ HOME = ROOT / "runs" / ".planted3home"
 
 
 def prefbook(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command, as a user types it at the project root."""
-    command = [sys.executable, "-m", "helpers.cli", *arguments]
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | environment,
-    )
+    """The command, as a user types it at the project root.
+
+    One after the other on the shared run, which two processes of tests may want at once.
+    """
+    (ROOT / "runs").mkdir(exist_ok=True)
+    shared = FileLock(ROOT / "runs" / ".shared.lock")
+    with shared if NAME in arguments else nullcontext():
+        return subprocess.run(
+            [sys.executable, "-m", "helpers.cli", *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | environment,
+        )
 
 
 def once(name: str, make: Callable[[], str]) -> str:

@@ -36,11 +36,13 @@ PWNED = "window.__pwned=1"
 FOLDER = (
     f"planted4data <img src=x onerror={PWNED}> <script>{PWNED}<script> "
     f"[a](javascript:{PWNED}) ![b](c.png) `d` {{cite}}`rafailov2023dpo` {{glue:text}}`e` "
-    r"| f | $\frac{g}{h}$ \(i\) **j** {k} &lt; \| " + "\x1b[31m\x07"
+    r"| f | $\frac{g}{h}$ \(i\) **j** {k} &lt; \|"
 )
 NOTE = f"</p></div><script>{PWNED}</script>{FOLDER} <img src=http://127.0.0.1:9/l.png>"
+# what no parameter may hold, but data, models and files may
+SPOILED = NOTE.replace(FOLDER, f"{FOLDER} \x1b[31m\x07")
 LINES = (
-    f":::{{note}}\n# {NOTE}\n```{{raw}} html\n<script>{PWNED}</script>\n```\n$$x$$\n"
+    f":::{{note}}\n# {SPOILED}\n```{{raw}} html\n<script>{PWNED}</script>\n```\n$$x$$\n"
 )
 EVERYTHING = """\
 import pandas as pd
@@ -146,7 +148,7 @@ def test_a_stage_that_fails_leaves_a_notebook_without_places(run, tmp_path) -> N
 
 def everything(folder: Path, kept: Path) -> None:
     """A page of all that `report` and a figure can show, executed."""
-    cells = EVERYTHING.format(text=NOTE, lines=LINES, kept=str(kept)), "figure"
+    cells = EVERYTHING.format(text=SPOILED, lines=LINES, kept=str(kept)), "figure"
     source = write_notebook(folder / "source.ipynb", "x: int = 1  # a number", *cells)
     content = nbformat.read(source, as_version=4)
     content.cells.insert(0, nbformat.v4.new_markdown_cell("# Everything"))
@@ -171,7 +173,7 @@ def generated(run: Path, tree: Path) -> dict[str, str]:
     manifest = read_manifest(run, "00_data")
     about = {
         "name": "bad",
-        "kind": f"real pairs, fine-tuned here from {NOTE}",
+        "kind": f"real pairs, fine-tuned here from {SPOILED}",
         "data": recorded_runs.data_of(run),
         "parameters": recorded_runs.changed_parameters({"00_data": manifest}),
         "date": "2026-01-01",
@@ -181,7 +183,7 @@ def generated(run: Path, tree: Path) -> dict[str, str]:
     }
     measured = tree / "measured"
     measured.mkdir(exist_ok=True)
-    table = pd.DataFrame({"method": [NOTE, "-0.5"], NOTE: ["a", LINES]})
+    table = pd.DataFrame({"method": [SPOILED, "-0.5"], SPOILED: ["a", LINES]})
     table.to_csv(measured / "table.csv")
     about |= {"title": "Measured", "text": "Once.", "command": "python x.py"}
     for place in (folder, measured):
@@ -191,8 +193,8 @@ def generated(run: Path, tree: Path) -> dict[str, str]:
     line = f"x: str = {bad!r}  # {escape.visible(bad)}"
     write_notebook(project.notebook("00_bad"), line)
     made = {"started": "2026-01-01T00:00", "records": 1, "key": "a" * 64}
-    made |= {"platform": NOTE, "python": LINES, "device": NOTE, "cpu_count": 2}
-    writer = escape.markdown(NOTE)
+    made |= {"platform": SPOILED, "python": LINES, "device": SPOILED, "cpu_count": 2}
+    writer = escape.markdown(SPOILED)
     card = PAIRS.format(
         metadata="", count=1, held=1, strong=writer, weak=writer, run="x"
     )
