@@ -10,6 +10,7 @@ import ast
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from helpers.core.digests import digest
@@ -87,7 +88,7 @@ def follow(start: set[Name], package: Path) -> dict[str, str]:
             waiting |= {(room, "") for room in rooms_around(name[0], package)}
         code = modules[name[0]]
         statements = code.behind(name[1])
-        texts[name] = [ast.unparse(statement) for statement in statements]
+        texts[name] = [unparsed(statement) for statement in statements]
         waiting |= used(statements, code, name[0])
         if name[1] in code.imports:  # passed on from another module
             waiting.add(code.imports[name[1]])
@@ -131,18 +132,26 @@ def located(module: str, name: str, package: Path) -> Name:
 
 def read(source: str, module: str, package: Path) -> Code:
     """Take the top level of some source apart; module: which one it is, "" of cells."""
-    tree = ast.parse(source)
-    drop_docstrings(tree)
-    definitions: dict[str, list[ast.stmt]] = {}
     inside = module_file(module, package) if module else None
     room = (
         module if inside and inside.name == "__init__.py" else module.rpartition(".")[0]
     )
-    imports = {
-        name: located(*place, package)
-        for node in ast.walk(tree)
-        for name, place in from_helpers(node, room)
-    }
+    definitions, effects, taken = taken_apart(source, room)
+    imports = {name: located(*place, package) for name, place in taken}
+    return Code(definitions, imports, effects)
+
+
+# What depends on a source alone is computed once: all stages reach the same modules.
+
+
+@cache
+def taken_apart(
+    source: str, room: str
+) -> tuple[dict[str, list[ast.stmt]], list[ast.stmt], list[tuple[str, Name]]]:
+    """What each name is made by, what makes none, and the names taken from helpers."""
+    tree = ast.parse(source)
+    drop_docstrings(tree)
+    definitions: dict[str, list[ast.stmt]] = {}
     effects = []
     for statement in tree.body:
         names = made_by(statement)
@@ -150,7 +159,21 @@ def read(source: str, module: str, package: Path) -> Code:
             definitions.setdefault(name, []).append(statement)
         if not names and not any(from_helpers(statement)):
             effects.append(statement)
-    return Code(definitions, imports, effects)
+    taken = [each for node in ast.walk(tree) for each in from_helpers(node, room)]
+    return definitions, effects, taken
+
+
+@cache
+def unparsed(statement: ast.stmt) -> str:
+    """A statement as text: values count, not how they look."""
+    return ast.unparse(statement)
+
+
+@cache
+def mentioned(statement: ast.stmt) -> list[ast.Name | ast.Attribute]:
+    """The names and attributes of a statement, in the order of `ast.walk`."""
+    kinds = ast.Name | ast.Attribute
+    return [node for node in ast.walk(statement) if isinstance(node, kinds)]
 
 
 def made_by(statement: ast.stmt) -> set[str]:
@@ -192,7 +215,7 @@ def from_helpers(node: ast.AST, room: str = "") -> Iterable[tuple[str, Name]]:
 
 def used(statements: Iterable[ast.stmt], code: Code, module: str) -> set[Name]:
     """The names of helpers that some statements of a module mention."""
-    nodes = [node for statement in statements for node in ast.walk(statement)]
+    nodes = [node for statement in statements for node in mentioned(statement)]
     found, read_through = set(), set()
     for node in nodes:
         if isinstance(node, ast.Attribute):
