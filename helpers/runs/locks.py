@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from helpers.core.atomic import Damaged, read_json, write_json
 from helpers.core.paths import PROJECT, Project, RunError
@@ -75,7 +75,12 @@ def locked(run: Path, project: Project) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise InUse(in_use(run, project)) from None
+        said = in_use(run, project)
+        if isinstance(
+            lock, SoftFileLock
+        ):  # a disk without locks: it may be left behind
+            said += f"; if it is gone, remove {project.shown(file)}"
+        raise InUse(said) from None
     try:
         started = datetime.now().isoformat(" ", "seconds")
         about = {"pid": os.getpid(), "what": what_runs(), "since": started}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import SoftFileLock
 
 from helpers.core.paths import Project
 from helpers.runs import locks
@@ -127,3 +128,20 @@ def test_a_command_leaves_a_run_alone_that_is_in_use(
     assert done.exit_code == 2 and done.stderr.count("\n") == 1, done.stderr
     assert f"runs/cpu is in use by process {other.pid}" in done.stderr
     assert kept.read_text() == "kept" and len(list(kept.parent.iterdir())) == 1
+
+
+def test_a_lock_that_a_machine_left_behind_can_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk without locks of the system the lock is a file, which may outlive all."""
+    monkeypatch.setattr(locks, "FileLock", SoftFileLock)
+    project = Project(tmp_path)
+    run = project.run("cpu")
+    run.mkdir(parents=True)
+    locks.lock_file(run).write_text("1\nanother-machine\n")
+    refused = pytest.raises(InUse, match=r"if it is gone, remove runs/\.cpu\.lock")
+    with refused, held(run, project):
+        pass
+    locks.lock_file(run).unlink()
+    with held(run, project):
+        pass
