@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import joblib
@@ -20,7 +20,7 @@ import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from helpers.core.atomic import read_json, write_json
+from helpers.core.atomic import Damaged, read_json, write_json
 from helpers.core.digests import damage, inventory
 from helpers.core.failures import keep_failed
 from helpers.core.flops import metered
@@ -53,9 +53,15 @@ def slug(job: Mapping[str, object]) -> str:
 
 
 def finished_jobs(folder: Path) -> list[tuple[dict, Path]]:
-    """The finished jobs in a folder: their arguments and their own folders, by name."""
-    files = sorted(folder.glob("[!.]*/job.json"))
-    return [(read_json(file, job=dict)["job"], file.parent) for file in files]
+    """The finished jobs in a folder: their arguments and their own folders, by name.
+
+    One whose `job.json` is damaged is none: it will be done again.
+    """
+    found = []
+    for file in sorted(folder.glob("[!.]*/job.json")):
+        with suppress(Damaged):
+            found.append((read_json(file, job=dict)["job"], file.parent))
+    return found
 
 
 def is_done(folder: Path, key: str) -> bool:

@@ -110,6 +110,26 @@ def test_only_the_job_that_is_damaged_is_done_again(project: Project) -> None:
     assert now["seed=0"] != times["seed=0"] and now["seed=1"] == times["seed=1"]
 
 
+PARTS = """
+def job(out, part):
+    return [{"metric": "x", "value": part}]
+stage.run_jobs(job, [{"part": 0}])
+stage.job(stage.name, part=0)
+stage.run_jobs(job, [{"part": 1}])
+"""
+
+
+def test_a_damaged_job_of_a_later_grid_is_in_nobody_s_way(
+    make_project: Callable[..., Project],
+) -> None:
+    """The stage looks at what it has so far before it comes to the damaged one."""
+    made = make_project({"00_a": ()}, **{"00_a": PARTS})
+    run(made)
+    (made.run("cpu") / JOBS / "part=1" / "job.json").write_text("[]")
+    assert "part=1/job.json is damaged" in state(made)
+    assert run(made) == ["00_a"] and state(made) == "done"
+
+
 def test_an_input_that_is_damaged_is_not_read(project: Project) -> None:
     flip(project.run("cpu") / STAGE / "pairs.txt")
     with pytest.raises(RunError) as refused:
