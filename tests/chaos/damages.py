@@ -63,13 +63,7 @@ def run(seed: int, tries: int) -> list[dict]:
         print(f"damage {number}: {kind}: {wrong or 'made good'}", flush=True)
         found.setdefault(kind, []).append(wrong)
     return [
-        {
-            "fault": kind,
-            "tries": len(outcomes),
-            "wrong": sum(map(bool, outcomes)),
-            "outcome": "; ".join(sorted({*filter(None, outcomes)}))
-            or "named and made good",
-        }
+        subjects.counted(kind, outcomes, "named and made good")
         for kind, outcomes in found.items()
     ]
 

@@ -35,13 +35,7 @@ def run(seed: int, tries: int) -> list[dict]:
         print(f"kill {number}: {' '.join(kind)}: {wrong or 'recovered'}", flush=True)
         found.setdefault(kind, []).append(wrong)
     return [
-        {
-            "fault": f"{how} to the {target}",
-            "tries": len(outcomes),
-            "wrong": sum(map(bool, outcomes)),
-            "outcome": "; ".join(sorted({*filter(None, outcomes)}))
-            or "went on, equal records",
-        }
+        subjects.counted(f"{how} to the {target}", outcomes, "went on, equal records")
         for (target, how), outcomes in sorted(found.items())
     ]
 

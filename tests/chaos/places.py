@@ -13,14 +13,17 @@ BIG = '(stage.dir / "big.bin").write_bytes(bytes(10**6))\nstage.add([])'
 
 
 def run(seed: int, tries: int) -> list[dict]:
-    """One row for each kind of machine; it is tried once, whatever is asked for."""
+    """One row for each kind of machine; it is tried once, whatever is asked for.
+
+    Not at all where this process may not mount the disk that it takes.
+    """
     rows = []
     for name, attempt in PLACES.items():
         with tempfile.TemporaryDirectory() as folder:
             wrong = attempt(Path(folder))
-        print(f"{name}: {wrong or 'as it should be'}", flush=True)
-        row = {"fault": name, "tries": 1, "wrong": int(bool(wrong))}
-        rows.append({**row, "outcome": wrong or "one line, and it goes on"})
+        tries = [] if wrong is None else [wrong]
+        rows.append(subjects.counted(name, tries, "one line, and it goes on"))
+        print(f"{name}: {rows[-1]['outcome']}", flush=True)
     return rows
 
 
@@ -62,11 +65,11 @@ def small_disk(folder: Path, *options: str) -> Iterator[Path]:
             subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
-def full_disk(folder: Path) -> str:
+def full_disk(folder: Path) -> str | None:
     """A stage that writes more than fits; with room the run goes on."""
     with small_disk(folder) as disk:
         if disk is None:
-            return ""
+            return None
         (folder / "toy").mkdir()
         (folder / "toy" / "runs").symlink_to(disk)
         wrong = refused(run_toy(folder / "toy", {"01_b": BIG}))
@@ -74,11 +77,11 @@ def full_disk(folder: Path) -> str:
     return wrong or works(run_toy(folder / "toy", {"01_b": BIG}))
 
 
-def read_only_disk(folder: Path) -> str:
+def read_only_disk(folder: Path) -> str | None:
     """Runs on a disk that takes nothing."""
     with small_disk(folder) as disk:
         if disk is None:
-            return ""
+            return None
         (folder / "toy").mkdir()
         (folder / "toy" / "runs").symlink_to(disk)
         again = ["mount", "-o", "remount,ro", str(disk)]

@@ -21,11 +21,8 @@ def run(seed: int, tries: int) -> list[dict]:
     for number in range(seed, seed + tries):
         wrong.append(attempt(number))
         print(f"race {number}: {wrong[-1] or 'one ran'}", flush=True)
-    words = (
-        "; ".join(sorted({*filter(None, wrong)})) or "one ran, the other was refused"
-    )
-    row = {"fault": "two runs begun within half a second", "tries": tries}
-    return [{**row, "wrong": sum(map(bool, wrong)), "outcome": words}]
+    what = "two runs begun within half a second"
+    return [subjects.counted(what, wrong, "one ran, the other was refused")]
 
 
 def attempt(number: int) -> str:

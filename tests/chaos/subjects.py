@@ -102,6 +102,21 @@ def same(run: Path, stages: Sequence[str]) -> bool:
     return content(run, stages).equals(content(PROJECT.run(REFERENCE), stages))
 
 
+def counted(fault: str, outcomes: Sequence[str], good: str) -> dict:
+    """A row of the table: a fault, its tries, how many went wrong, and in which words.
+
+    outcomes: what went wrong in each try, "" where nothing did; `good` says so.
+    """
+    wrong = [each for each in outcomes if each]
+    said = "; ".join(sorted(set(wrong))) or (good if outcomes else "not tried here")
+    return {
+        "fault": fault,
+        "tries": len(outcomes),
+        "wrong": len(wrong),
+        "outcome": said,
+    }
+
+
 def environment(**changes: str | None) -> dict[str, str]:
     """This process's environment with changes; None takes a variable away."""
     now = {**os.environ, **{n: v for n, v in changes.items() if v is not None}}
