@@ -1,9 +1,10 @@
 """The cell tagged `parameters` is the schema: read it, and hold values against it.
 
 Every line of the cell reads `name: type = default  # meaning; in (0, 10]`, or ends in
-`; one of: a, b`. For lists the range or the choices hold for each item, and `; one of
-these` means the items of the default. Where Colab shall show a field, the meaning stands
-in a line above, after `@markdown`, and behind the value stands `@param`: see `plain`.
+`; one of: a, b`. For lists the range or the choices hold for each item, of which there is
+at least one; with `; any of: a, b` there may be none. Where Colab shall show a field, the
+meaning stands in the lines above, each after `@markdown`, and behind the value stands
+`@param`: see `plain`.
 What is read becomes a type of pydantic's, which checks values and has a JSON schema. All
 that is wrong is a ParameterError of one line: stage, name, what was given, what was
 expected.
@@ -35,8 +36,9 @@ TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 TYPES |= {f"list[{kind}]": TYPES[kind] for kind in ("int", "float", "str")}
 NUMBER = r"[-+\w.]+"
 RANGE = re.compile(rf"in ([\[(])({NUMBER}), *({NUMBER})([\])])")
-CHOICES = re.compile(r"one of(?:: *(.+)| these)")
-FIELD = re.compile(r"^# @markdown (.+)\n(\w+: .+)  # @param .+$", re.MULTILINE)
+CHOICES = re.compile(r"(one|any) of: *(.+)")
+SAID = "# @markdown "
+FIELD = re.compile(rf"^((?:{SAID}.+\n)+)(\w+: .+)  # @param .+$", re.MULTILINE)
 
 
 class ParameterError(InputError):
@@ -57,6 +59,7 @@ class Parameter:
     low_open: bool = False
     high_open: bool = False
     choices: tuple = ()
+    least: int = 1  # items of a list
 
     @property
     def kind(self) -> type:
@@ -89,14 +92,15 @@ class Parameter:
             if self.choices
             else Annotated[self.kind, Field(**bounds)]
         )
-        unique = Field(min_length=1, json_schema_extra={"uniqueItems": True})
+        unique = Field(min_length=self.least, json_schema_extra={"uniqueItems": True})
         kind = Annotated[list[item], unique] if self.is_list else item
         return TypeAdapter(kind, config=ConfigDict(strict=True))
 
     def allowed(self) -> str:
         """The range or the choices in words, "" if the type is all that is asked."""
         if self.choices:
-            return f"one of {', '.join(map(str, self.choices))}"
+            how_many = "one" if self.least else "any"
+            return f"{how_many} of {', '.join(map(str, self.choices))}"
         if self.low is None:
             return ""
         left, right = "[("[self.low_open], "])"[self.high_open]
@@ -108,8 +112,8 @@ class Parameter:
 
     def refuse(self, got: object, hint: str = "") -> ParameterError:
         """The error that says what was given and what was expected."""
-        each = ", each " if self.is_list else " "
-        expected = self.type + (f"{each}{self.allowed()}" if self.allowed() else "")
+        each = ", each" * bool(self.least) if self.is_list else ""
+        expected = self.type + (f"{each} {self.allowed()}" if self.allowed() else "")
         return ParameterError(
             f"{self.stage}: {self.name}: got {quoted(got)}, expected {expected}{hint}"
         )
@@ -145,9 +149,16 @@ def plain(source: str) -> str:
     """The source of a cell without the fields of its form on Colab.
 
     `# @markdown meaning`, then `x: int = 1  # @param {...}`, becomes the one line
-    `x: int = 1  # meaning`.
+    `x: int = 1  # meaning`. A meaning may go over several such lines.
     """
-    return FIELD.sub(r"\2  # \1", source)
+    return FIELD.sub(one_line, source)
+
+
+def one_line(field: re.Match[str]) -> str:
+    """A field of a form, as FIELD finds it, with its meaning behind it."""
+    said, parameter = field.groups()
+    meaning = " ".join(line.removeprefix(SAID) for line in said.splitlines())
+    return f"{parameter}  # {meaning}"
 
 
 def parameters_cell(notebook: Path) -> str:
@@ -188,7 +199,9 @@ def declared(
     ruled = RANGE.fullmatch(rule) or CHOICES.fullmatch(rule)
     if not ruled:
         meaning = help
-    if not meaning.strip() or re.search(r"\b(in [\[(][\w.-]+,|one of: )", meaning):
+    if not meaning.strip() or re.search(
+        r"\b(in [\[(][\w.-]+,|(one|any) of: )", meaning
+    ):
         expected = "`# meaning`, `# meaning; in [1, 20]` or `# meaning; one of: a, b`"
         raise ParameterError(f"{where}: got the comment {help!r}, expected {expected}")
     try:
@@ -210,13 +223,13 @@ def with_rule(parameter: Parameter, rule: str) -> Parameter:
                 raise ValueError
             fields["low"], fields["high"] = float(match[2]), float(match[3])
             fields["low_open"], fields["high_open"] = match[1] == "(", match[4] == ")"
-        elif listed := CHOICES.fullmatch(rule)[1]:
-            items = [item.strip() for item in listed.split(",")]
-            fields["choices"] = tuple(kind(item) for item in items)
-        elif parameter.is_list:
-            fields["choices"] = tuple(parameter.default)
         else:
-            raise ValueError
+            how_many, listed = CHOICES.fullmatch(rule).groups()
+            if how_many == "any":
+                fields["least"] = 0
+                if not parameter.is_list:
+                    raise ValueError
+            fields["choices"] = tuple(kind(item.strip()) for item in listed.split(","))
     except ValueError:
         where = f"{parameter.stage}: {parameter.name}"
         message = f"{where}: `{rule}` does not fit its type {parameter.type}"

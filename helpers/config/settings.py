@@ -2,7 +2,8 @@
 
 Later ones win: the defaults in the notebooks, the tier's YAML, the YAML files given
 with `-f`, the `-p name=value` on the command line. In a YAML file, `all:` holds values
-for every stage that declares the name, and `06_dpo:` those for one stage.
+for every stage that declares the name, and `06_dpo:` those for one stage. `extends: full`
+in a tier's file puts that tier's values before its own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from helpers.core.yaml_files import Lined, read_yaml
 
 Schemas = Mapping[str, Mapping[str, Parameter]]
 Values = dict[str, dict[str, object]]  # stage -> name -> value
+EXTENDS = "extends"  # in a tier's file: the name of another
 
 
 # --- which stages ---------------------------------------------------------------------
@@ -73,7 +75,9 @@ def all_values(
     """
     schemas = {stage: read_schema(project.notebook(stage)) for stage in project.stages}
     settings: Values = {stage: {} for stage in schemas}
-    for path in [*tier_files(project, tier), *files]:
+    for path in tier_files(project, tier):
+        merge(settings, from_yaml(path, schemas, tier=True))
+    for path in files:
         merge(settings, from_yaml(path, schemas))
     merge(settings, from_texts(given, schemas, selected))
     return checked(project, {stage: settings[stage] for stage in selected}, run_dir)
@@ -105,22 +109,36 @@ def merge(settings: Values, later: Values) -> None:
 
 
 def tier_files(project: Project, tier: str) -> list[Path]:
-    """The YAML of a tier; none for `cpu`, whose values are the notebooks' defaults."""
+    """The YAML of a tier, after those of the tiers that it extends.
+
+    None for `cpu`, whose values are the notebooks' defaults. ParameterError for a tier
+    that there is not, or one that extends itself.
+    """
     files = {path.stem: path for path in project.tiers.glob("*.yaml")}
-    if tier != "cpu" and tier not in files:
-        raise unknown(f"tier {tier}", tier, ["cpu", *sorted(files)], "a tier")
-    return [] if tier == "cpu" else [files[tier]]
+    found: list[Path] = []
+    while tier != "cpu":
+        if tier not in files:
+            raise unknown(
+                f"tier {shown(tier)}", tier, ["cpu", *sorted(files)], "a tier"
+            )
+        if files[tier] in found:
+            raise ParameterError(f"{EXTENDS}: {tier}: got a tier that extends itself")
+        found.insert(0, files[tier])
+        tier = str(load_yaml(files[tier]).get(EXTENDS, "cpu"))
+    return found
 
 
-def from_yaml(path: Path, schemas: Schemas) -> Values:
+def from_yaml(path: Path, schemas: Schemas, *, tier: bool = False) -> Values:
     """The values of a YAML file, checked for every stage that it names.
 
-    Raises ParameterError with the line of what is wrong.
+    tier: whether it is a tier's, which may extend another. Raises ParameterError with the
+    line of what is wrong.
     """
     sections = load_yaml(path)
     found: Values = {stage: {} for stage in schemas}
     lines: dict[tuple[str, str], int] = {}
-    for section in sorted(sections, key=lambda name: name != "all"):
+    named = [name for name in sections if not (tier and name == EXTENDS)]
+    for section in sorted(named, key=lambda name: name != "all"):
         with located(path, sections.lines[section]):
             stages = schemas if section == "all" else [stage_name(section, schemas)]
         values = sections[section]
