@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet
 BROWSERS := chromium chromium-browser google-chrome
 
-.PHONY: help book run test coverage chaos oracle bench colab deepspeed browser clean
+.PHONY: help book run full test coverage chaos oracle bench colab deepspeed browser clean
 .DEFAULT_GOAL := help
 
 help:  ## show these lines
@@ -15,6 +15,10 @@ book: run  ## install, run the cpu tier, build the book, print where it is
 
 run: .venv/book.stamp  ## run the stages of the cpu tier that are stale
 	@$(BIN)/prefbook run --tier cpu
+
+full: .venv/book.stamp  ## as book, with all that it compares: the full tier
+	@$(BIN)/prefbook run --tier full
+	@$(BIN)/prefbook build --run full
 
 test: .venv/test.stamp browser  ## install what the tests need and run them all
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .

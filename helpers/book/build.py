@@ -16,16 +16,17 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
+from helpers.book import full_run
 from helpers.book.cost_page import costs_page
 from helpers.book.front_page import answer_table
-from helpers.book.recorded_runs import real_page
+from helpers.book.recorded_runs import full_page, real_page
 from helpers.book.reliability_page import reliability_page
 from helpers.book.settings_page import settings_section
 from helpers.book.side_by_side import recorded_answer
 from helpers.config.schema import declares, plain, read_schema
 from helpers.core import escape
 from helpers.core.manifests import read_manifest
-from helpers.core.paths import ROOT, STAGES
+from helpers.core.paths import ROOT, STAGES, Project
 from helpers.core.yaml_files import read_yaml
 from helpers.ledger.claims_page import claims_page
 from helpers.ledger.entries import ClaimError
@@ -88,9 +89,13 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         shutil.copy(root / name, tree / name)
     (tree / "notebooks").mkdir()
     (tree / "book" / "figures").mkdir(exist_ok=True)
+    project = Project(root)
+    full = full_run.full_values(project)
     for stage in STAGES:
         name = f"{stage}.ipynb"
-        stage_notebook(run / "notebooks" / name, tree / "notebooks" / name)
+        used = manifests[stage]["parameters"]
+        note = full_run.note(stage, used, full, project)
+        stage_notebook(run / "notebooks" / name, tree / "notebooks" / name, note)
         for figure in sorted((run / stage / "figures").glob("*.png")):
             shutil.copy(figure, tree / "book" / "figures" / figure.name)
     pages = {
@@ -100,7 +105,8 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         + settings_section(root / "book" / "recorded"),
         "reliability": reliability_page(root / "book" / "recorded"),
         "real": real_page(run, root),
-        "claims": claims_page(run, root),
+        "claims": claims_page(run, root, full_run.decided_there(root)),
+        "full": full_page(root),
         "recorded_answer": recorded_answer(root),
         "answer": answer_table(run, root),
     }
@@ -108,9 +114,13 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         (tree / "book" / f"{name}.md").write_text(text, encoding="utf-8")
 
 
-def stage_notebook(executed: Path, page: Path) -> None:
-    """Copy an executed notebook; its parameters folded, without Colab's form."""
+def stage_notebook(executed: Path, page: Path, note: str = "") -> None:
+    """Copy an executed notebook; its parameters folded, without Colab's form.
+
+    note: what is to stand below the chapter's first words.
+    """
     notebook = nbformat.read(executed, as_version=4)
+    notebook.cells[0].source += note
     for cell in notebook.cells:
         if declares(cell):
             cell.source = plain(cell.source)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.analysis.run_notes import setting
-from helpers.book.side_by_side import NUMBERS, numbers, side_by_side
+from helpers.book.side_by_side import FULL, NUMBERS, numbers, run_folders, side_by_side
 from helpers.config.schema import read_schema
 from helpers.core import escape
 from helpers.core.atomic import write_json
@@ -37,6 +37,19 @@ those of their chapter 09, as it was executed. Their models are trained from scr
 except where it is said, and small. So they tell how the methods compare at that size on
 those pairs, not what large models would do. A reward model that has seen almost only one
 subset learns its taste, and can fall below one half on the other: read the two apart.
+"""
+FULL_PAGE = """\
+# The full run
+
+`make book` asks the question of this book alone: two starts of the reward model, SFT,
+SFT+DPO, PPO and best-of-N. `make full` runs everything that it compares: the controls of
+CodePMP, the relatives of DPO, the other online methods, PPO with parts taken away, and
+more seeds where CodePMP claims its gain. Where this copy is of a smaller run, the chapters
+say what it leaves out, and [the claims](claims.md) name what the run below said of it.
+"""
+NO_FULL_RUN = """
+No full run is recorded in this copy. `make full` makes one and builds its book,
+`prefbook record --run full` records it.
 """
 NO_RUN = """
 No whole run is recorded in this copy. `prefbook record --run NAME` records one.
@@ -129,10 +142,17 @@ def real_page(run: Path, root: Path) -> str:
     """The page "On real pairs": all numbers side by side, then what was recorded."""
     folder = root / "book" / "recorded"
     measured = sorted(folder.glob("real/*/about.json"))
-    runs = sorted(folder.glob("runs/*/about.json"))
     parts = [line for about in measured for line in measurement(about.parent)]
-    parts += [run_section(about.parent) for about in runs] or [NO_RUN]
+    runs = [path for path in run_folders(root) if path.name != FULL]
+    parts += [run_section(path) for path in runs] or [NO_RUN]
     return "\n".join([REAL_PAGE, *side_by_side(run, root), *parts])
+
+
+def full_page(root: Path) -> str:
+    """The page "The full run": what was recorded of one, if one is."""
+    runs = [path for path in run_folders(root) if path.name == FULL]
+    parts = [run_section(path) for path in runs] or [NO_FULL_RUN]
+    return "\n".join([FULL_PAGE, *parts])
 
 
 def run_section(folder: Path) -> str:

@@ -7,6 +7,7 @@ reported (cited), synthetic, or real pairs with small models.
 import json
 from math import isnan
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -22,9 +23,10 @@ from helpers.statistics import estimates
 from helpers.statistics.formats import cell, number
 from helpers.statistics.intervals import Interval
 
-COMPARED = ("09_compare", "08_evaluate")  # the stages whose intervals are
+COMPARED = ("09_compare", "08_evaluate", "07_ppo")  # the stages whose intervals are
 KEPT = ("stage", "metric", "method", "opponent", "subset", "judge", "value", "low")
 KEPT += ("high", "error", "p", "seeds", "n")
+FULL = "full"  # the tier that has everything, and the name of its recorded run
 NUMBERS = "numbers.csv"  # of a recorded run: its intervals, without per-example records
 
 TEXT = """
@@ -76,12 +78,31 @@ def side_by_side(run: Path, root: Path) -> list[str]:
     return [TEXT, pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)]
 
 
-def recorded_numbers(root: Path) -> list[tuple[str, dict, pd.DataFrame]]:
-    """Name, facts and numbers of every recorded run."""
+class Recorded(NamedTuple):
+    """A recorded run: its name, what `about.json` says of it, its intervals."""
+
+    name: str
+    about: dict
+    table: pd.DataFrame
+
+    @property
+    def page(self) -> str:
+        """The page that shows it, as a link."""
+        return "[The full run](full)" if self.name == FULL else "[On real pairs](real)"
+
+
+def run_folders(root: Path) -> list[Path]:
+    """The folders of all recorded runs, by name."""
+    return sorted((root / "book" / "recorded" / "runs").glob("*"))
+
+
+def recorded_numbers(root: Path) -> list[Recorded]:
+    """Every recorded run, by name."""
     found = []
-    for folder in sorted((root / "book" / "recorded" / "runs").glob("*")):
+    for folder in run_folders(root):
         about = json.loads((folder / "about.json").read_text("utf-8"))
-        found.append((folder.name, about, tidy(pd.read_csv(folder / NUMBERS))))
+        table = tidy(pd.read_csv(folder / NUMBERS))
+        found.append(Recorded(folder.name, about, table))
     return found
 
 
@@ -121,20 +142,27 @@ def recorded_answer(root: Path) -> str:
     where the run is superseded: then it is said why.
     """
     parts = []
-    for name, about, table in recorded_numbers(root):
+    for recorded in recorded_numbers(root):
+        name, about, table = recorded
         kind = escape.markdown(about["kind"])
         if why := about.get("superseded"):
             parts.append(
                 f"**Recorded run `{name}`** ({kind}): not decided. {why} Its numbers "
-                "stand on [On real pairs](real); no verdict is drawn from them.\n"
+                f"stand on {recorded.page}; no verdict is drawn from them.\n"
             )
             continue
         said = " ".join(filter(None, verdicts_of(table, root)))
         parts.append(
             f"**Recorded run `{name}`** ({kind}). {said} {about_judge(table)}"
-            "More in [On real pairs](real).\n"
+            f"More in {recorded.page}.\n"
         )
-    return "\n".join(parts) or "No run on real pairs is recorded in this copy.\n"
+    return "\n".join(parts) or "No run is recorded in this copy.\n"
+
+
+def decisions_of(table: pd.DataFrame, root: Path) -> dict[str, Decision]:
+    """The decisions on all claims that records back, by id, from recorded numbers."""
+    read = {stage: table[table["stage"] == stage] for stage in STAGES}
+    return claims.decide(Evidence(root, read), root)
 
 
 def verdicts_of(table: pd.DataFrame, root: Path) -> list[str]:
@@ -143,8 +171,7 @@ def verdicts_of(table: pd.DataFrame, root: Path) -> list[str]:
     table: the numbers of a recorded run. Raises KeyError for a claim that the ledger
     does not have.
     """
-    read = {stage: table[table["stage"] == stage] for stage in STAGES}
-    decisions, said = claims.decide(Evidence(root, read), root), []
+    decisions, said = decisions_of(table, root), []
     for words, name in SAID:
         found = {
             subset: decisions[f"{name}_{subset}"] for subset in ("helpful", "harmless")

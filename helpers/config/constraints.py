@@ -158,10 +158,11 @@ ACROSS = (
         (
             ("04_reward_model", "seeds"),
             ("04_reward_model", "small_seeds"),
+            ("03_codepmp", "seeds"),
             ("03_codepmp", "codepmp_seeds"),
         ),
-        lambda seeds, small, started: max(seeds, small) <= started,
-        "codepmp_seeds to be no fewer: each seed starts from a CodePMP of its own",
+        lambda seeds, small, *started: max(seeds, small) <= max(started),
+        "03 to have no fewer: each seed starts from a CodePMP of its own",
     ),
     Across(
         "06_dpo",

@@ -13,7 +13,7 @@ from helpers.core import escape
 from helpers.ledger import claims
 from helpers.ledger.checks import Evidence
 from helpers.ledger.entries import ClaimError, Ledger, read_ledger
-from helpers.ledger.rule import CONSTRUCTED, RULE, Decision
+from helpers.ledger.rule import CONSTRUCTED, RULE, UNTESTED, Decision
 
 PAGE = """\
 # The claims
@@ -35,14 +35,16 @@ tells what happens **here**; it neither replicates nor refutes a paper. In all: 
 """
 
 
-def claims_page(run: Path, root: Path) -> str:
+def claims_page(
+    run: Path, root: Path, elsewhere: Mapping[str, str] | None = None
+) -> str:
     """The page "The claims", with the statuses of a run.
 
-    Raises ClaimError, naming the claim, if the ledger or a backing is wrong.
+    elsewhere: by id, what another run said of claims that this one cannot test. Raises ClaimError, naming the claim, if the ledger or a backing is wrong.
     """
     ledger, evidence = read_ledger(root / "book" / "claims.yml"), Evidence(run)
     found = decisions(ledger, evidence, root)
-    parts = []
+    parts, told = [], elsewhere or {}
     for title, own in ledger.sections.items():
         rows = [
             {
@@ -50,7 +52,7 @@ def claims_page(run: Path, root: Path) -> str:
                 "claim": f"{claim['claim']} {cited(claim['source'])}".strip(),
                 "tested by": claim["how"],
                 "family": claim.get("family", "–"),
-                "status": status(found[title, number]),
+                "status": status(found[title, number], told.get(claim.get("id"), "")),
             }
             for number, claim in enumerate(own, start=1)
         ]
@@ -81,9 +83,14 @@ def decisions(
     return found
 
 
-def status(decision: Decision) -> str:
-    """A decision in the table: bold, with what it rests on and its p."""
+def status(decision: Decision, elsewhere: str = "") -> str:
+    """A decision in the table: bold, with what it rests on and its p.
+
+    elsewhere: what another run said, of use where this one tested nothing.
+    """
     shown = f"**{decision.status}**: {decision.evidence}"
+    if elsewhere and decision.status == UNTESTED:
+        return f"{shown}; {elsewhere}"
     if isnan(decision.p):
         return shown
     return f"{shown}; {in_short(decision.p)} by Holm"

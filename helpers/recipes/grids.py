@@ -15,9 +15,9 @@ DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # of every policy; name -> temperat
 
 
 def codepmp(given: Parameters) -> Jobs:
-    """03: CodePMP with seeds of its own, and its controls."""
+    """03: CodePMP with seeds of its own, where they are more, and its controls."""
     seeds = dict.fromkeys(given["controls"], given["seeds"])
-    counts = {"codepmp": given["codepmp_seeds"], **seeds}
+    counts = {"codepmp": max(given["seeds"], given["codepmp_seeds"]), **seeds}
     return [{"init": init, "seed": s} for init, n in counts.items() for s in range(n)]
 
 
@@ -33,9 +33,9 @@ def reward_models(given: Parameters, available: int) -> Jobs:
     found = []
     for init, size in kinds:
         main = size == sizes[-1] or init in controls
-        seeds = range(given["seeds"] if main else given["small_seeds"])
+        more = 0 if main else given["small_seeds"]
         job = {"method": "rm", "init": init, "pairs": size}
-        found += [{**job, "seed": seed} for seed in seeds]
+        found += [{**job, "seed": seed} for seed in range(max(given["seeds"], more))]
     return sorted(found, key=lambda job: -job["pairs"])
 
 

@@ -41,7 +41,7 @@ def run(tmp_path, monkeypatch):
     ):
         (folder / "09_compare" / kind).mkdir()
         (folder / "09_compare" / kind / name).write_text(text)
-    for stage in ("08_evaluate", "09_compare"):
+    for stage in side_by_side.COMPARED:
         known = {"seeds": 3, "n": 200} if stage == "09_compare" else {}
         gain = Interval(0.01, -0.02, 0.04, error=0.015, **known)
         table = estimates.one_row("codepmp", gain, "base")

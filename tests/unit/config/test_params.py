@@ -69,6 +69,8 @@ def test_everything_is_read(schema: dict[str, Parameter]) -> None:
         ("x: int = 1  # a number; in [0, two]", "does not fit"),
         ("x: str = 'a'  # a word; in [0, 2]", "does not fit"),
         ("x: int = 3  # a number; in [0, 2]", "got 3, expected int in [0, 2]"),
+        ("x: str = 'a'  # a word; any of: a, b", "does not fit"),
+        ("x: list[str] = []  # words; one of: a, b", "expected list[str], each one of"),
         ("x: int = 1.0  # a number", "got 1.0, expected int"),
         ("x: float = float('inf')  # a number", "plain value"),
     ],
@@ -105,7 +107,10 @@ def test_form(stage: str) -> None:
             assert len(f"{name}: {parameter.type} = {parameter.default}") + 24 > 88
             continue
         assert lines[at].endswith(f"  # @param {marker(parameter)}"), lines[at]
-        assert lines[at - 1].startswith(f"# @markdown {parameter.help}")
+        first = at - 1
+        while not lines[first].startswith(f"# @markdown {parameter.help}"):
+            assert lines[first].startswith("# @markdown "), f"{name}: no such meaning"
+            first -= 1
     assert "@" not in plain(source)
 
 
@@ -118,6 +123,27 @@ def test_papermill_reads_a_form_itself(tmp_path: Path) -> None:
     assert (read["inferred_type_name"], read["default"]) == ("int", "10")
     assert plain(form) == "steps: int = 10  # how long; in [1, 20]"
     assert read_schema(notebook)["steps"].meaning() == "how long; in [1, 20]"
+
+
+def test_a_meaning_may_go_over_several_lines(tmp_path: Path) -> None:
+    form = (
+        "# @markdown which; any of: long,\n# @markdown longer,\n# @markdown longest\n"
+        'names: list[str] = ["long"]  # @param {type:"raw"}'
+    )
+    line = 'names: list[str] = ["long"]  # which; any of: long, longer, longest'
+    assert plain(form) == line
+    schema = read_schema(write_notebook(tmp_path / "a.ipynb", form))
+    assert schema["names"].choices == ("long", "longer", "longest")
+
+
+def test_a_list_may_be_empty_where_any_number_will_do(tmp_path: Path) -> None:
+    line = "names: list[str] = []  # which; any of: a, b"
+    names = read_schema(write_notebook(tmp_path / "a.ipynb", line))["names"]
+    assert names.allowed() == "any of a, b" and names.default == []
+    assert parse_text(names, "[]") == [] and parse_text(names, "b") == ["b"]
+    for text in ("c", "a,a", "a,c"):
+        with pytest.raises(ParameterError, match=r"expected list\[str\] any of a, b"):
+            parse_text(names, text)
 
 
 def test_notebook_without_the_cell(tmp_path: Path) -> None:

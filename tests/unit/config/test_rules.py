@@ -18,10 +18,16 @@ from tests.manifests import write_manifest
     [
         ("01_base_model.heads=5", "01_base_model: hidden=96, heads=5: expected hidden"),
         ("08_evaluate.max_new_tokens=191", "expected max_new_tokens below max_length"),
-        ("07_ppo.kl_coef=0", "kl_coef=0.0, methods=.*: expected kl_coef above 0, or"),
+        (
+            "07_ppo.kl_coef=0 07_ppo.methods=dpo_iter",
+            "kl_coef=0.0, methods=.*: expected kl_coef above 0, or",
+        ),
         ("07_ppo.episodes=24", "episodes=24, minibatches=4: expected episodes"),
         ("07_ppo.rounds=1000", "expected rollouts times episodes"),
-        ("07_ppo.minibatches=1", "minibatches=1, variants=.*: expected no small_batch"),
+        (
+            "07_ppo.minibatches=1 07_ppo.variants=small_batch",
+            "minibatches=1, variants=.*: expected no small_batch",
+        ),
         ("02_code_pairs.weak_hidden=10", "weak_hidden=10: expected weak_hidden"),
         ("02_code_pairs.strong_errors=3", "expected strong_errors below weak_errors"),
         (
@@ -45,7 +51,7 @@ from tests.manifests import write_manifest
 )
 def test_values_that_do_not_fit_together_are_refused(given: str, reason: str) -> None:
     with pytest.raises(ParameterError, match=reason) as error:
-        all_values(PROJECT, list(PROJECT.stages), "runs/x", given=[given])
+        all_values(PROJECT, list(PROJECT.stages), "runs/x", given=given.split())
     assert "\n" not in str(error.value)
 
 
@@ -76,7 +82,7 @@ def test_a_stage_is_held_against_what_its_run_has_finished(tmp_path) -> None:
 
 
 def test_every_tier_follows_the_rules() -> None:
-    for tier in ("smoke", "cpu", "t4", "h100"):
+    for tier in ("smoke", "cpu", "full", "t4", "h100"):
         all_values(PROJECT, list(PROJECT.stages), "runs/x", tier)
 
 

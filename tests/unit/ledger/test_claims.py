@@ -525,3 +525,12 @@ def test_the_report_has_thirteen_claims():
 def test_what_is_by_construction_is_in_no_tally():
     found = {"a": Decision(HOLDS), "b": Decision(CONSTRUCTED), "c": Decision(HOLDS)}
     assert tally(found) == "2 holds here"
+
+
+def test_another_run_is_quoted_only_where_this_one_cannot_test() -> None:
+    said = "in the full run of 2026-01-02, commit abc: **holds here**, 0.1"
+    untested = Decision(UNTESTED, "rloo − ppo was not run")
+    shown = f"**{UNTESTED}**: rloo − ppo was not run"
+    assert claims_page.status(untested) == shown
+    assert claims_page.status(untested, said) == f"{shown}; {said}"
+    assert said not in claims_page.status(Decision(OPEN, "2 seeds"), said)

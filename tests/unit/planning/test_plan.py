@@ -73,7 +73,7 @@ def test_weights_fit_where_the_tiers_say_so() -> None:
 def test_more_seeds_take_more_of_everything_but_the_base() -> None:
     every = [f"{name}={{}}" for name in ("seeds", "small_seeds", "codepmp_seeds")]
     one, three = (
-        tables.plan_table(planned("cpu", *(each.format(n) for each in every)))
+        tables.plan_table(planned("full", *(each.format(n) for each in every)))
         for n in (1, 3)
     )
     same = three["PFLOP"] / one["PFLOP"]

@@ -25,7 +25,7 @@ def online(values: Mapping[str, object]) -> dict[tuple[str, str], list[float]]:
     return found
 
 
-@pytest.mark.parametrize("tier", ["cpu", "h100"])
+@pytest.mark.parametrize("tier", ["full", "h100"])
 def test_every_method_that_claims_compare_has_three_strengths(tier: str) -> None:
     strengths = grids.offline_strengths(given("06_dpo", tier))
     assert all(len(set(strengths[method])) >= 3 for method in CLAIMED), strengths
@@ -39,8 +39,22 @@ def test_every_method_that_claims_compare_has_three_strengths(tier: str) -> None
     assert all(len(set(found)) >= 3 for found in whole.values()), whole
 
 
+def test_the_question_alone_is_a_part_of_all_that_is_compared() -> None:
+    for stage, count in (("06_dpo", 12), ("07_ppo", 18)):
+        few, all_of_it = (
+            [tuple(job.items()) for job in jobs_of(stage, tier)]
+            for tier in ("cpu", "full")
+        )
+        assert len(few) == count and set(few) < set(all_of_it)
+
+
+def jobs_of(stage: str, tier: str) -> grids.Jobs:
+    values = given(stage, tier)
+    return grids.dpo(values, 10_000) if stage == "06_dpo" else grids.online(values)
+
+
 def test_the_first_strength_is_the_one_compared() -> None:
-    values = given("06_dpo", "cpu", "06_dpo.beta=0.2")
+    values = given("06_dpo", "full", "06_dpo.beta=0.2")
     strengths = grids.offline_strengths(values)
     assert strengths["sft_dpo"] == [0.2, 0.03, 0.3]
     assert strengths["dpo"] == [0.2]
@@ -49,20 +63,20 @@ def test_the_first_strength_is_the_one_compared() -> None:
 
 
 def test_no_policy_is_trained_twice() -> None:
-    values = given("06_dpo", "cpu", "06_dpo.beta=0.3", "07_ppo.kl_coef=0.3")
+    values = given("06_dpo", "full", "06_dpo.beta=0.3", "07_ppo.kl_coef=0.3")
     assert grids.offline_strengths(values)["sft_dpo"] == [0.3, 0.03]
-    jobs = grids.online(given("07_ppo", "cpu", "07_ppo.kl_coef=0.3"))
+    jobs = grids.online(given("07_ppo", "full", "07_ppo.kl_coef=0.3"))
     assert len(jobs) == len({tuple(job.items()) for job in jobs})
 
 
 def test_iterative_dpo_has_no_beta_of_zero() -> None:
-    kinds = online(given("07_ppo"))
+    kinds = online(given("07_ppo", "full"))
     assert 0.0 in kinds["ppo", "base"] and 0.0 not in kinds["dpo_iter", "base"]
     assert kinds["ppo_small_batch", "base"] == [0.1]  # variants at one strength
 
 
 def test_methods_that_are_not_asked_for_are_not_trained() -> None:
     changes = ["07_ppo.methods=[rloo]", "06_dpo.methods=[dpo]"]
-    kinds = online(given("07_ppo", "cpu", *changes))
+    kinds = online(given("07_ppo", "full", *changes))
     assert {each for each in kinds if "ppo_" not in each[0]} == {("rloo", "base")}
-    assert grids.offline_strengths(given("06_dpo", "cpu", *changes)) == {"dpo": [0.1]}
+    assert grids.offline_strengths(given("06_dpo", "full", *changes)) == {"dpo": [0.1]}

@@ -179,6 +179,33 @@ def test_later_values_win(project: Project, tmp_path: Path) -> None:
     assert xs() == [2.0, 3.0, 4.0, 2.0]
     assert xs(files=(file,)) == [2.0, 3.0, 5.0, 2.0]
     assert xs("03_d.x=9", "x=6", files=(file,)) == [6.0, 6.0, 6.0, 9.0]
+    (project.tiers / "next.yaml").write_text("extends: smoke\n01_b: {x: 7}\n")
+    (project.tiers / "last.yaml").write_text("extends: next\n02_c: {x: 8}\n")
+    assert xs(tier="next") == [2.0, 7.0, 4.0, 2.0]
+    assert xs(tier="last") == [2.0, 7.0, 8.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("extends: nothing", "tier nothing: not a tier; known: cpu, one, two"),
+        ("extends: [one]", r"tier \['one'\]: not a tier"),
+        ("extends: two", "extends: one: got a tier that extends itself"),
+        ("extends: one", "extends: one: got a tier that extends itself"),
+    ],
+)
+def test_what_a_tier_cannot_extend(project: Project, text: str, reason: str) -> None:
+    project.tiers.mkdir()
+    (project.tiers / "one.yaml").write_text(text)
+    (project.tiers / "two.yaml").write_text("extends: one")
+    with pytest.raises(ParameterError, match=reason):
+        all_values(project, list(GRAPH), "runs/r", "one")
+
+
+def test_only_a_tier_extends(project: Project, tmp_path: Path) -> None:
+    (file := tmp_path / "mine.yaml").write_text("extends: smoke")
+    with pytest.raises(ParameterError, match="mine.yaml: line 1: stage extends"):
+        all_values(project, list(GRAPH), "runs/r", files=[file])
 
 
 @pytest.mark.parametrize(
@@ -259,7 +286,7 @@ def test_stages_have_short_names() -> None:
     assert select(list(STAGES), start="09") == ["09_compare", "10_ppo_curves"]
 
 
-@pytest.mark.parametrize("tier", ["cpu", "smoke", "t4", "h100"])
+@pytest.mark.parametrize("tier", ["cpu", "full", "smoke", "t4", "h100"])
 def test_every_tier_fits_the_notebooks(tier: str) -> None:
     values = all_values(PROJECT, list(STAGES), f"runs/{tier}", tier)
     assert set(values) == set(STAGES)
