@@ -18,7 +18,7 @@ from helpers.methods import BY_NAME, FROM_BASE, INITS, OFFLINE, ONLINE, PARTS
 from helpers.recipes.evaluate import compared
 from helpers.recipes.trials import rate_name
 from helpers.runs import store
-from helpers.runs.jobs import finished_jobs
+from helpers.runs.readings import finished_jobs
 from helpers.runs.stage import Stage
 from helpers.statistics import compare
 from helpers.trainers.online_settings import epochs_of

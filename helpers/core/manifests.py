@@ -1,10 +1,11 @@
 """Manifests: what a finished stage says of itself, and who may read it.
 
 A job reads its stage's inputs and nothing else of a run: what it read beside them would
-make nothing stale when it changes. `reading_for` says whose job it is.
+make nothing stale when it changes. `reading_for` says whose job it is, and keeps what
+it reads (`helpers.runs.readings`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -27,25 +28,45 @@ NEEDED = {  # what every reader of a manifest may rely on
     "records": int,
 }
 
-_reader: ContextVar[str] = ContextVar("reader", default="")
+# the stage whose job is running, and what the job has read: question -> digest
+_reader: ContextVar[tuple[str, dict[str, str] | None]] = ContextVar(
+    "reader", default=("", None)
+)
 
 
 @contextmanager
-def reading_for(stage: str) -> Iterator[None]:
-    """While it lasts, only the declared inputs of a stage can be read."""
-    token = _reader.set(stage)
+def reading_for(stage: str) -> Iterator[dict[str, str]]:
+    """While it lasts, only the declared inputs of a stage can be read; what was read."""
+    read: dict[str, str] = {}
+    token = _reader.set((stage, read))
     try:
-        yield
+        yield read
     finally:
         _reader.reset(token)
 
 
+def read_by_job() -> dict[str, str] | None:
+    """What the job that is running has read so far; None if none is."""
+    return _reader.get()[1]
+
+
+def reader() -> str:
+    """The stage whose job is running; "" if none is."""
+    return _reader.get()[0]
+
+
+def note_all(read: Mapping[str, str]) -> None:
+    """Note what the job that is running has read in other processes."""
+    if (own := read_by_job()) is not None:
+        own.update(read)
+
+
 def check_declared(stage: str) -> None:
     """RunError if the job that is running reads a stage that is no input of its own."""
-    reader = _reader.get()
-    if reader in STAGES and stage not in (reader, *STAGES[reader]):
+    own = reader()
+    if own in STAGES and stage not in (own, *STAGES[own]):
         raise RunError(
-            f"a job of {reader} reads {stage}, which is not among its inputs: declare it "
+            f"a job of {own} reads {stage}, which is not among its inputs: declare it "
             "in `STAGES`, or nothing is stale when it changes"
         )
 

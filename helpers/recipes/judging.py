@@ -3,7 +3,6 @@
 from functools import cache
 from pathlib import Path
 
-from helpers.core.manifests import read_manifest
 from helpers.data.hh import BUILT_IN
 from helpers.rewards.judges import (
     Judge,
@@ -20,8 +19,8 @@ def proxies(run: Path, seed: int, room: int = 0) -> dict[str, Judge]:
 
     room: tokens that they keep free for any reply, as for `judges`.
     """
-    inits = read_manifest(run, "07_ppo")["parameters"]["inits"]
-    length = read_manifest(run, "04_reward_model")["parameters"]["max_length"]
+    inits = store.parameter(run, "07_ppo", "inits")
+    length = store.parameter(run, "04_reward_model", "max_length")
     return {
         init: RewardModelJudge(
             store.reward_folder(run, init, seed), max_length=length, room=room
@@ -30,20 +29,35 @@ def proxies(run: Path, seed: int, room: int = 0) -> dict[str, Judge]:
     }
 
 
-@cache  # by every worker: once
 def judges(run: Path, further: str = "", room: int = 0) -> list[Judge]:
     """Who scores replies: the truth where it is known, held-out models, words, one more.
 
     room: tokens that a held-out model keeps free for any reply (`RewardModelJudge`).
     """
-    found: list[Judge] = [TrueReward()] if store.data_source(run) == BUILT_IN else []
-    length = read_manifest(run, "04_reward_model")["parameters"]["max_length"]
+    known = [TrueReward()] if store.data_source(run) == BUILT_IN else []
+    length = store.parameter(run, "04_reward_model", "max_length")
     limits = {"max_length": length, "room": room}
-    for name, folder in store.held_out(run).items():
-        found.append(RewardModelJudge(folder, name=name, **limits))
-    asked = store.read_pairs(run, "test", "dev")
-    subset_of = dict(zip(asked["prompt"], asked["subset"]))
-    found.append(WordsJudge(store.read_pairs(run, "judge"), subset_of, store.WORDS))
-    if further:
-        found.append(PairTextJudge(further))
-    return found
+    held_out = [
+        loaded(RewardModelJudge, folder, name=name, **limits)
+        for name, folder in store.held_out(run).items()
+    ]
+    more = [loaded(PairTextJudge, further)] if further else []
+    return [*known, *held_out, words_judge(run), *more]
+
+
+fitted: dict[Path, WordsJudge] = {}  # by run, in every worker once
+
+
+def words_judge(run: Path) -> WordsJudge:
+    """The bag of words of a run; every job that asks has read its pairs."""
+    asked, pairs = store.read_pairs(run, "test", "dev"), store.read_pairs(run, "judge")
+    if run not in fitted:
+        subset_of = dict(zip(asked["prompt"], asked["subset"]))
+        fitted[run] = WordsJudge(pairs, subset_of, store.WORDS)
+    return fitted[run]
+
+
+@cache  # by every worker: once
+def loaded(kind: type[Judge], place: str | Path, **limits: object) -> Judge:
+    """A judge with weights, from its folder or by its name."""
+    return kind(place, **limits)

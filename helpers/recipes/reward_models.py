@@ -9,7 +9,6 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers.core.flops import aside
-from helpers.core.manifests import read_manifest
 from helpers.core.records import example_rows
 from helpers.data.code import code_pairs
 from helpers.data.drawing import both_sides, draw
@@ -79,9 +78,9 @@ def judge(
         tokenizer = loading.load_tokenizer(start)
     else:
         tokenizer = loading.load_tokenizer(store.base_folder(run))
-        given = read_manifest(run, "01_base_model")["parameters"]
-        shape = {name: given[name] for name in ("hidden", "layers", "heads")}
-        shape["max_positions"] = max(given["max_length"], fit.max_length)
+        names = ("hidden", "layers", "heads", "max_length")
+        shape = {name: store.parameter(run, "01_base_model", name) for name in names}
+        shape["max_positions"] = max(shape.pop("max_length"), fit.max_length)
         scorer = loading.new_scorer(tokenizer, shape, seed)
     return fit_scorer(
         scorer, tokenizer, fold(run, seed, pairs), replace(fit, seed=seed), run, out

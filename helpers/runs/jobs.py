@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
@@ -20,7 +20,7 @@ import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from helpers.core.atomic import Damaged, read_json, write_json
+from helpers.core.atomic import read_json, write_json
 from helpers.core.digests import damage, inventory
 from helpers.core.failures import keep_failed
 from helpers.core.flops import metered
@@ -52,23 +52,17 @@ def slug(job: Mapping[str, object]) -> str:
     return f"{safe},{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
 
 
-def finished_jobs(folder: Path) -> list[tuple[dict, Path]]:
-    """The finished jobs in a folder: their arguments and their own folders, by name.
+def is_done(
+    folder: Path, key: str, unchanged: Callable[[Mapping[str, str]], bool]
+) -> bool:
+    """Whether a job's folder is there as it was made, under this key.
 
-    One whose `job.json` is damaged is none: it will be done again.
+    unchanged: whether what it has read of the run is still the same (`readings`).
     """
-    found = []
-    for file in sorted(folder.glob("[!.]*/job.json")):
-        with suppress(Damaged):
-            found.append((read_json(file, job=dict)["job"], file.parent))
-    return found
-
-
-def is_done(folder: Path, key: str) -> bool:
-    """Whether a job's folder is there, made under this key and as it was made."""
     try:
-        about = read_json(folder / "job.json", job=dict, key=str, files=dict)
-        return about["key"] == key and not damage(folder, about["files"])
+        about = read_json(folder / "job.json", job=dict, key=str, files=dict, read=dict)
+        same = about["key"] == key and unchanged(about["read"])
+        return same and not damage(folder, about["files"])
     except (FileNotFoundError, ValueError):
         return False
 
@@ -92,14 +86,14 @@ def run_job(
     aside = Path(tempfile.mkdtemp(prefix=".job-", dir=folder.parent))
     started = time.monotonic()
     try:
-        with reading_for(stage):
+        with reading_for(stage) as read:
             rows = measured(function, aside, {**job, **shared}, processes)
         seconds = time.monotonic() - started
         common = {name: value for name, value in job.items() if name in COLUMNS}
         common["stage"] = stage
         rows = [*rows, *raised(tidy(rows)), {"metric": "seconds", "value": seconds}]
         write_records(tidy(rows, **common), aside / "records.parquet")
-        about = {"job": job, "key": key, "seconds": round(seconds, 2)}
+        about = {"job": job, "key": key, "read": read, "seconds": round(seconds, 2)}
         write_json({**about, "files": inventory(aside)}, aside / "job.json")
         aside.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
@@ -151,6 +145,7 @@ def run_grid(
     *,
     stage: str,
     key: str = "",
+    unchanged: Callable[[Mapping[str, str]], bool] = lambda _: True,
     workers: int = 0,
     shared: dict | None = None,
     line: Line | None = None,
@@ -158,7 +153,8 @@ def run_grid(
 ) -> pd.DataFrame:
     """Run `function(out, **job, **shared)` for each job of the grid; all their records.
 
-    Jobs that are done under this `key` are not run again. With one worker they run in
+    Jobs that are done under this `key`, and that have read what is `unchanged`, are not
+    run again. With one worker they run in
     this process; otherwise in processes of one thread each. With several `processes`
     each job runs on them, one job after the other. The records come in the order of the grid,
     however the jobs were run. Raises JobError at the first job that fails; the finished
@@ -168,7 +164,7 @@ def run_grid(
     if not grid:
         return tidy([])
     places = [folder / slug(job) for job in grid]
-    todo = [at for at, place in enumerate(places) if not is_done(place, key)]
+    todo = [at for at, place in enumerate(places) if not is_done(place, key, unchanged)]
     calls = [
         (function, grid[at], shared or {}, places[at], stage, key, processes)
         for at in todo

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
+from helpers.core import manifests
 from helpers.core.atomic import write_json
 from helpers.core.flops import metered
 from helpers.core.parents import follow_parent, followed
@@ -45,6 +46,7 @@ def launch(
         raise LaunchError(f"{function.__qualname__}: only functions of helpers can be")
     call, rows = out / ".call.json", out / ".rows.json"
     about = {"function": qualified_name(function), "arguments": encode(arguments)}
+    about["stage"] = manifests.reader()
     write_json(about, call)
     config = str(config_of(processes.strategy))
     command = [sys.executable, "-m", CLI, "--config_file", config]
@@ -61,7 +63,8 @@ def launch(
     found = json.loads(rows.read_text("utf-8"))
     call.unlink()
     rows.unlink()
-    return found
+    manifests.note_all(found["read"])
+    return found["rows"]
 
 
 def config_of(strategy: str) -> Path:
@@ -83,11 +86,15 @@ def main(call: str) -> None:
     if state.device.type == "cpu":
         torch.set_num_threads(1)  # as jobs that run side by side
     out = Path(call).parent
-    with tempfile.TemporaryDirectory() as aside, metered() as spent:
+    with (
+        tempfile.TemporaryDirectory() as aside,
+        metered() as spent,
+        manifests.reading_for(about["stage"]) as read,
+    ):
         rows = function(out if state.is_main_process else Path(aside), **arguments)
     costs = spent_by_all(spent).rows()
     if state.is_main_process:
-        write_json([*rows, *costs], out / ".rows.json")
+        write_json({"rows": [*rows, *costs], "read": read}, out / ".rows.json")
     state.wait_for_everyone()
     state.destroy_process_group()
 

@@ -1,7 +1,8 @@
 """A stage at work: its key, its jobs, its records, and the manifest that closes it.
 
 What its key is made of stands in `keys`. A job's key holds only what its own results
-depend on, so a figure can change without training.
+depend on, and what it reads of the run is noted as it reads (`readings`): so a figure can
+change, or a run get more seeds, without training what is there again.
 """
 
 import os
@@ -35,6 +36,7 @@ from helpers.core.records import read_records, tidy, write_records
 from helpers.runs import jobs, locks
 from helpers.runs.code_digests import reached_from_function
 from helpers.runs.keys import holdings, key_parts, plain, results
+from helpers.runs.readings import Unchanged, finished_jobs
 from helpers.runs.store import find_job, job_folder
 
 # --- an open stage --------------------------------------------------------------------
@@ -86,7 +88,7 @@ class Stage:
     def job(self, stage: str, **job: object) -> Path:
         """The folder of one finished job of another stage, or of this one."""
         if stage == self.name:
-            finished = jobs.finished_jobs(self.jobs_dir)
+            finished = finished_jobs(self.jobs_dir)
             own = [each for each in finished if each[1].name in self.slugs]
             return find_job(own, stage, job)
         self.input(stage)
@@ -119,6 +121,7 @@ class Stage:
             self.jobs_dir,
             stage=self.name,
             key=self.job_key(function, shared),
+            unchanged=Unchanged(self.run),
             workers=self.params.workers,
             shared=shared,
             line=Line(self.name, self.dir / "progress.json"),
@@ -133,18 +136,16 @@ class Stage:
         return Processes(count, getattr(self.params, "strategy", "ddp"))
 
     def job_key(self, function: jobs.JobFunction, shared: Mapping[str, object]) -> str:
-        """The digest of what jobs depend on beside their arguments.
+        """The digest of what jobs depend on beside their arguments and what they read.
 
         A function that is not of the package counts with all of its notebook.
         """
         code = reached_from_function(function, self.project.package)
         settings = {name: each for name, each in shared.items() if each != self.run}
-        inputs = self.parts["inputs"].items()
         return digest(
             {
                 "code": code or self.parts,
                 "settings": plain(settings),
-                "inputs": {name: given.get("content") for name, given in inputs},
                 "data": self.parts["data"],
             }
         )

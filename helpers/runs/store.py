@@ -12,7 +12,8 @@ from helpers.core.records import read_records, read_table
 from helpers.data.hh import BUILT_IN, source_rows
 from helpers.data.opt350m_prompts import RATES
 from helpers.methods import BY_NAME, DPO, FROM_BASE, METHODS, PPO
-from helpers.runs.jobs import finished_jobs
+from helpers.runs import readings
+from helpers.runs.readings import finished_jobs
 from helpers.statistics.flags import lines
 
 FUNCTIONS = "functions.parquet"  # ids of what the base model has read of code
@@ -26,6 +27,7 @@ def job_folder(run: Path, stage: str, **job: object) -> Path:
     Raises RunError if there is none, or more than one.
     """
     read_manifest(run, stage)
+    readings.note(run, "what_jobs_gave", stage, **job)
     return find_job(trained(run, stage), stage, job)
 
 
@@ -60,18 +62,26 @@ def flags_of(run: Path, stage: str) -> list[str]:
 def read_pairs(run: Path, *splits: str) -> pd.DataFrame:
     """The pairs of 00_data in the given splits, in their stored order."""
     check_declared("00_data")
+    readings.note(run, "file", "00_data", name="pairs.parquet")
     pairs = read_table(run / "00_data" / "pairs.parquet")
     return pairs[pairs["split"].isin(splits)].reset_index(drop=True)
 
 
 def data_source(run: Path) -> str:
     """What the pairs of a run were read from, as it was given to 00_data."""
-    return read_manifest(run, "00_data")["parameters"]["data_source"]
+    return parameter(run, "00_data", "data_source")
+
+
+def parameter(run: Path, stage: str, name: str) -> object:
+    """What a finished stage was given."""
+    readings.note(run, "parameter", stage, name=name)
+    return read_manifest(run, stage)["parameters"][name]
 
 
 def read_code_pairs(run: Path, *splits: str) -> pd.DataFrame:
     """The pairs of 02_code_pairs in the given splits, in their stored order."""
     check_declared("02_code_pairs")
+    readings.note(run, "file", "02_code_pairs", name="pairs.parquet")
     pairs = read_table(run / "02_code_pairs" / "pairs.parquet")
     return pairs[pairs["split"].isin(splits)].reset_index(drop=True)
 
@@ -146,8 +156,10 @@ def compared_jobs(run: Path, grid: list[dict]) -> list[dict]:
 
 def labels(run: Path) -> int:
     """Number of pairs that the reward models with most of them have learned from."""
-    there = trained(run, "04_reward_model")
-    return max(job["pairs"] for job, _ in there if job["method"] == "rm")
+    asked = {"stage": "04_reward_model", "of": "pairs", "method": "rm"}
+    check_declared(asked["stage"])
+    readings.note(run, "most", **asked)
+    return readings.most(run, **asked)
 
 
 def reward_folder(run: Path, init: str, seed: int) -> Path:
@@ -161,6 +173,7 @@ WORDS = "words judge"  # a bag of words on the pairs of the held-out models
 
 def held_out(run: Path) -> dict[str, Path]:
     """The held-out reward models by name: `judge 0` and so on, a seed and a fold each."""
+    readings.note(run, "what_jobs_gave", "04_reward_model", method="judge")
     there = trained(run, "04_reward_model")
     found = {job["seed"]: folder for job, folder in there if job["method"] == "judge"}
     return {f"judge {seed}": found[seed] for seed in sorted(found)}
@@ -183,9 +196,8 @@ def panel(run: Path) -> list[str]:
 
 def test_rows(run: Path) -> dict[str, list[tuple[str, str]]]:
     """(chosen, rejected) transcripts of the official test split, as they come, by subset."""
-    given = read_manifest(run, "00_data")["parameters"]
-    where = (given["data_source"],)
-    size = {"n_builtin": given["n_builtin"], "seed": given["seed"]}
+    where = (data_source(run),)
+    size = {name: parameter(run, "00_data", name) for name in ("n_builtin", "seed")}
     return {
         subset: list(source_rows(*where, subset, "test", **size)) for subset in RATES
     }

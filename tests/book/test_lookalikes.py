@@ -15,7 +15,7 @@ from helpers.core.paths import ROOT, STAGES
 from helpers.core.records import read_records, select
 from helpers.data.synthetic import corpus
 from helpers.models import loading
-from helpers.runs.jobs import finished_jobs
+from helpers.runs.readings import finished_jobs
 from helpers.runs.store import job_folder
 from tests import lookalikes
 

@@ -11,7 +11,7 @@ from helpers.core.records import read_records
 from helpers.models import loading
 from helpers.models.encoding import encode
 from helpers.planning import estimate
-from helpers.runs.jobs import finished_jobs
+from helpers.runs.readings import finished_jobs
 from helpers.runs.store import base_folder, read_code_pairs, read_pairs
 
 

@@ -49,6 +49,7 @@ def run(tmp_path, monkeypatch) -> Path:
         given = {name: each.default for name, each in schema.items()}
         given |= {"workers": 1, "max_length": 96}
         about = {"parameters": given, "results": {"content": stage}}
+        about |= {"files": {"pairs.parquet": [0, "", 0]}}
         write_manifest(tmp_path / "mine", stage, **about)
     pairs = {"subset": ["helpful", "harmless"], "split": ["dev", "dev"]}
     pd.DataFrame(pairs).to_parquet(tmp_path / "mine" / "00_data" / "pairs.parquet")

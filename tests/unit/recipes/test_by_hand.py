@@ -1,7 +1,9 @@
 """One example by hand: what notebooks compute in the open is what the trainers say."""
 
+import json
 from math import log
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,9 +11,14 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
+from helpers.core.paths import PROJECT
+from helpers.losses.policy_gradient import ppo_policy_loss
 from helpers.models import loading
 from helpers.recipes import by_hand
 from helpers.trainers import datasets, training
+from helpers.trainers.ppo.advantages import assign_credit
+from helpers.trainers.ppo.config import PPOConfig
+from helpers.trainers.rollouts import MEASURES, Episode, stack
 from tests.unit.trainers.test_training import PAIRS
 
 PAIR, LENGTH = PAIRS.iloc[[0]], 96
@@ -114,3 +121,56 @@ def test_sharing_prompts_can_be_switched_off(base: Path, tmp_path, kind: str) ->
         found[share], read[share] = training.loss_of(trainer), sum(tokens)
     assert np.isclose(found[True], found[False], atol=1e-5)
     assert read[True] < read[False]
+
+
+# --- PPO's cells in chapter 07 ---------------------------------------------------------
+
+
+def episode(length: int, ended: bool, score: float) -> Episode:
+    generator = torch.Generator().manual_seed(length)
+    measured = {
+        name: torch.randn(length, generator=generator) - 1.0 for name in MEASURES
+    }
+    return Episode(
+        prompt=[1, 2], reply=[3] * length, score=score, ended=ended, **measured
+    )
+
+
+@pytest.mark.parametrize("lengths", [(3, 7), (7, 3), (5, 5), (1, 4)])
+@pytest.mark.parametrize(("ended", "score"), [(True, 0.7), (False, 0.7), (True, 99.0)])
+def test_a_reply_of_any_length_by_hand(lengths, ended, score, monkeypatch) -> None:
+    """The chapter looks at the first reply of a rollout, which others may outlast."""
+    episodes = [episode(lengths[0], ended, score), episode(lengths[1], True, -0.2)]
+    rollout, args = stack(episodes), PPOConfig(output_dir="", use_cpu=True)
+    scores = rollout.scores - args.missing_eos_penalty * ~rollout.ended
+    credit = assign_credit(rollout, scores, args, 0.1)
+    words = SimpleNamespace(decode=str)
+    trainer = SimpleNamespace(
+        rollout=rollout, credit=credit, args=args, processing_class=words
+    )
+    tables = []
+    told = {
+        "by_hand": SimpleNamespace(ppo_rollout=lambda *_: trainer),
+        "grid": [{"method": "ppo", "strength": 0.1}],
+        "stage": SimpleNamespace(
+            job=lambda *_, **__: None, run=None, params=SimpleNamespace()
+        ),
+        "report": SimpleNamespace(
+            table=lambda *it: tables.append(it), say=lambda *_, **__: None
+        ),
+        "display": lambda it: None,
+        "torch": torch,
+        "pd": pd,
+        "ppo_policy_loss": ppo_policy_loss,
+    }
+    ran = 0
+    for cell in read_cells(PROJECT.notebook("07_ppo")):
+        if "if job:" in cell or "def gae(" in cell:
+            exec(compile(cell, "07_ppo", "exec"), told)  # noqa: S102  our own cells
+            ran += 1
+    assert ran == 7 and len(tables[0][0]) == lengths[0]
+
+
+def read_cells(notebook: Path) -> list[str]:
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    return ["".join(each["source"]) for each in cells if each["cell_type"] == "code"]

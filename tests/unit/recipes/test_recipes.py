@@ -134,8 +134,7 @@ def test_a_job_s_seed_is_that_of_its_trainers(recipe, job, trainers, tmp_path):
 def judged(base, stages, monkeypatch, tmp_path) -> dict[int, pd.DataFrame]:
     """Records of two judges, by seed; their models lie in folders of that name."""
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_length": 48}
-    manifest = {"parameters": shape}
-    monkeypatch.setattr(reward_models, "read_manifest", lambda *_: manifest)
+    monkeypatch.setattr(store, "parameter", lambda run, stage, name: shape[name])
     job = {"run": tmp_path, "method": "judge", "pairs": 4, "start": "", "fit": FIT}
     return {
         seed: pd.DataFrame(reward_models.judge(tmp_path / str(seed), seed=seed, **job))

@@ -58,6 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs.to_parquet(folder / "00_data" / "pairs.parquet")
     (folder / "02_code_pairs").mkdir()
     pd.DataFrame(CODE).to_parquet(folder / "02_code_pairs" / "pairs.parquet")
+    done(folder, "02_code_pairs", {})
     texts = [*(pairs["prompt"] + pairs["chosen"]), *pairs["rejected"]]
     tokenizer = loading.build_tokenizer(texts, 300)
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 64}
@@ -80,7 +81,8 @@ def done(run: Path, stage: str, parameters: dict, **job: object) -> Path:
     place = run / stage / "jobs" / str(job.get("method", "job"))
     place.mkdir(parents=True, exist_ok=True)
     if job:
-        (place / "job.json").write_text(json.dumps({"job": job, "key": ""}))
+        about = {"job": job, "key": "", "files": {}}
+        (place / "job.json").write_text(json.dumps(about))
     write_manifest(run, stage, parameters=parameters)
     return place
 
