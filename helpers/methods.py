@@ -103,6 +103,7 @@ FROM_BASE = tuple(each.name for each in METHODS if each.start == "base")
 INITS = ("base", "codepmp", "rm_only", "lm_only", "shuffled")
 CHOOSERS = ("random", "base", "codepmp")  # who takes the best of N
 LEARNED = ("rm (base)", "rm (codepmp)")  # reward models that policies learn from
+ALONE = ("rm_helpful", "rm_harmless")  # reward models of one subset
 RULES = ("length", "bag of words")  # scorers of pairs without weights of a network
 SCORERS = ("truth", "judge", "words judge", "Bayes", *RULES)
 SCORERS += ("sft log-prob", "sft log-prob, mean")
@@ -125,6 +126,7 @@ def names() -> set[str]:
     implicit = [f"{each} implicit" for each in (*OFFLINE, *ONLINE)]
     implicit += [name_of(f"{each} implicit", init) for each in ONLINE for init in INITS]
     scorers = [name_of("rm", init) for init in INITS]
+    scorers += [name_of(each, "base") for each in ALONE]
     variants = [each.removeprefix("ppo_") for each in PARTS]
     policies = ["base", "chosen", *POLICIES, *rewarded, *chosen, *variants]
     return {*policies, *implicit, *scorers, *SCORERS, *INITS}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from helpers.config.settings import Values
+from helpers.data.hh import FOLDERS
 from helpers.data.opt350m_prompts import ASKED, NEW_TOKENS, PUBLISHED_PROMPTS, REPAIRS
 from helpers.methods import WEIGHTED
 from helpers.models.memory import replies_side_by_side
@@ -162,6 +163,8 @@ def reward(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
     """Reward models by start and number of pairs, and judges; all read the test pairs."""
     given = values[stage]
     grid = grids.reward_models(given, shape.train)
+    halves = dict.fromkeys(FOLDERS, shape.train // 2)
+    grid += grids.of_one_subset(given, halves)
     jobs, pairs = len(grid), sum(job["pairs"] for job in grid)
     per_pair = given["epochs"] * shape.pair
     test = shape.test * shape.pair

@@ -39,6 +39,21 @@ def reward_models(given: Parameters, available: int) -> Jobs:
     return sorted(found, key=lambda job: -job["pairs"])
 
 
+def of_one_subset(given: Parameters, available: Mapping[str, int]) -> Jobs:
+    """04: reward models that learn one subset alone, from the base model.
+
+    available: training pairs that there are, by subset. As many as half of the largest
+    set, which is what a mixture has of a subset where there is enough of both.
+    """
+    most = max(given["sizes"]) // 2
+    return [
+        {"method": f"rm_{subset}", "init": "base", "pairs": size, "seed": seed}
+        for subset in given["alone"]
+        for size in [min(most, available[subset])]
+        for seed in range(given["seeds"])
+    ]
+
+
 def judges(given: Parameters, available: int) -> Jobs:
     """04: held-out judges, each with a fold of the `available` pairs set aside."""
     fold, count = available // given["judges"], given["judges"]

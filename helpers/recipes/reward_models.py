@@ -55,11 +55,14 @@ def preference_model(
 def reward_model(
     out: Path, *, run: Path, method: str, init: str, pairs: int, seed: int, fit: Fit
 ) -> list[dict]:
-    """A Bradley-Terry reward model on HH pairs; scores every held-out pair."""
-    data, start = (
-        draw(store.read_pairs(run, "train"), pairs, seed),
-        store.start_folder(run, init, seed),
-    )
+    """A Bradley-Terry reward model on HH pairs; scores every held-out pair.
+
+    method: `rm`, or `rm_helpful` and `rm_harmless`, which see pairs of that subset alone.
+    """
+    there, start = store.read_pairs(run, "train"), store.start_folder(run, init, seed)
+    if subset := method.removeprefix("rm").removeprefix("_"):
+        there = there[there["subset"] == subset]
+    data = draw(there, pairs, seed)
     tokenizer, scorer = loading.load_tokenizer(start), loading.load_scorer(start, seed)
     return fit_scorer(scorer, tokenizer, data, replace(fit, seed=seed), run, out)
 

@@ -80,3 +80,13 @@ def test_methods_that_are_not_asked_for_are_not_trained() -> None:
     kinds = online(given("07_ppo", "full", *changes))
     assert {each for each in kinds if "ppo_" not in each[0]} == {("rloo", "base")}
     assert grids.offline_strengths(given("06_dpo", "full", *changes)) == {"dpo": [0.1]}
+
+
+def test_reward_models_of_one_subset_have_half_of_the_most_pairs() -> None:
+    assert grids.of_one_subset(given("04_reward_model"), {}) == []
+    jobs = grids.of_one_subset(
+        given("04_reward_model", "full"), {"helpful": 9000, "harmless": 70}
+    )
+    found = {(job["method"], job["pairs"], job["init"]) for job in jobs}
+    assert found == {("rm_helpful", 4800, "base"), ("rm_harmless", 70, "base")}
+    assert [job["seed"] for job in jobs] == [0, 1, 2, 0, 1, 2]

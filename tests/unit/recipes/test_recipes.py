@@ -64,6 +64,27 @@ def test_sft_does_not_learn_from_the_rejected_replies(
     assert log["as they are"] == log["rejected"] != log["chosen"]
 
 
+def test_a_reward_model_of_one_subset_sees_no_pair_of_the_other(
+    base, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(store, "start_folder", lambda run, init, seed: base)
+    other = PAIRS["subset"] == "harmless"
+    assert other.any() and not other.all()
+    changed = PAIRS.assign(chosen=PAIRS["chosen"].mask(other, " something else"))
+    log = {}
+    for method in ("rm", "rm_helpful"):
+        for name, pairs in {"as they are": PAIRS, "changed": changed}.items():
+            monkeypatch.setattr(store, "read_pairs", lambda run, split, it=pairs: it)
+            job = {"method": method, "init": "base", "pairs": 4, "seed": 0}
+            rows = reward_models.reward_model(
+                tmp_path / name, run=tmp_path, fit=Fit(1e-3, 4, max_length=48), **job
+            )
+            losses = [row["value"] for row in rows if row["metric"] == "train_loss"]
+            log[method, name] = losses
+    assert log["rm", "as they are"] != log["rm", "changed"]
+    assert log["rm_helpful", "as they are"] == log["rm_helpful", "changed"] != []
+
+
 def test_sft_says_how_held_out_replies_are_predicted(base, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "base_folder", lambda run: base)
     monkeypatch.setattr(store, "read_pairs", lambda run, split: PAIRS)
