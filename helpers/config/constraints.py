@@ -21,8 +21,13 @@ SOURCES = (  # parameters that name a model of the hub
     "weak_model",
     "describer_model",
     "judge_model",
-    "judge_start",
+    "judge_starts",
 )
+
+
+def each_of(given: object) -> list:
+    """The items of a list, or the one value that is none."""
+    return given if isinstance(given, list) else [given]
 
 
 class Rule(NamedTuple):
@@ -136,7 +141,9 @@ RULES = (
     ),
     *(
         Rule(
-            (name,), is_located, "a folder, or a hub name that is pinned or name@commit"
+            (name,),
+            lambda given: all(map(is_located, each_of(given))),
+            "a folder, or a hub name that is pinned or name@commit",
         )
         for name in SOURCES
     ),
@@ -205,7 +212,8 @@ def check_models(stage: str, values: Mapping[str, object]) -> None:
     """Raise ParameterError for the first folder of a model that may not be loaded."""
     for name in SOURCES:
         try:
-            check_source(str(values.get(name, "")))
+            for source in each_of(values.get(name, "")):
+                check_source(str(source))
         except ModelError as error:
             raise ParameterError(f"{stage}: {name}: {error}") from None
 

@@ -2,7 +2,7 @@
 
 Every line of the cell reads `name: type = default  # meaning; in (0, 10]`, or ends in
 `; one of: a, b`. For lists the range or the choices hold for each item, of which there is
-at least one; with `; any of: a, b` there may be none. Where Colab shall show a field, the
+at least one; with `; any of: a, b` or `; any number` there may be none. Where Colab shall show a field, the
 meaning stands in the lines above, each after `@markdown`, and behind the value stands
 `@param`: see `plain`.
 What is read becomes a type of pydantic's, which checks values and has a JSON schema. All
@@ -37,6 +37,7 @@ TYPES |= {f"list[{kind}]": TYPES[kind] for kind in ("int", "float", "str")}
 NUMBER = r"[-+\w.]+"
 RANGE = re.compile(rf"in ([\[(])({NUMBER}), *({NUMBER})([\])])")
 CHOICES = re.compile(r"(one|any) of: *(.+)")
+ANY = "any number"  # of a list's items
 SAID = "# @markdown "
 FIELD = re.compile(rf"^((?:{SAID}.+\n)+)(\w+: .+)  # @param .+$", re.MULTILINE)
 
@@ -102,7 +103,7 @@ class Parameter:
             how_many = "one" if self.least else "any"
             return f"{how_many} of {', '.join(map(str, self.choices))}"
         if self.low is None:
-            return ""
+            return "" if self.least else ANY
         left, right = "[("[self.low_open], "])"[self.high_open]
         return f"in {left}{self.low:.15g}, {self.high:.15g}{right}"
 
@@ -196,7 +197,7 @@ def declared(
         got = "no type" if inferred_type_name == "None" else inferred_type_name
         raise ParameterError(f"{where}: got {got}, expected one of {', '.join(TYPES)}")
     meaning, _, rule = help.rpartition("; ")
-    ruled = RANGE.fullmatch(rule) or CHOICES.fullmatch(rule)
+    ruled = RANGE.fullmatch(rule) or CHOICES.fullmatch(rule) or rule == ANY
     if not ruled:
         meaning = help
     if not meaning.strip() or re.search(
@@ -223,12 +224,13 @@ def with_rule(parameter: Parameter, rule: str) -> Parameter:
                 raise ValueError
             fields["low"], fields["high"] = float(match[2]), float(match[3])
             fields["low_open"], fields["high_open"] = match[1] == "(", match[4] == ")"
-        else:
-            how_many, listed = CHOICES.fullmatch(rule).groups()
-            if how_many == "any":
-                fields["least"] = 0
-                if not parameter.is_list:
-                    raise ValueError
+            return Parameter(**fields)
+        if rule.startswith("any"):
+            fields["least"] = 0
+            if not parameter.is_list:
+                raise ValueError
+        if rule != ANY:
+            listed = CHOICES.fullmatch(rule)[2]
             fields["choices"] = tuple(kind(item.strip()) for item in listed.split(","))
     except ValueError:
         where = f"{parameter.stage}: {parameter.name}"

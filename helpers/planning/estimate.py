@@ -178,7 +178,7 @@ def reward(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
 
 def judge_parameters(values: Values, shape: Shape) -> float:
     """Weights of a judge without its embeddings: 01's small shape, or a model's."""
-    if values["04_reward_model"]["judge_start"]:
+    if values["04_reward_model"]["judge_starts"]:
         return shape.parameters
     small = values["01_base_model"]
     return 12 * small["layers"] * small["hidden"] ** 2

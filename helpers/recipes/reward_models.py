@@ -1,6 +1,7 @@
 """What 03 and 04 train: preference models on code, reward models on HH, judges."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -68,15 +69,23 @@ def reward_model(
 
 
 def judge(
-    out: Path, *, run: Path, method: str, pairs: int, seed: int, start: str, fit: Fit
+    out: Path,
+    *,
+    run: Path,
+    method: str,
+    pairs: int,
+    seed: int,
+    starts: Sequence[str],
+    fit: Fit,
 ) -> list[dict]:
     """A reward model that judges replies, from nothing that is compared.
 
     It learns from a fold of the pairs that are set aside for judges, the seed-th of
-    folds of `pairs`, and starts from `start`, a folder or a hub name; if that is "",
-    from random weights in the shape of 01's small model. method: `judge`.
+    folds of `pairs`. starts: folders or hub names, which judges take in turn; without
+    one, random weights in the shape of 01's small model. method: `judge`.
     """
-    if start:
+    if starts:
+        start = starts[seed % len(starts)]
         scorer = loading.load_scorer(start, seed)
         tokenizer = loading.load_tokenizer(start)
     else:

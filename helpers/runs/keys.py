@@ -46,10 +46,14 @@ def key_parts(project: Project, run: Path, stage: str, values: Mapping) -> dict:
 
 
 def named_folders(project: Project, values: Mapping) -> dict[str, Path]:
-    """The folders that parameters name, by parameter, as far as they are there."""
+    """The folders that parameters name, as far as they are there.
+
+    By parameter, those of a list by its name and their place in it: `judge_starts 0`.
+    """
     named = {
-        name: project.root / value
-        for name, value in values.items()
+        f"{name} {number}" if isinstance(given, list) else name: project.root / value
+        for name, given in values.items()
+        for number, value in enumerate(given if isinstance(given, list) else [given])
         if value and isinstance(value, str) and name not in FREE_TEXT
     }
     return {name: folder for name, folder in named.items() if isdir(folder)}

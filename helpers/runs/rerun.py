@@ -48,7 +48,7 @@ def data_of(project: Project, values: Values) -> dict[str, dict]:
     """
     return {
         f"{stage}.{name}": {
-            "name": plain_name(given[name]),
+            "name": plain_name(folder.name),
             "sha256": content_digest(folder),
         }
         for stage, given in values.items()

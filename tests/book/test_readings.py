@@ -71,7 +71,7 @@ JOBS = {
     "04 judge": (
         "04_reward_model",
         reward_models.judge,
-        {**RM, "method": "judge", "start": ""},
+        {**RM, "method": "judge", "starts": []},
     ),
     "05": (
         "05_sft",

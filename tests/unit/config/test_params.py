@@ -146,6 +146,16 @@ def test_a_list_may_be_empty_where_any_number_will_do(tmp_path: Path) -> None:
             parse_text(names, text)
 
 
+def test_a_list_of_any_number(tmp_path: Path) -> None:
+    line = "names: list[str] = []  # which; any number"
+    names = read_schema(write_notebook(tmp_path / "a.ipynb", line))["names"]
+    assert names.allowed() == "any number" and names.meaning() == "which; any number"
+    assert parse_text(names, "") == [] and parse_text(names, "b,a") == ["b", "a"]
+    notebook = write_notebook(tmp_path / "b.ipynb", "x: int = 1  # which; any number")
+    with pytest.raises(ParameterError, match="does not fit its type int"):
+        read_schema(notebook)
+
+
 def test_notebook_without_the_cell(tmp_path: Path) -> None:
     notebook = write_notebook(tmp_path / "a.ipynb", "")
     text = notebook.read_text().replace('"parameters"', '"other"')

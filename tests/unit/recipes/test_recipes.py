@@ -156,7 +156,7 @@ def judged(base, stages, monkeypatch, tmp_path) -> dict[int, pd.DataFrame]:
     """Records of two judges, by seed; their models lie in folders of that name."""
     shape = {"hidden": 16, "layers": 1, "heads": 2, "max_length": 48}
     monkeypatch.setattr(store, "parameter", lambda run, stage, name: shape[name])
-    job = {"run": tmp_path, "method": "judge", "pairs": 4, "start": "", "fit": FIT}
+    job = {"run": tmp_path, "method": "judge", "pairs": 4, "starts": [], "fit": FIT}
     return {
         seed: pd.DataFrame(reward_models.judge(tmp_path / str(seed), seed=seed, **job))
         for seed in range(2)
@@ -186,12 +186,18 @@ def test_a_judge_starts_from_nothing_that_is_compared(judged, base, tmp_path) ->
 
 
 def test_a_judge_can_start_from_a_model_of_another_family(base, stages, tmp_path):
-    job = {"run": tmp_path, "method": "judge", "pairs": 4, "seed": 0, "fit": FIT}
+    tokenizer, shape = loading.load_tokenizer(base), {"hidden": 8, "layers": 1}
+    other = loading.build_opt(tokenizer, seed=5, **shape, heads=2, max_positions=64)
+    loading.save(other, tokenizer, tmp_path / "other")
+    starts = [str(base), str(tmp_path / "other")]
     still = replace(FIT, learning_rate=1e-12)
-    reward_models.judge(tmp_path / "out", start=str(base), **job | {"fit": still})
-    own = loading.load_scorer(tmp_path / "out").model.decoder.embed_tokens.weight
-    start = loading.load_policy(base).model.decoder.embed_tokens.weight
-    assert torch.allclose(own, start, atol=1e-5)
+    job = {"run": tmp_path, "method": "judge", "pairs": 2, "fit": still}
+    for seed in range(3):  # they take turns
+        out = tmp_path / str(seed)
+        reward_models.judge(out, starts=starts, seed=seed, **job)
+        own = loading.load_scorer(out).model.decoder.embed_tokens.weight
+        start = loading.load_policy(starts[seed % 2]).model.decoder.embed_tokens.weight
+        assert torch.allclose(own, start, atol=1e-5)
 
 
 def test_a_seed_orders_the_pairs_of_codepmp(trainers, tmp_path):

@@ -129,7 +129,7 @@ def test_a_judge_learns_from_its_fold_and_is_loaded_again(
     data = pairs(96)
     monkeypatch.setattr(store, "read_pairs", lambda run, *splits: data)
     fit = Fit(3e-3, 8, 6.0, max_length=LENGTH)
-    job = {"run": tmp_path, "method": "judge", "pairs": 64, "start": str(start)}
+    job = {"run": tmp_path, "method": "judge", "pairs": 64, "starts": [str(start)]}
     rows = pd.DataFrame(reward_models.judge(tmp_path, **job, seed=0, fit=fit))
     margins = rows[rows["metric"] == "margin"]["value"]
     assert (margins > 0).mean() > 0.95

@@ -27,7 +27,7 @@ from helpers.runs.code_digests import (
     reached_from_cells,
     reached_from_function,
 )
-from helpers.runs.keys import key_parts
+from helpers.runs.keys import key_parts, named_folders
 from helpers.runs.stage import Stage, open_stage
 from tests.manifests import write_manifest
 from tests.toys import HEADER, write_notebook
@@ -571,3 +571,10 @@ def test_a_job_reads_the_inputs_of_its_stage_only(tmp_path: Path, function) -> N
     ):
         jobs.run_grid(function, stage="03_codepmp", key="2", **call)
     assert len(function(tmp_path, run=tmp_path, seed=0)) == 1  # outside of a job
+
+
+def test_folders_in_a_list_are_data_too(project: Project) -> None:
+    (project.root / "mine").mkdir()
+    values = {"one": "mine", "several": ["a/hub", "mine"], "number": 3, "none": []}
+    found = named_folders(project, values)
+    assert found == dict.fromkeys(["one", "several 1"], project.root / "mine")
