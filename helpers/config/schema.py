@@ -2,9 +2,9 @@
 
 Every line of the cell reads `name: type = default  # meaning; in (0, 10]`, or ends in
 `; one of: a, b`. For lists the range or the choices hold for each item, of which there is
-at least one; with `; any of: a, b` or `; any number` there may be none. Where Colab shall show a field, the
-meaning stands in the lines above, each after `@markdown`, and behind the value stands
-`@param`: see `plain`.
+at least one; with `; any of: a, b` or `; any number` there may be none. Where Colab shall
+show a field, the meaning stands in the lines above, each after `@markdown`, and behind the
+value stands `@param`: see `plain`.
 What is read becomes a type of pydantic's, which checks values and has a JSON schema. All
 that is wrong is a ParameterError of one line: stage, name, what was given, what was
 expected.

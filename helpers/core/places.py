@@ -6,7 +6,6 @@ file a digest, beside the runs and never in one: whoever gets a run gets no path
 """
 
 import itertools
-import json
 import os
 import re
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.core import escape
-from helpers.core.atomic import write_json, write_text
+from helpers.core.atomic import write_text
 from helpers.core.digests import digest, folder_digest
 
 DIGITS = 12  # of a digest, as far as it is shown
@@ -88,12 +87,6 @@ def fingerprint(path: Path) -> object:
 
 
 # --- free text ---------------------------------------------------------------------------
-
-
-def clean_file(file: Path, values: Mapping[str, object], root: Path) -> None:
-    """Write a JSON file, such as a notebook, anew without places of this machine."""
-    content = json.loads(file.read_text("utf-8"))
-    write_json(without_places(content, values, root), file)
 
 
 def without_places(content: object, values: Mapping[str, object], root: Path) -> object:

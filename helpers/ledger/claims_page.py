@@ -40,7 +40,8 @@ def claims_page(
 ) -> str:
     """The page "The claims", with the statuses of a run.
 
-    elsewhere: by id, what another run said of claims that this one cannot test. Raises ClaimError, naming the claim, if the ledger or a backing is wrong.
+    elsewhere: by id, what another run said of claims that this one cannot test. Raises
+    ClaimError, naming the claim, if the ledger or a backing is wrong.
     """
     ledger, evidence = read_ledger(root / "book" / "claims.yml"), Evidence(run)
     found = decisions(ledger, evidence, root)

@@ -5,7 +5,6 @@ run holds whole notebooks, and a failed one up to its error.
 """
 
 import atexit
-import json
 import logging
 import os
 import shutil
@@ -13,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import papermill
@@ -24,11 +24,11 @@ from traitlets import default
 
 from helpers.config.schema import read_schema
 from helpers.config.settings import Values
-from helpers.core.atomic import write_json
+from helpers.core.atomic import Damaged, read_json, write_json
 from helpers.core.manifests import read_manifest
 from helpers.core.parents import followed
 from helpers.core.paths import Project
-from helpers.core.places import clean_file
+from helpers.core.places import without_places
 from helpers.runs.locks import held
 from helpers.runs.rerun import write_run_manifest
 from helpers.runs.staleness import check_inputs, notebook_file, stamped, why_stale
@@ -176,18 +176,14 @@ def run_stage(
         message = f"{stage} failed: {first_line(error)}; open {project.shown(kept)}"
         raise StageError(message) from error
     finally:
-        if aside.exists():
-            clean_file(aside, values, project.root)
-            stamp(aside, project.shown(source), project.shown(kept), key)
-            os.replace(aside, kept)
-
-
-def stamp(notebook: Path, source: str, kept: str, key: str | None) -> None:
-    """Put the key into a notebook's metadata, and paths that hold on any machine."""
-    content = json.loads(notebook.read_text("utf-8"))
-    papermill = content["metadata"].setdefault("papermill", {})
-    papermill.update(input_path=source, output_path=kept)
-    write_json(stamped(content, key), notebook)
+        with suppress(FileNotFoundError, Damaged):  # what a kernel that died has left
+            found = read_json(aside, metadata=dict, cells=list)
+            found = without_places(found, values, project.root)
+            told = {"input_path": project.shown(source)}
+            told |= {"output_path": project.shown(kept)}
+            found["metadata"].setdefault("papermill", {}).update(told)
+            write_json(stamped(found, key), kept)
+        aside.unlink(missing_ok=True)
 
 
 def first_line(error: Exception) -> str:

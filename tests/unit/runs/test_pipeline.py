@@ -12,7 +12,7 @@ from helpers.config.schema import ParameterError
 from helpers.config.settings import all_values, select, stage_name
 from helpers.core.manifests import manifest_file
 from helpers.core.paths import PROJECT, STAGES, Project, RunError
-from helpers.runs.pipeline import StageError, first_line
+from helpers.runs.pipeline import StageError, first_line, run_stages
 from helpers.runs.staleness import changes, status
 from tests.toys import GRAPH, command, run, said
 
@@ -158,6 +158,21 @@ def test_bad_data_in_a_kernel_are_named_in_one_line() -> None:
 def status_of(project: Project) -> list[tuple[str, str, str, str]]:
     """The rows of `prefbook status`."""
     return status(project, project.run("cpu"), project.stages)
+
+
+@pytest.mark.parametrize("left", [b"\xff", b"not JSON", b"[]", b"{}", None])
+def test_what_a_dead_kernel_leaves_hides_no_error(
+    project: Project, left: bytes | None
+) -> None:
+    def dies(source: Path, out: Path, parameters: dict, cwd: Path) -> None:
+        if left is not None:
+            out.write_bytes(left)
+        raise RuntimeError("the kernel died")
+
+    values = all_values(project, ["00_a"], "runs/cpu")
+    with pytest.raises(StageError, match="00_a failed: RuntimeError: the kernel died"):
+        run_stages(project, project.run("cpu"), values, print, dies)
+    assert not list((project.run("cpu") / "notebooks").iterdir())
 
 
 # --- values ---------------------------------------------------------------------------
