@@ -19,7 +19,7 @@ import pandas as pd
 from helpers.book import full_run
 from helpers.book.cost_page import costs_page
 from helpers.book.front_page import answer_table
-from helpers.book.recorded_runs import full_page, real_page
+from helpers.book.recorded_runs import real_page
 from helpers.book.reliability_page import reliability_page
 from helpers.book.settings_page import settings_section
 from helpers.book.side_by_side import recorded_answer
@@ -106,7 +106,7 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         "reliability": reliability_page(root / "book" / "recorded"),
         "real": real_page(run, root),
         "claims": claims_page(run, root, full_run.decided_there(root)),
-        "full": full_page(root),
+        "full": full_run.full_page(root),
         "recorded_answer": recorded_answer(root),
         "answer": answer_table(run, root),
     }

@@ -9,16 +9,36 @@ takes from it what this run cannot say.
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.book.side_by_side import FULL, Recorded, decisions_of, recorded_numbers
+from helpers.book.recorded_runs import run_section
+from helpers.book.side_by_side import (
+    FULL,
+    Recorded,
+    decisions_of,
+    recorded_numbers,
+    run_folders,
+)
 from helpers.config.schema import read_schema
 from helpers.config.settings import Values, all_values
 from helpers.core.paths import Project
-from helpers.ledger.rule import UNTESTED, Decision
+from helpers.ledger.rule import UNTESTED
 
 NOTE = """
 :::{{note}}
 Left out of this run: {left_out}. [The full run](../book/full.md) has them.
 :::
+"""
+PAGE = """\
+# The full run
+
+`make book` asks the question of this book alone: two starts of the reward model, SFT,
+SFT+DPO, PPO and best-of-N. `make full` runs everything that it compares: the controls of
+CodePMP, the relatives of DPO, the other online methods, PPO with parts taken away, and
+more seeds where CodePMP claims its gain. Where this copy is of a smaller run, the chapters
+say what it leaves out, and [the claims](claims.md) name what the run below said of it.
+"""
+NONE = """
+No full run is recorded in this copy. `make full` makes one and builds its book,
+`prefbook record --run full` records it.
 """
 
 
@@ -65,12 +85,14 @@ def decided_there(root: Path) -> dict[str, str]:
         return {}
     where = f"in the full run of {found.about['date']}, commit {found.about['commits']}"
     return {
-        claim: in_full(decision, where)
+        claim: f"{where}: **{decision.status}**, {decision.evidence}"
         for claim, decision in decisions_of(found.table, root).items()
         if decision.status != UNTESTED
     }
 
 
-def in_full(decision: Decision, where: str) -> str:
-    """A decision of the recorded run, as the ledger quotes it."""
-    return f"{where}: **{decision.status}**, {decision.evidence}"
+def full_page(root: Path) -> str:
+    """The page "The full run": what was recorded of one, if one is."""
+    runs = [path for path in run_folders(root) if path.name == FULL]
+    parts = [run_section(path) for path in runs] or [NONE]
+    return "\n".join([PAGE, *parts])

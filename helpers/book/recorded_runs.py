@@ -38,19 +38,6 @@ except where it is said, and small. So they tell how the methods compare at that
 those pairs, not what large models would do. A reward model that has seen almost only one
 subset learns its taste, and can fall below one half on the other: read the two apart.
 """
-FULL_PAGE = """\
-# The full run
-
-`make book` asks the question of this book alone: two starts of the reward model, SFT,
-SFT+DPO, PPO and best-of-N. `make full` runs everything that it compares: the controls of
-CodePMP, the relatives of DPO, the other online methods, PPO with parts taken away, and
-more seeds where CodePMP claims its gain. Where this copy is of a smaller run, the chapters
-say what it leaves out, and [the claims](claims.md) name what the run below said of it.
-"""
-NO_FULL_RUN = """
-No full run is recorded in this copy. `make full` makes one and builds its book,
-`prefbook record --run full` records it.
-"""
 NO_RUN = """
 No whole run is recorded in this copy. `prefbook record --run NAME` records one.
 """
@@ -146,13 +133,6 @@ def real_page(run: Path, root: Path) -> str:
     runs = [path for path in run_folders(root) if path.name != FULL]
     parts += [run_section(path) for path in runs] or [NO_RUN]
     return "\n".join([REAL_PAGE, *side_by_side(run, root), *parts])
-
-
-def full_page(root: Path) -> str:
-    """The page "The full run": what was recorded of one, if one is."""
-    runs = [path for path in run_folders(root) if path.name == FULL]
-    parts = [run_section(path) for path in runs] or [NO_FULL_RUN]
-    return "\n".join([FULL_PAGE, *parts])
 
 
 def run_section(folder: Path) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from helpers.config.schema import ParameterError
 from helpers.core.hub import is_located
-from helpers.core.inputs import shown
+from helpers.core.inputs import each_of, shown
 from helpers.core.model_files import ModelError, check_source
 from helpers.core.paths import ROOT, in_runs
 
@@ -23,11 +23,6 @@ SOURCES = (  # parameters that name a model of the hub
     "judge_model",
     "judge_starts",
 )
-
-
-def each_of(given: object) -> list:
-    """The items of a list, or the one value that is none."""
-    return given if isinstance(given, list) else [given]
 
 
 class Rule(NamedTuple):

@@ -16,6 +16,11 @@ class InputError(ValueError):
     """What a user gave and cannot be used; the message is one line."""
 
 
+def each_of(given: object) -> list:
+    """The items of a list, or the one value that is none."""
+    return given if isinstance(given, list) else [given]
+
+
 def quoted(value: object, most: int = 80) -> str:
     """A value as Python writes it, in one line of at most `most` characters."""
     try:

@@ -84,8 +84,7 @@ def judge(
     folds of `pairs`. starts: folders or hub names, which judges take in turn; without
     one, random weights in the shape of 01's small model. method: `judge`.
     """
-    if starts:
-        start = starts[seed % len(starts)]
+    if start := start_of(starts, seed):
         scorer = loading.load_scorer(start, seed)
         tokenizer = loading.load_tokenizer(start)
     else:
@@ -97,6 +96,11 @@ def judge(
     return fit_scorer(
         scorer, tokenizer, fold(run, seed, pairs), replace(fit, seed=seed), run, out
     )
+
+
+def start_of(starts: Sequence[str], seed: int) -> str:
+    """What a judge starts from: judges take turns; "" where it is random weights."""
+    return starts[seed % len(starts)] if starts else ""
 
 
 def fold(run: Path, number: int, size: int) -> pd.DataFrame:

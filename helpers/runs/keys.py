@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.core.digests import Inventory, digest, folder_digest, inventory
+from helpers.core.inputs import each_of
 from helpers.core.manifests import read_manifest
 from helpers.core.paths import Project
 from helpers.core.records import MEASURED
@@ -53,7 +54,7 @@ def named_folders(project: Project, values: Mapping) -> dict[str, Path]:
     named = {
         f"{name} {number}" if isinstance(given, list) else name: project.root / value
         for name, given in values.items()
-        for number, value in enumerate(given if isinstance(given, list) else [given])
+        for number, value in enumerate(each_of(given))
         if value and isinstance(value, str) and name not in FREE_TEXT
     }
     return {name: folder for name, folder in named.items() if isdir(folder)}

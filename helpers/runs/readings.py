@@ -33,10 +33,16 @@ def finished_jobs(folder: Path) -> list[tuple[dict, Path]]:
     return found
 
 
+def having(
+    finished: list[tuple[dict, Path]], wanted: Mapping[str, object]
+) -> list[tuple[dict, Path]]:
+    """Those of some jobs that have these arguments."""
+    return [each for each in finished if wanted.items() <= each[0].items()]
+
+
 def with_arguments(run: Path, stage: str, wanted: Mapping) -> list[tuple[dict, Path]]:
     """The finished jobs of a stage that have these arguments."""
-    there = finished_jobs(run / stage / "jobs")
-    return [each for each in there if wanted.items() <= each[0].items()]
+    return having(finished_jobs(run / stage / "jobs"), wanted)
 
 
 def what_jobs_gave(run: Path, stage: str, **wanted: object) -> dict[str, str]:
@@ -56,7 +62,7 @@ def most(run: Path, stage: str, of: str, **wanted: object) -> object:
 
 def file(run: Path, stage: str, name: str) -> str:
     """The digest of a file that a finished stage has left; RunError if it left none."""
-    files = manifests.load_manifest(run, stage)["files"]
+    files = manifests.read_manifest(run, stage)["files"]
     if name not in files:
         raise RunError(f"{stage} has left no {name}: {manifests.way_out(run, stage)}")
     return files[name][1]
@@ -64,7 +70,7 @@ def file(run: Path, stage: str, name: str) -> str:
 
 def parameter(run: Path, stage: str, name: str) -> object:
     """What a finished stage was given."""
-    return manifests.load_manifest(run, stage)["parameters"][name]
+    return manifests.read_manifest(run, stage)["parameters"][name]
 
 
 KINDS: dict[str, Callable[..., object]] = {
@@ -74,12 +80,22 @@ KINDS: dict[str, Callable[..., object]] = {
 # --- noting, and asking again ----------------------------------------------------------
 
 
+def ask(run: Path, kind: str, stage: str, **asked: object) -> object:
+    """The answer to a question, whose digest the job that is running keeps, if one is.
+
+    Raises RunError if the job's stage has not declared the one that it asks about.
+    """
+    manifests.check_declared(stage)
+    answer = KINDS[kind](run, stage, **asked)
+    if (read := manifests.read_by_job()) is not None:
+        read[json.dumps([kind, stage, asked], sort_keys=True)] = digest(answer)
+    return answer
+
+
 def note(run: Path, kind: str, stage: str, **asked: object) -> None:
-    """Note a question of the job that is running, if one is, with its answer's digest."""
-    read = manifests.read_by_job()
-    if read is not None:
-        answer = digest(KINDS[kind](run, stage, **asked))
-        read[json.dumps([kind, stage, asked], sort_keys=True)] = answer
+    """As `ask`, of what is read in another way: asked only where a job is running."""
+    if manifests.read_by_job() is not None:
+        ask(run, kind, stage, **asked)
 
 
 class Unchanged:

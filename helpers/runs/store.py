@@ -41,7 +41,7 @@ def find_job(
     finished: list[tuple[dict, Path]], stage: str, job: Mapping[str, object]
 ) -> Path:
     """The folder of the one job with these arguments."""
-    fits = [place for each, place in finished if job.items() <= each.items()]
+    fits = [place for _, place in readings.having(finished, job)]
     if len(fits) == 1:
         return fits[0]
     asked = ", ".join(f"{name}={value}" for name, value in job.items()) or "any"
@@ -74,8 +74,7 @@ def data_source(run: Path) -> str:
 
 def parameter(run: Path, stage: str, name: str) -> object:
     """What a finished stage was given."""
-    readings.note(run, "parameter", stage, name=name)
-    return read_manifest(run, stage)["parameters"][name]
+    return readings.ask(run, "parameter", stage, name=name)
 
 
 def read_code_pairs(run: Path, *splits: str) -> pd.DataFrame:
@@ -156,10 +155,7 @@ def compared_jobs(run: Path, grid: list[dict]) -> list[dict]:
 
 def labels(run: Path) -> int:
     """Number of pairs that the reward models with most of them have learned from."""
-    asked = {"stage": "04_reward_model", "of": "pairs", "method": "rm"}
-    check_declared(asked["stage"])
-    readings.note(run, "most", **asked)
-    return readings.most(run, **asked)
+    return readings.ask(run, "most", "04_reward_model", of="pairs", method="rm")
 
 
 def reward_folder(run: Path, init: str, seed: int) -> Path:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from helpers.book import full_run, recorded_runs, side_by_side
+from helpers.book import full_run, side_by_side
 from helpers.config.settings import all_values
 from helpers.core.paths import PROJECT, ROOT
 from helpers.core.records import tidy
@@ -77,17 +77,17 @@ def test_a_superseded_full_run_is_not_quoted(root) -> None:
     about = json.loads(path.read_text()) | {"superseded": "It was wrong."}
     path.write_text(json.dumps(about))
     assert full_run.decided_there(root) == {}
-    assert "It was wrong." in recorded_runs.full_page(root)
+    assert "It was wrong." in full_run.full_page(root)
 
 
 def test_the_full_run_has_a_page_of_its_own(root) -> None:
-    page = recorded_runs.full_page(root)
+    page = full_run.full_page(root)
     assert "## Run `full`" in page and "2026-01-02" in page
     (recorded,) = side_by_side.recorded_numbers(root)
     assert recorded.page == "[The full run](full)"
     assert recorded._replace(name="real").page == "[On real pairs](real)"
     empty = root / "other"
-    assert "`prefbook record --run full`" in recorded_runs.full_page(empty)
+    assert "`prefbook record --run full`" in full_run.full_page(empty)
 
 
 def test_numbers_of_all_stages_that_claims_read_are_recorded() -> None:

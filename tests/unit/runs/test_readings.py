@@ -125,7 +125,7 @@ def test_only_a_job_notes_what_it_reads(run: Path) -> None:
 
 
 def test_the_most_and_a_file_are_asked_of_the_run(run: Path) -> None:
-    with reading_for("08_evaluate") as read:
+    with reading_for("04_reward_model") as read:
         readings.note(run, "most", "03_codepmp", of="seed", init="codepmp")
     unchanged = Unchanged(run)
     assert unchanged(read)
