@@ -34,7 +34,10 @@ PAGE = """\
 SFT+DPO, PPO and best-of-N. `make full` runs everything that it compares: the controls of
 CodePMP, the relatives of DPO, the other online methods, PPO with parts taken away, and
 more seeds where CodePMP claims its gain. Where this copy is of a smaller run, the chapters
-say what it leaves out, and [the claims](claims.md) name what the run below said of it.
+say what it leaves out.
+"""
+QUOTED = """
+What this copy's run leaves out, [the claims](claims.md) take from the run below.
 """
 NONE = """
 No full run is recorded in this copy. `make full` makes one and builds its book,
@@ -94,5 +97,5 @@ def decided_there(root: Path) -> dict[str, str]:
 def full_page(root: Path) -> str:
     """The page "The full run": what was recorded of one, if one is."""
     runs = [path for path in run_folders(root) if path.name == FULL]
-    parts = [run_section(path) for path in runs] or [NONE]
+    parts = [QUOTED, *map(run_section, runs)] if runs else [NONE]
     return "\n".join([PAGE, *parts])
