@@ -215,7 +215,7 @@ def test_a_grid_can_run_on_several_processes(run, tmp_path) -> None:
 
 def test_a_failure_says_what_went_wrong(run, tmp_path) -> None:
     call = {"run": run / "nowhere", "seed": 0, **JOBS["sft"][1]}
-    with pytest.raises(launch.LaunchError, match="FileNotFoundError: "):
+    with pytest.raises(launch.LaunchError, match="RunError: 00_data is not done"):
         launch.launch(language_models.sft, tmp_path, call, Processes(2))
 
 
