@@ -3,8 +3,9 @@
     python -m tests.chaos --kills 200 --damages 50 --races 20 --inputs 100000
 
 Every try has a number from which it is drawn, so that one that went wrong can be made
-again by itself: `--seed NUMBER --kills 1`. All happens in runs called `chaos`, which are
-removed when nothing went wrong.
+again by itself: `--seed NUMBER --kills 1`. Kills and damages that this commit has had are
+not made again, so that hundreds of them can be made in sittings. All happens in runs
+called `chaos`, which are removed when nothing went wrong.
 """
 
 import shutil

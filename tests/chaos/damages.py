@@ -56,10 +56,8 @@ def run(seed: int, tries: int) -> list[dict]:
     """One row for each kind of damage: tries, and what went wrong."""
     subjects.reference()
     found: dict[str, list[str]] = {}
-    kinds = list(KINDS)
     for number in range(seed, seed + tries):
-        kind = kinds[number % len(kinds)]
-        wrong = attempt(number, *KINDS[kind])
+        kind, wrong = subjects.kept("damage", number, attempt)
         print(f"damage {number}: {kind}: {wrong or 'made good'}", flush=True)
         found.setdefault(kind, []).append(wrong)
     return [
@@ -68,9 +66,10 @@ def run(seed: int, tries: int) -> list[dict]:
     ]
 
 
-def attempt(number: int, pattern: str, harm: Callable) -> str:
-    """One try, drawn from its number: what went wrong, or ""."""
-    draw = random.Random(number)
+def attempt(number: int) -> list[str]:
+    """One try, drawn from its number: the fault, and what went wrong or ""."""
+    draw, kind = random.Random(number), list(KINDS)[number % len(KINDS)]
+    pattern, harm = KINDS[kind]
     name, folder = subjects.copied("damage")
     try:
         there = sorted(
@@ -78,7 +77,7 @@ def attempt(number: int, pattern: str, harm: Callable) -> str:
         )
         place = draw.choice(there)
         harm(place, draw)
-        return consequences(name, folder, place)
+        return [kind, consequences(name, folder, place)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

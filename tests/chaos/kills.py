@@ -29,19 +29,19 @@ LEFT = 10.0  # s after which a process that works for a dead one has outlived it
 def run(seed: int, tries: int) -> list[dict]:
     """One row for each kind of target and signal: tries, and what went wrong."""
     subjects.reference()
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[str, list[str]] = {}
     for number in range(seed, seed + tries):
-        kind, wrong = attempt(number)
-        print(f"kill {number}: {' '.join(kind)}: {wrong or 'recovered'}", flush=True)
-        found.setdefault(kind, []).append(wrong)
+        fault, wrong = subjects.kept("kill", number, attempt)
+        print(f"kill {number}: {fault}: {wrong or 'recovered'}", flush=True)
+        found.setdefault(fault, []).append(wrong)
     return [
-        subjects.counted(f"{how} to the {target}", outcomes, "went on, equal records")
-        for (target, how), outcomes in sorted(found.items())
+        subjects.counted(fault, found[fault], "went on, equal records")
+        for fault in sorted(found)
     ]
 
 
-def attempt(number: int) -> tuple[tuple[str, str], str]:
-    """One try, drawn from its number: the kind of kill, and what went wrong or ""."""
+def attempt(number: int) -> list[str]:
+    """One try, drawn from its number: the fault, and what went wrong or ""."""
     draw = random.Random(number)
     stage = draw.choice(list(PROJECT.stages))
     target, how = draw.choice(TARGETS), draw.choice(SIGNALS)
@@ -59,8 +59,7 @@ def attempt(number: int) -> tuple[tuple[str, str], str]:
             wrong += f"other records of {stage}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    kind = (target, how.name)
-    return kind, f"try {number}: {wrong}" if wrong else ""
+    return [f"{how.name} to the {target}", f"try {number}: {wrong}" if wrong else ""]
 
 
 def killed(command: list[str], target: str, how: signal.Signals, moment: float) -> str:

@@ -1,17 +1,20 @@
 """What the faults are tried on: runs of the smoke tier, started as a user starts them."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from helpers.core.atomic import write_json
 from helpers.core.paths import PROJECT, ROOT
+from helpers.core.provenance import commit
 from helpers.core.records import MEASURED, read_records
 from helpers.runs.sweeps import copy_run
 
@@ -100,6 +103,26 @@ def content(run: Path, stages: Sequence[str]) -> pd.DataFrame:
 def same(run: Path, stages: Sequence[str]) -> bool:
     """Whether some stages of a run say what those of the undisturbed one say."""
     return content(run, stages).equals(content(PROJECT.run(REFERENCE), stages))
+
+
+# --- what became of tries ---------------------------------------------------------------
+
+
+def kept(part: str, number: int, attempt: Callable[[int], list[str]]) -> list[str]:
+    """What became of a try: `attempt(number)`, or what it was when this commit had it.
+
+    So that hundreds of tries need not be made in one sitting. Nothing is kept of sources
+    that differ from their commit.
+    """
+    sources = commit(ROOT)
+    if sources.get("dirty", True):
+        return attempt(number)
+    place = PROJECT.run(f"{REFERENCE}-tries") / sources["commit"]
+    file = place / f"{part}-{number}.json"
+    if not file.exists():
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(attempt(number), file)
+    return json.loads(file.read_text("utf-8"))
 
 
 def counted(fault: str, outcomes: Sequence[str], good: str) -> dict:
