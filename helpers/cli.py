@@ -185,18 +185,20 @@ def plan(
     given: Given = None,
     files: Files = None,
 ) -> None:
-    """Estimate what OPT-350M would take on real pairs, by stage; nothing runs."""
+    """Estimate what a tier would take on real pairs, by stage; nothing runs."""
     with one_line_errors():
         from helpers.config.settings import all_values
-        from helpers.planning.estimate import REAL, works
+        from helpers.planning.estimate import shape_of, works
         from helpers.planning.tables import assumed, plan_text
 
         project = project_of(context)
         stages = list(project.stages)
         values = all_values(
-            project, stages, "runs/plan", tier, files or (), given or ()
+            project, stages, "runs/plan", tier, files or (), given or (), planned=True
         )
-        print(plan_text(works(values, REAL)))
+        shape = shape_of(values)
+        print(f"A model of {shape.parameters / 1e6:.0f} million parameters:\n")
+        print(plan_text(works(values, shape)))
         print(f"\n{assumed()}")
 
 

@@ -10,7 +10,7 @@ from helpers.core import escape
 from helpers.core.measurements import ELSEWHERE, measurement
 from helpers.core.paths import PROJECT, STAGES
 from helpers.core.records import PROCESSOR, read_records
-from helpers.planning.estimate import REAL, works
+from helpers.planning.estimate import REAL, shape_of, works
 from helpers.planning.tables import assumed, memory_table, plan_text
 
 INTRODUCTION = """\
@@ -32,8 +32,9 @@ One job trains or examines one model; the mean is over seeds. Jobs that run side
 wait for each other, so that their seconds say little of what they need: `processor` is the
 time of all cores that worked for a job, without the reading of test pairs after it.
 """
-GPUS_TEXT = """
-## What a GPU would take
+PLANS = {"laptop": "two cores", "t4": "T4", "h100": "H100"}  # tier -> its machine
+PLANS_TEXT = """
+## What other tiers would take
 
 {assumed} `prefbook plan` makes the same table for other values.
 """
@@ -54,7 +55,7 @@ def costs_page(run: Path, manifests: Mapping[str, dict], recorded: Path) -> str:
         job_times(run, manifests).to_markdown(index=False, disable_numparse=True),
         JOBS_TEXT,
     ]
-    return "\n".join([*parts, *gpu_plans(), *recorded_tables(recorded)])
+    return "\n".join([*parts, *plans(), *recorded_tables(recorded)])
 
 
 def recorded_tables(recorded: Path) -> list[str]:
@@ -64,12 +65,15 @@ def recorded_tables(recorded: Path) -> list[str]:
     return [line for folder in shown for line in measurement(folder)]
 
 
-def gpu_plans() -> list[str]:
-    """What the tiers for GPUs would take, estimated, and what must fit into memory."""
-    parts = [GPUS_TEXT.format(assumed=assumed())]
-    for tier in ("t4", "h100"):
-        values = all_values(PROJECT, list(STAGES), "runs/plan", tier, (), ())
-        parts += [f"\nTier `{tier}`:\n", plan_text(works(values, REAL), tier.upper())]
+def plans() -> list[str]:
+    """What the tiers for real models would take, estimated, and what must fit in memory."""
+    parts = [PLANS_TEXT.format(assumed=assumed())]
+    for tier, machine in PLANS.items():
+        values = all_values(PROJECT, list(STAGES), "runs/plan", tier, planned=True)
+        shape = shape_of(values)
+        size = f"{shape.parameters / 1e6:.0f} million parameters"
+        parts += [f"\nTier `{tier}`, {size}, {machine}:\n"]
+        parts += [plan_text(works(values, shape), machine)]
     memory = memory_table(REAL.parameters).to_markdown(floatfmt=".1f")
     return [*parts, MEMORY_TEXT, memory, ""]
 

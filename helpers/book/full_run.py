@@ -47,7 +47,7 @@ No full run is recorded in this copy. `make full` makes one and builds its book,
 
 def full_values(project: Project) -> Values:
     """The values of every stage at the `full` tier."""
-    return all_values(project, list(project.stages), f"runs/{FULL}", FULL)
+    return all_values(project, list(project.stages), f"runs/{FULL}", FULL, planned=True)
 
 
 def left_out(

@@ -134,14 +134,10 @@ RULES = (
         ),
         "the folder of a sweep, runs/NAME",
     ),
-    *(
-        Rule(
-            (name,),
-            lambda given: all(map(is_located, each_of(given))),
-            "a folder, or a hub name that is pinned or name@commit",
-        )
-        for name in SOURCES
-    ),
+)
+LOCATED = (
+    "a folder, a hub name that is pinned or name@commit, or what `prefbook weights NAME` "
+    "has fetched"
 )
 
 
@@ -200,17 +196,18 @@ def check_together(stage: str, values: Mapping[str, object]) -> None:
         given = {name: values[name] for name in rule.names}
         if not rule.holds(*given.values()):
             raise broken(stage, given, rule.expected)
-    check_models(stage, values)
 
 
 def check_models(stage: str, values: Mapping[str, object]) -> None:
-    """Raise ParameterError for the first folder of a model that may not be loaded."""
+    """Raise ParameterError for the first model that is not there or may not be loaded."""
     for name in SOURCES:
-        try:
-            for source in each_of(values.get(name, "")):
+        for source in each_of(values.get(name, "")):
+            if not is_located(source):
+                raise broken(stage, {name: source}, LOCATED)
+            try:
                 check_source(str(source))
-        except ModelError as error:
-            raise ParameterError(f"{stage}: {name}: {error}") from None
+            except ModelError as error:
+                raise ParameterError(f"{stage}: {name}: {error}") from None
 
 
 def broken(stage: str, given: Mapping[str, object], expected: str) -> ParameterError:

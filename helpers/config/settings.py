@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers.config.constraints import check_across, check_together
+from helpers.config.constraints import check_across, check_models, check_together
 from helpers.config.schema import (
     Parameter,
     ParameterError,
@@ -66,10 +66,12 @@ def all_values(
     tier: str = "cpu",
     files: Iterable[Path] = (),
     given: Iterable[str] = (),
+    *,
+    planned: bool = False,
 ) -> Values:
     """The values of every selected stage; `given` are texts `name=value`.
 
-    Raises ParameterError for the first thing that is wrong, before anything runs. What a
+    planned: that nothing will run, so that no model has to be there. Raises ParameterError for the first thing that is wrong, before anything runs. What a
     stage must agree on with earlier ones is held against those selected, or against
     those that the run has finished.
     """
@@ -80,13 +82,23 @@ def all_values(
     for path in files:
         merge(settings, from_yaml(path, schemas))
     merge(settings, from_texts(given, schemas, selected))
-    return checked(project, {stage: settings[stage] for stage in selected}, run_dir)
+    chosen = {stage: settings[stage] for stage in selected}
+    values = checked(project, chosen, run_dir)
+    if not planned:
+        check_there(values)
+    return values
+
+
+def check_there(values: Values) -> None:
+    """Raise ParameterError for the first model that is not there or may not be loaded."""
+    for stage, own in values.items():
+        check_models(stage, own)
 
 
 def checked(project: Project, settings: Values, run_dir: str) -> Values:
     """Some stages' settings with the defaults of the rest, each held against the rules.
 
-    Raises ParameterError, as `all_values`.
+    Raises ParameterError, as `all_values`, but of no model.
     """
     values = {
         stage: resolve(

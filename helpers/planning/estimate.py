@@ -1,8 +1,7 @@
-"""What a run would take, before it runs: trainings, tokens, FLOPs, minutes on a GPU.
+"""What a run would take, before it runs: trainings, tokens, FLOPs, minutes.
 
 An estimate from parameters and the shape of the data. The trainings are those that the
-notebooks' grids make, which a test holds against a finished run. The GPUs' speeds are
-their data sheets'; what share of them trainings reach was measured (`benchmarks/gpu.py`).
+notebooks' grids make, which a test holds against a finished run.
 """
 
 import re
@@ -14,37 +13,13 @@ from helpers.config.settings import Values
 from helpers.data.hh import FOLDERS
 from helpers.data.opt350m_prompts import ASKED, NEW_TOKENS, PUBLISHED_PROMPTS, REPAIRS
 from helpers.methods import WEIGHTED
-from helpers.models.memory import replies_side_by_side
+from helpers.models.weights import CATALOGUE
+from helpers.planning.machines import Work
 from helpers.recipes import grids
 from helpers.recipes.grids import DECODINGS
 from helpers.trainers.online_settings import VARIANTS, Online, epochs_of
 
 Parameters = Mapping[str, object]
-LAUNCH = 0.025  # s to start the kernels of 24 blocks, one token a reply: assumed
-RECOMPUTED = 8 / 6  # with activation checkpointing each forward is done twice
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """Peak speeds and memory, by NVIDIA's data sheets."""
-
-    speed: float  # FLOP/s of the matrix units in 16 bits, dense
-    bandwidth: float  # bytes/s
-    memory: float  # GB
-    share: float  # of the peak speed that our trainings reach: `gpu_t4`, `gpu_h100`
-
-    @property
-    def replies(self) -> int:
-        """How many replies are sampled side by side."""
-        return replies_side_by_side(self.memory)
-
-
-GPUS = {
-    # by the time in which an H200 computed, whose bandwidth stands to its speed as a T4's
-    "T4": Gpu(speed=65e12, bandwidth=320e9, memory=16, share=0.10),
-    # by the whole time of DPO, in half of which the GPU waited for the processor
-    "H100": Gpu(speed=989e12, bandwidth=3.35e12, memory=80, share=0.06),
-}
 
 
 @dataclass(frozen=True)
@@ -70,31 +45,16 @@ class Shape:
 REAL = Shape(331e6, prompt=110, reply=43, train=86_000, judge=0, test=4_600)
 
 
-@dataclass(frozen=True)
-class Work:
-    """One kind of job of a stage: how many, and the tokens of all of them together."""
+def shape_of(values: Values) -> Shape:
+    """Real pairs, and a model as large as the one of 01 if the catalogue has it."""
+    start = values["01_base_model"]["pretrained"]
+    return replace(REAL, parameters=size_of(start, REAL))
 
-    stage: str
-    what: str
-    jobs: int
-    parameters: float
-    trained: float = 0.0  # tokens that are learned from, in every pass
-    read: float = 0.0  # tokens that are read only
-    sampled: float = 0.0
 
-    @property
-    def flops(self) -> float:
-        """6 per parameter and token trained on, 2 per token read or sampled."""
-        tokens = 6 * self.trained + 2 * (self.read + self.sampled)
-        return self.parameters * tokens
-
-    def seconds(self, gpu: Gpu) -> float:
-        """On a GPU, in 16 bits, one job at a time."""
-        speed = gpu.share * gpu.speed / self.parameters
-        learned = (6 * RECOMPUTED * self.trained + 2 * self.read) / speed
-        weights = 2 * self.parameters / gpu.bandwidth  # read anew for every token
-        step = max(LAUNCH, 2 * gpu.replies / speed + weights)
-        return learned + self.sampled / gpu.replies * step
+def size_of(start: str, shape: Shape) -> float:
+    """Parameters of a model that is named; the shape's, where the catalogue has none."""
+    known = CATALOGUE.get(start)
+    return known.parameters if known else shape.parameters
 
 
 # --- the trainings of a run ----------------------------------------------------------
@@ -177,9 +137,10 @@ def reward(stage: str, values: Values, shape: Shape) -> Iterator[Work]:
 
 
 def judge_parameters(values: Values, shape: Shape) -> float:
-    """Weights of a judge without its embeddings: 01's small shape, or a model's."""
-    if values["04_reward_model"]["judge_starts"]:
-        return shape.parameters
+    """Weights of a judge without its embeddings: 01's small shape, or models' mean."""
+    starts = values["04_reward_model"]["judge_starts"]
+    if starts:
+        return sum(size_of(start, shape) for start in starts) / len(starts)
     small = values["01_base_model"]
     return 12 * small["layers"] * small["hidden"] ** 2
 

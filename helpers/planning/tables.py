@@ -2,11 +2,12 @@
 
 import pandas as pd
 
-from helpers.planning.estimate import GPUS, LAUNCH, REAL, Work
+from helpers.planning.estimate import REAL
+from helpers.planning.machines import GPUS, LAUNCH, MACHINES, Work
 
 
 def plan_table(found: list[Work]) -> pd.DataFrame:
-    """Per stage, and together: jobs, millions of tokens, PFLOP, minutes on each GPU."""
+    """Per stage, and together: jobs, millions of tokens, PFLOP, minutes on each machine."""
     rows = [
         {
             "stage": each.stage,
@@ -15,7 +16,7 @@ def plan_table(found: list[Work]) -> pd.DataFrame:
             "read": each.read / 1e6,
             "sampled": each.sampled / 1e6,
             "PFLOP": each.flops / 1e15,
-            **{name: each.seconds(gpu) / 60 for name, gpu in GPUS.items()},
+            **{name: one.seconds(each) / 60 for name, one in MACHINES.items()},
         }
         for each in found
     ]
@@ -24,9 +25,9 @@ def plan_table(found: list[Work]) -> pd.DataFrame:
     return table.astype({"jobs": int}).rename_axis("stage")
 
 
-def plan_text(found: list[Work], *gpus: str) -> str:
-    """`plan_table` as Markdown, with the times of some GPUs, or of all."""
-    others = [name for name in GPUS if gpus and name not in gpus]
+def plan_text(found: list[Work], *machines: str) -> str:
+    """`plan_table` as Markdown, with the times of some machines, or of all."""
+    others = [name for name in MACHINES if machines and name not in machines]
     table = plan_table(found).drop(columns=others)
     return table.astype(object).to_markdown(floatfmt=".1f")  # else jobs become floats
 
@@ -52,16 +53,16 @@ def memory_table(parameters: float) -> pd.DataFrame:
 
 
 def assumed() -> str:
-    """What the estimate rests on, in words."""
+    """What the estimates rest on, in words."""
     listed = " or ".join(sorted({str(gpu.replies) for gpu in GPUS.values()}, key=int))
     shares = " and ".join(f"{g.share:.0%} ({n})" for n, g in GPUS.items())
     return (
-        f"Estimated for OPT-350M ({REAL.parameters / 1e6:.0f} million parameters), "
-        f"dialogues of {REAL.prompt} tokens and replies of {REAL.reply}, one job at a "
-        f"time. Models are trained and read at {shares} of the peak in 16 bits: what an H200 "
-        "reached at the settings of these tiers, carried over by data sheets; for the "
-        "T4 in the time in which it computed, for the H100 in the whole time. Assumed, "
-        f"not measured, are {1000 * LAUNCH:.0f} ms or more for each token of {listed} "
-        "replies. Twice as long, or half, would be no surprise. Tokens are in millions, "
-        "times in minutes."
+        f"Estimated for prompts of {REAL.prompt} tokens and replies of {REAL.reply}, one job "
+        f"at a time. On GPUs, models are trained and read at {shares} of the peak in 16 bits: "
+        "what an H200 reached at the settings of these tiers, carried over by data sheets; "
+        "for the T4 in the time in which it computed, for the H100 in the whole time. "
+        f"Assumed, not measured, are {1000 * LAUNCH:.0f} ms or more for each token of "
+        f"{listed} replies. Two cores were measured with SmolLM2-135M in float32; with "
+        "bfloat16 in hardware they take less. Twice as long, or half, would be no "
+        "surprise. Tokens are in millions, times in minutes."
     )

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from helpers.config.constraints import check_across, check_together
+from helpers.config.constraints import check_across, check_models, check_together
 from helpers.config.schema import ParameterError, read_schema, resolve
 from helpers.core.atomic import write_json
 from helpers.core.digests import digest
@@ -197,6 +197,7 @@ def open_stage(
             raise ParameterError(f"{name}: {needed}: every notebook must declare it")
     values = resolve(schema, {each: namespace[each] for each in schema})
     check_together(name, values)
+    check_models(name, values)
     os.environ[REPORT_TO] = str(values.get("report_to", "none"))
     run = (project.root / values["run_dir"]).resolve()
     locks.take(run, project)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.config.constraints import check_together
+from helpers.config.constraints import check_models, check_together
 from helpers.config.schema import Parameter, read_schema, resolve
 from helpers.config.settings import from_texts, from_yaml, select, tier_files
 from helpers.core.paths import PROJECT, STAGES, checked_name, in_runs
@@ -122,7 +122,9 @@ def read_text(given: object, folder: Path) -> None:
     """As `-p STAGE.name=value`, with the rules of the stage."""
     stage, text = given
     found = from_texts([text], schemas(), [stage])
-    check_together(stage, resolve(schemas()[stage], found[stage]))
+    values = resolve(schemas()[stage], found[stage])
+    check_together(stage, values)
+    check_models(stage, values)
 
 
 def read_option(given: object, folder: Path) -> None:

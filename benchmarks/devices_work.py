@@ -1,4 +1,8 @@
-"""What `gpu.py` measures: every kind of training, at OPT-350M's shape and random weights."""
+"""What `devices.py` measures: every kind of training, with the model of a tier.
+
+A model that the package index carries is itself; of one of the hub OPT-350M's shape stands
+in, with random weights, so that nothing has to be fetched where it is measured.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,11 +12,17 @@ from pathlib import Path
 import pandas as pd
 import torch
 from pairs import fitting, stock_trainer
-from transformers import OPTConfig, OPTForCausalLM, OPTForSequenceClassification
+from transformers import (
+    OPTConfig,
+    OPTForCausalLM,
+    OPTForSequenceClassification,
+    PreTrainedModel,
+)
 
 from helpers.config.settings import Values, all_values
 from helpers.core.paths import PROJECT, STAGES
 from helpers.models import generation, hardware, loading
+from helpers.models.weights import CATALOGUE
 from helpers.recipes import online
 from helpers.rewards.judges import reward_scores
 from helpers.trainers import datasets, training
@@ -34,12 +44,11 @@ Run = tuple[Callable[[], None], dict[str, float]]  # a call, and the tokens it w
 
 
 def begin(folder: Path, tier: str, layers: int) -> "Given":
-    """What `gpu.py prepare` kept, at a tier: the pairs that nobody has to cut or drop."""
+    """What `devices.py prepare` kept, at a tier: the pairs that nobody has to cut or drop."""
     values = all_values(PROJECT, list(STAGES), "runs/plan", tier, (), ())
-    tokenizer = loading.load_tokenizer(folder / "tokenizer")
-    pairs = pd.read_parquet(folder / "pairs.parquet")
-    pairs = fitting(pairs, tokenizer, 0, values["06_dpo"]["max_length"])
-    return Given(folder, values, pairs, layers)
+    given = Given(folder, values, pd.read_parquet(folder / "pairs.parquet"), layers)
+    longest = values["06_dpo"]["max_length"]
+    return replace(given, pairs=fitting(given.pairs, given.tokenizer, 0, longest))
 
 
 @dataclass(frozen=True)
@@ -52,19 +61,32 @@ class Given:
     layers: int
 
     @property
-    def tokenizer(self):
-        return loading.load_tokenizer(self.folder / "tokenizer")
+    def model(self) -> str:
+        """The name of the weights that are measured; "" for random ones."""
+        name = self.values["01_base_model"]["pretrained"]
+        return name if name in CATALOGUE else ""
 
     @cached_property
-    def parameters(self) -> int:
+    def tokenizer(self):
+        return loading.load_tokenizer(self.model or self.folder / "tokenizer")
+
+    @cached_property
+    def parameters(self) -> float:
+        """Of a model of the index those that work on every token, as it is planned."""
+        if self.model:
+            return CATALOGUE[self.model].parameters
         return hardware.parameters(self.policy())
 
-    def policy(self) -> OPTForCausalLM:
+    def policy(self) -> PreTrainedModel:
         """A new policy, always the same."""
+        if self.model:
+            return loading.load_policy(self.model)
         return self.made(OPTForCausalLM)
 
-    def scorer(self) -> OPTForSequenceClassification:
+    def scorer(self) -> PreTrainedModel:
         """A new reward model or critic, always the same."""
+        if self.model:
+            return loading.load_scorer(self.model)
         return self.made(OPTForSequenceClassification)
 
     def made(self, kind: type):
@@ -84,6 +106,10 @@ class Given:
     def rows(self, stage: str, batches: int) -> pd.DataFrame:
         """So many batches of pairs."""
         return self.pairs.head(batches * self.values[stage]["batch_size"])
+
+    def times(self, batches: int, side: int) -> int:
+        """How often `side` replies are as many as the pairs of some batches; once more."""
+        return 1 + batches * self.values["04_reward_model"]["batch_size"] // side
 
 
 # --- what is measured: each loads its models and gives what is to be timed -----------
@@ -140,11 +166,10 @@ def stock(given: Given, batches: int, kind: str, stage: str) -> Run:
 
 
 def ppo(given: Given, batches: int, adapters: bool = False) -> Run:
-    """A rollout for every 10 batches, one at least."""
+    """As many episodes as there are pairs in the batches, and a rollout more."""
     own = given.values["07_ppo"]
-    settings = replace(
-        online.settings_of(own), rollouts=max(1, batches // 10), adapters=adapters
-    )
+    settings = replace(online.settings_of(own), adapters=adapters)
+    settings = replace(settings, rollouts=given.times(batches, settings.episodes))
     tokenizer, scorer = given.tokenizer, given.scorer()
     limits = {"max_length": own["max_length"]}
 
@@ -169,11 +194,11 @@ def ppo(given: Given, batches: int, adapters: bool = False) -> Run:
 
 
 def sampling(given: Given, batches: int) -> Run:
-    """As many replies as are sampled side by side, for every 10 batches."""
+    """Replies side by side, as many as there are pairs in the batches, and once more."""
     own = given.values["07_ppo"]
     side, limit = hardware.replies_at_once(), own["max_length"] - own["max_new_tokens"]
     model, tokenizer = given.policy(), given.tokenizer
-    times = max(1, batches // 10)
+    times = given.times(batches, side)
     prompts = given.pairs["prompt"].head(side * times).tolist()
     tokens: dict[str, float] = {"batch": side}
 
@@ -205,13 +230,13 @@ def reading(given: Given, batches: int) -> Run:
 KINDS = {
     "SFT": sft,
     "reward model": reward_model,
+    "reward model of TRL": partial(stock, kind="reward", stage="04_reward_model"),
     "CodePMP": codepmp,
     "DPO": dpo,
+    "DPO of TRL": partial(stock, kind="dpo", stage="06_dpo"),
     "DPO with adapters": partial(dpo, adapters=True),
     "PPO": ppo,
     "PPO with adapters": partial(ppo, adapters=True),
     "sampling": sampling,
     "scoring": reading,
-    "reward model of TRL": partial(stock, kind="reward", stage="04_reward_model"),
-    "DPO of TRL": partial(stock, kind="dpo", stage="06_dpo"),
 }

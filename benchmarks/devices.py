@@ -1,16 +1,19 @@
-"""Speed and memory at the shape of OPT-350M on a GPU: what `prefbook plan` rests on.
+"""Speed and memory of every kind of training: what `prefbook plan` rests on.
 
-    python benchmarks/gpu.py prepare FOLDER --data ../shared/hh-rlhf
-    python benchmarks/gpu.py measure FOLDER --tier h100
-    python benchmarks/gpu.py measure FOLDER --tier t4 --like-t4 --memory 15
+    python benchmarks/devices.py prepare FOLDER --data ../shared/hh-rlhf
+    python benchmarks/devices.py measure FOLDER --tier h100
+    python benchmarks/devices.py measure FOLDER --tier t4 --like-t4 --memory 15
+    python benchmarks/devices.py measure FOLDER --tier laptop --batches 4
 
-`prepare` needs no GPU: it keeps pairs and a tokenizer that was trained on their texts.
-The weights are random, the settings the tier's. `--like-t4` computes in float16 with loss
-scaling and samples as on a T4; `--memory` refuses torch more than so many GB.
+`prepare` keeps pairs and a tokenizer that was trained on their texts. The settings are the
+tier's, and so is a model that the package index carries; of another OPT-350M's shape with
+random weights stands in. `--like-t4` computes in float16 with loss scaling and samples as
+on a T4; `--memory` refuses torch more than so many GB.
 
-Each training runs three times: a few batches, watched kernel by kernel; a quarter of the
-batches; all of them. Speeds are of what the last took beyond the one before, so starting
-does not count. The reference pass of DPO does; loading models and tokenising do not.
+Each training runs three times: a few batches, watched kernel by kernel on a GPU; a quarter
+of the batches; all of them. Speeds are of what the last took beyond the one before, so
+starting does not count. The reference pass of DPO does; loading models and tokenising do
+not.
 """
 
 import gc
@@ -24,7 +27,7 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from gpu_work import KINDS, VOCABULARY, Given, begin
+from devices_work import KINDS, VOCABULARY, Given, begin
 from pairs import hh_name
 from torch.profiler import ProfilerActivity, profile
 
@@ -33,11 +36,16 @@ from helpers.core.progress import quiet
 from helpers.core.provenance import watched_memory
 from helpers.data import hh
 from helpers.models import hardware, loading
-from helpers.planning.estimate import RECOMPUTED
+from helpers.planning.machines import RECOMPUTED
 
 # what the names of kernels for matrix products and attention have in common
 MATRICES = ("gemm", "cutlass", "nvjet", "xmma", "flash", "fmha", "attention")
 SOURCE = "source.txt"  # what the pairs are, in words
+ON_GPU = (
+    "TFLOP/s count the second forward of activation checkpointing; busy is the share of "
+    "the time in which the GPU computed, matrices that of its work in matrix products and "
+    "attention."
+)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -81,10 +89,10 @@ def measure(
         rows = []
         for name in only.split(",") if only else KINDS:
             rows.append(measured(name, given, batches))
-            table = pd.DataFrame(rows).set_index("work")
+            table = pd.DataFrame(rows).set_index("work").dropna(axis=1, how="all")
             if out:  # after each: time on a GPU may end before the list does
                 measurements.keep_measurement(
-                    table, Path(out), f"Tier `{tier}` on a GPU", text
+                    table, Path(out), f"Trainings of the tier `{tier}`", text
                 )
     print(f"{text}\n\n{table.to_markdown(floatfmt='.4g')}")
 
@@ -94,12 +102,12 @@ def about(given: Given, tier: str, precision: str, memory: float) -> str:
     precision = precision.partition(" (")[0]
     source = (given.folder / SOURCE).read_text("utf-8")
     limit = f"; torch was refused more than {memory:g} GB" if memory else ""
+    model = given.model or "OPT with random weights"
+    on_gpu = f" {ON_GPU}" if torch.cuda.is_available() else ""
     return (
-        f"OPT with random weights, {given.parameters / 1e6:.0f} million parameters, "
-        f"pairs of {source}, settings of the tier `{tier}`: {precision}{limit}. "
-        "TFLOP/s count the second forward of activation checkpointing; busy is the share "
-        "of the time in which the GPU computed, matrices that of its work in matrix "
-        "products and attention."
+        f"{model}, {given.parameters / 1e6:.0f} million parameters, pairs of {source}, "
+        f"settings of the tier `{tier}`: {precision}{limit}. `peak GB` is what was held at "
+        f"most.{on_gpu}"
     )
 
 
@@ -118,9 +126,9 @@ def measured(name: str, given: Given, batches: int) -> dict:
     row: dict[str, object] = {"work": name}
     started = time.perf_counter()
     try:
-        busy, matrices = kernels(name, given, 4)  # and to warm up
+        busy, matrices = kernels(name, given, batches // 4)  # and to warm up
         few, many = timed(name, given, batches // 4), timed(name, given, batches)
-        row |= rates(few, many, given.parameters)
+        row |= rates(few, many, given.parameters, torch.cuda.is_available())
         share = busy * row["tokens/s"]
         row["TFLOP/s while busy"] = row["TFLOP/s"] / share
         row |= {"busy": share, "matrices": matrices}
@@ -142,14 +150,17 @@ def timed(name: str, given: Given, batches: int) -> dict[str, float]:
     return {**tokens, "seconds": seconds, "peak": peak[0] * 1024**2 / 1e9}
 
 
-def rates(few: dict, many: dict, parameters: int) -> dict[str, float]:
-    """What the longer run took beyond the shorter one: starting cancels out."""
+def rates(few: dict, many: dict, parameters: float, recomputed: bool) -> dict:
+    """What the longer run took beyond the shorter one: starting cancels out.
+
+    recomputed: whether activations were, for gradients (`flops`).
+    """
     more = {name: many[name] - few[name] for name in many}
     seconds = more["seconds"]
     found = {
         "batch": many["batch"],
         "tokens/s": count(more) / seconds,
-        "TFLOP/s": flops(more, parameters) / seconds / 1e12,
+        "TFLOP/s": flops(more, parameters, recomputed) / seconds / 1e12,
         "peak GB": many["peak"],
     }
     if "steps" in more:
@@ -163,10 +174,11 @@ def count(tokens: dict[str, float]) -> float:
     return next(filter(None, kinds))
 
 
-def flops(tokens: dict[str, float], parameters: int) -> float:
-    """6 per parameter and token trained on, and 2 for checkpoints; else 2."""
+def flops(tokens: dict[str, float], parameters: float, recomputed: bool) -> float:
+    """6 per parameter and token trained on, and 2 for a second forward; else 2."""
     passed = tokens.get("read", 0) + tokens.get("sampled", 0)
-    return parameters * (6 * RECOMPUTED * tokens.get("trained", 0) + 2 * passed)
+    learned = 6 * (RECOMPUTED if recomputed else 1) * tokens.get("trained", 0)
+    return parameters * (learned + 2 * passed)
 
 
 def kernels(name: str, given: Given, batches: int) -> tuple[float, float]:
