@@ -87,8 +87,11 @@ On {source} data, with models {models} and {seeds} seeds. Judge of replies: {jud
   {judge_accuracy} ones.
 - **As judges of pairs.** The reward model is right on {rm_accuracy} pairs, DPO's implicit
   reward on {dpo_accuracy} ones, a bag of words on {words_accuracy} ones.
+- **The unit of rewards.** On held-out pairs the chosen reply lies above the rejected
+  one by {unit} on average.
 - **Cost.** Processor time beyond the base model: SFT+DPO {dpo_seconds} s, PPO
-  {ppo_seconds} s, PPO with CodePMP {ppo_codepmp_seconds} s.
+  {ppo_seconds} s, PPO with CodePMP {ppo_codepmp_seconds} s, best-of-N {best_seconds} s
+  with the sampling of all its replies.
 """
 # name in `ANSWER` -> which table, method, opponent; replies need a judge that may decide
 NUMBERS = {
@@ -138,6 +141,7 @@ def findings(
         ("dpo", "sft_dpo"),
         ("ppo", "ppo (base)"),
         ("ppo_codepmp", "ppo (codepmp)"),
+        ("best", "best_of_n (base)"),
     ):
         found[f"{name}_seconds"] = round_seconds(seconds.get(key, NOT_RUN))
     return found | {"best_of": int(cost["replies per answer"].max())}
@@ -158,6 +162,17 @@ def code_accuracy(run: Path) -> dict[str, object]:
 def judge_accuracy(accuracy: pd.DataFrame, panel: Sequence[str]) -> str:
     """How often who judges replies is right on held-out pairs of each subset."""
     return apart(accuracy, gate.scorer(panel), "", {})
+
+
+def unit_of(margins: pd.DataFrame, panel: Sequence[str]) -> str:
+    """How far the judges of replies set the two replies of held-out pairs apart.
+
+    margins: of scorers on pairs, with a column `name`. What a difference in judged reward
+    is to be read against.
+    """
+    own = margins[margins["name"] == gate.scorer(panel)]
+    means = own.groupby("subset")["value"].mean()
+    return " and ".join(f"{means[each]:.2f} on {each}" for each in SUBSETS)
 
 
 def by_judge(

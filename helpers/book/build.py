@@ -18,11 +18,10 @@ import pandas as pd
 
 from helpers.book import full_run
 from helpers.book.cost_page import costs_page
-from helpers.book.front_page import answer_table
+from helpers.book.front_page import answer_table, further_table
 from helpers.book.recorded_runs import real_page
 from helpers.book.reliability_page import reliability_page
 from helpers.book.settings_page import settings_section
-from helpers.book.side_by_side import recorded_answer
 from helpers.config.schema import declares, plain, read_schema
 from helpers.core import escape
 from helpers.core.manifests import read_manifest
@@ -107,8 +106,8 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         "real": real_page(run, root),
         "claims": claims_page(run, root, full_run.decided_there(root)),
         "full": full_run.full_page(root),
-        "recorded_answer": recorded_answer(root),
         "answer": answer_table(run, root),
+        "further": further_table(run, root),
     }
     for name, text in pages.items():
         (tree / "book" / f"{name}.md").write_text(text, encoding="utf-8")

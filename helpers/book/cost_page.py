@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.book.measured import measurement
 from helpers.config.settings import all_values
 from helpers.core import escape
-from helpers.core.measurements import ELSEWHERE, measurement
+from helpers.core.measurements import ELSEWHERE
 from helpers.core.paths import PROJECT, STAGES
 from helpers.core.records import PROCESSOR, read_records
+from helpers.methods import name_of, title
 from helpers.planning.estimate import REAL, shape_of, works
 from helpers.planning.tables import assumed, memory_table, plan_text
 
@@ -116,8 +118,8 @@ def job_times(run: Path, manifests: Mapping[str, dict]) -> pd.DataFrame:
         {
             "stage": found["stage"],
             "kind": [
-                escape.markdown(" ".join(filter(None, key)))
-                for key in zip(found["method"], found["init"])
+                escape.markdown(title(name_of(method, init) if method else init))
+                for method, init in zip(found["method"], found["init"])
             ],
             "pairs": ["" if pd.isna(each) else f"{each:,}" for each in found["pairs"]],
             "jobs": found["jobs"].map(str),

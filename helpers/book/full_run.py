@@ -21,6 +21,7 @@ from helpers.config.schema import read_schema
 from helpers.config.settings import Values, all_values
 from helpers.core.paths import Project
 from helpers.ledger.rule import UNTESTED
+from helpers.methods import title
 
 NOTE = """
 :::{{note}}
@@ -63,7 +64,7 @@ def left_out(
             continue
         more = [item for item in full[stage][name] if item not in used[name]]
         if more:
-            said.append(f"{', '.join(f'`{item}`' for item in more)} (`{name}`)")
+            said.append(f"{', '.join(map(title, more))} (`{name}`)")
     return said
 
 

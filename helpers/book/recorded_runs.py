@@ -16,12 +16,20 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.analysis.run_notes import setting
-from helpers.book.side_by_side import FULL, NUMBERS, numbers, run_folders, side_by_side
+from helpers.book.measured import measurement
+from helpers.book.side_by_side import (
+    FULL,
+    NUMBERS,
+    numbers,
+    recorded_answer,
+    run_folders,
+    side_by_side,
+)
 from helpers.config.schema import read_schema
 from helpers.core import escape
 from helpers.core.atomic import write_json
 from helpers.core.manifests import read_manifest
-from helpers.core.measurements import MADE_WITH, measurement
+from helpers.core.measurements import MADE_WITH
 from helpers.core.paths import PROJECT, Project
 from helpers.core.places import shown
 from helpers.runs.store import data_source
@@ -132,7 +140,8 @@ def real_page(run: Path, root: Path) -> str:
     parts = [line for about in measured for line in measurement(about.parent)]
     runs = [path for path in run_folders(root) if path.name != FULL]
     parts += [run_section(path) for path in runs] or [NO_RUN]
-    return "\n".join([REAL_PAGE, *side_by_side(run, root), *parts])
+    answer = recorded_answer(root)
+    return "\n".join([REAL_PAGE, answer, *side_by_side(run, root), *parts])
 
 
 def run_section(folder: Path) -> str:

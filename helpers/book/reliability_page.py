@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from helpers.core.measurements import RELIABILITY, measurement
+from helpers.book.measured import measurement
+from helpers.core.measurements import RELIABILITY
 
 INTRODUCTION = """\
 # Reliability

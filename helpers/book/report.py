@@ -4,6 +4,8 @@ No number is typed: `say` prints a sentence whose numbers are computed values, a
 each under its name so that any page of the book can quote it.
 """
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +13,7 @@ from IPython.display import HTML, Markdown, display
 from myst_nb import glue
 
 from helpers.core import escape
+from helpers.methods import title
 from helpers.statistics.flags import table as flagged
 from helpers.statistics.formats import cell, number
 
@@ -42,14 +45,15 @@ def say(sentence: str, **values: object) -> None:
 def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     """Show a table with its caption; intervals and numbers formatted alike everywhere.
 
-    Intervals are 95 % intervals, as everywhere in the book.
+    Intervals are 95 % intervals, as everywhere in the book. Where a label or a cell is
+    the name of a method in records, its title stands (`methods.title`).
     """
 
     def in_html(value: object) -> str:
-        return escape.html(cell(value, digits))
+        return escape.html(cell(titled(value), digits))
 
     def in_markdown(value: object) -> str:
-        return plain(value, cell(value, digits))
+        return plain(value, cell(titled(value), digits))
 
     page, kept = (
         frame.map(target).rename(columns=target, index=target)
@@ -62,6 +66,11 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     display(HTML(head + body))
     rows = kept.reset_index().to_markdown(index=False, disable_numparse=True)
     keep_text(f"*{escape.markdown(caption)}*\n\n{rows}")
+
+
+def titled(value: object) -> object:
+    """The title of a method's name; anything else as it is."""
+    return title(value) if isinstance(value, str) else value
 
 
 def plain(value: object, text: str) -> str:
@@ -95,9 +104,17 @@ def dialogue(prompt: str, replies: dict[str, str]) -> None:
     """Show a prompt and the replies to it, escaped: data never becomes markup."""
     parts = [f"<pre>{block(prompt)}</pre>"]
     for name, reply in replies.items():
-        parts.append(f'<p class="{escape.LITERAL}"><b>{escape.html(name)}</b></p>')
+        head = escape.html(title(name))
+        parts.append(f'<p class="{escape.LITERAL}"><b>{head}</b></p>')
         parts.append(f"<pre>{block(reply) or '(empty)'}</pre>")
     display(HTML("".join(parts)))
+
+
+def source(function: Callable) -> None:
+    """Show a function as it stands in the project, with the module that holds it."""
+    where = function.__module__.replace(".", "/")
+    code = inspect.getsource(function).rstrip()
+    display(Markdown(f"```python\n# {where}.py\n{code}\n```"))
 
 
 def block(text: str) -> str:

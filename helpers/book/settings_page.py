@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from helpers.core.measurements import TITLE, TUNING, measurement
+from helpers.book.measured import measurement
+from helpers.core.measurements import TITLE, TUNING
 
 NO_TRIALS = """
 No trials are recorded in this copy. `prefbook tune` makes and records them.

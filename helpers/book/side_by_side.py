@@ -106,7 +106,7 @@ def recorded_numbers(root: Path) -> list[Recorded]:
     return found
 
 
-# what the front page says of a recorded run: words, claim of the ledger
+# what is said of a recorded run: words, claim of the ledger
 SAID = (
     ("CodePMP for the reward model", "codepmp_reward_model"),
     ("SFT+DPO after SFT", "dpo_over_sft"),
@@ -136,7 +136,7 @@ def about_judge(table: pd.DataFrame) -> str:
 
 
 def recorded_answer(root: Path) -> str:
-    """The answer of each recorded run in one paragraph, for the front page.
+    """The answer of each recorded run in one paragraph.
 
     Decided from its recorded numbers by the rule of `verdicts`, as this run's are. None
     where the run is superseded: then it is said why.
@@ -159,10 +159,14 @@ def recorded_answer(root: Path) -> str:
     return "\n".join(parts) or "No run is recorded in this copy.\n"
 
 
+def evidence_of(table: pd.DataFrame, root: Path) -> Evidence:
+    """Recorded numbers as evidence on claims."""
+    return Evidence(root, {stage: table[table["stage"] == stage] for stage in STAGES})
+
+
 def decisions_of(table: pd.DataFrame, root: Path) -> dict[str, Decision]:
     """The decisions on all claims that records back, by id, from recorded numbers."""
-    read = {stage: table[table["stage"] == stage] for stage in STAGES}
-    return claims.decide(Evidence(root, read), root)
+    return claims.decide(evidence_of(table, root), root)
 
 
 def verdicts_of(table: pd.DataFrame, root: Path) -> list[str]:

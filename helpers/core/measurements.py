@@ -1,6 +1,5 @@
 """A measurement that is kept with the sources: a table, and how it was made."""
 
-import json
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -50,24 +49,6 @@ def typed(arguments: list[str]) -> str:
     if Path(clean[0]).is_absolute():
         clean[0] = Path(clean[0]).name
     return escape.visible(shlex.join(["python", *clean]))
-
-
-def measurement(folder: Path) -> list[str]:
-    """A recorded measurement as Markdown."""
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    table = pd.read_csv(folder / "table.csv", dtype=str).fillna("")
-    table = table.replace({"True": "yes", "False": ""})
-    table = table.map(escape.markdown).rename(columns=escape.markdown)
-    packages = ("torch", "transformers", "trl")
-    versions = ", ".join(f"{name} {about['versions'][name]}" for name in packages)
-    machine = f"{about['cpu_count']} cores, device {about['device']}"
-    return [
-        f"\n## {about['title']}\n",
-        f"{about['text']}\n",
-        table.to_markdown(index=False, disable_numparse=True),
-        f"\nRecorded {about['date']} on {machine}, with {versions}:\n",
-        f"```bash\n{about['command']}\n```\n",
-    ]
 
 
 TITLE = "How settings were chosen"

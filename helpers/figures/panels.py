@@ -22,6 +22,7 @@ from helpers.figures.style import (
     legend_below,
     tidy,
 )
+from helpers.methods import title
 
 
 def style() -> None:
@@ -100,9 +101,8 @@ def sample_efficiency(accuracy: pd.DataFrame, lines: pd.DataFrame) -> Figure:
             )
         for line in lines[lines["subset"] == subset].itertuples():
             axis.axhline(line.value, ls=":", lw=1, color="black")
-            axis.annotate(
-                line.name, (1, line.value), xycoords=("axes fraction", "data")
-            )
+            place = {"xycoords": ("axes fraction", "data")}
+            axis.annotate(title(line.name), (1, line.value), **place)
         axis.set(title=subset, xscale="log", xlabel="HH training pairs")
         label_pairs(axis, accuracy["pairs"])
     axes[0][0].set_ylabel("accuracy on held-out pairs")
@@ -139,7 +139,7 @@ def forest(
             dots(axis, own["estimate"], own["name"].map(names.index), below=5)
         axis.set(title=subset, xlabel=label, yticks=range(len(names)))
         axis.set_ylim(-0.6, len(names) - 0.4)
-        axis.set_yticklabels(names)
+        axis.set_yticklabels([title(name) for name in names])
         if zero is not None:
             axis.axvline(zero, color="black", lw=1)
     return tidy(figure)
@@ -230,6 +230,7 @@ def by_group(table: pd.DataFrame, group: str, label: str) -> Figure:
 def agreement(shares: pd.DataFrame) -> Figure:
     """Share of pairs on which two scorers agree, as a square of colours and numbers."""
     size = 1.8 + 0.52 * len(shares)
+    shares = shares.rename(index=title, columns=title)
     figure, axis = plt.subplots(figsize=(size + 1.2, size))
     sns.heatmap(
         shares,

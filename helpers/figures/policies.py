@@ -19,6 +19,7 @@ from helpers.figures.style import (
     legend_below,
     tidy,
 )
+from helpers.methods import title
 
 
 def reward_against(
@@ -101,6 +102,6 @@ def overoptimisation(rows: pd.DataFrame, judge: str) -> Figure:
                 kl, [0, *part[low]], [0, *part[high]], color=colour, alpha=0.15
             )
         axis.set_xscale("function", functions=ROOTS)
-        axis.set(title=name, xlabel=KL_LABEL, xlim=(0, None))
+        axis.set(title=title(name), xlabel=KL_LABEL, xlim=(0, None))
     axes[0][0].set_ylabel("gain over SFT")
     return legend_below(tidy(figure), axes[0][0], "scored by")

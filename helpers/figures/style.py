@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
+from helpers import methods
 from helpers.methods import INITS, METHODS, ONLINE, name_of
 
 APART = ("#0173b2", "#de8f05")  # two sides that are no models
@@ -58,7 +59,7 @@ def legend_below(figure: Figure, axis: Axes, title: str) -> Figure:
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(
         handles,
-        labels,
+        [methods.title(label) for label in labels],
         title=title,
         ncol=min(len(labels), 3),
         loc="upper center",

@@ -20,6 +20,7 @@ from helpers.ledger.checks import CHECKS, Evidence
 from helpers.ledger.entries import FACTORS, ClaimError, read_ledger
 from helpers.ledger.named_tests import NoTestError, from_test
 from helpers.ledger.rule import OPEN, SEEDS, UNTESTED, Case, Decision, Part
+from helpers.methods import title
 from helpers.statistics import estimates
 from helpers.statistics.formats import cell
 from helpers.statistics.intervals import Interval
@@ -148,7 +149,8 @@ def logarithms(factor: Interval) -> Interval:
 
 def name_of(record: dict) -> str:
     """How the estimate that a claim asks for is called."""
-    name = estimates.called(record["method"], record.get("opponent", ""))["name"]
+    called = estimates.called(record["method"], record.get("opponent", ""))
+    name = title(called["name"])
     return f"{name} at equal KL" if record["metric"].endswith("equal_kl") else name
 
 

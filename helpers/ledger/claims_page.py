@@ -23,7 +23,10 @@ this copy can say of it. Every status is computed from this run when the book is
 from intervals in its records, from a check of what it did, or from a test of the project,
 which is run for it. The data of this run: {source}; its models: {models}. So a status
 tells what happens **here**; it neither replicates nor refutes a paper. In all: {counts}.
-
+[How a claim is decided](how-a-claim-is-decided) stands below.
+"""
+DECIDED = """
+(how-a-claim-is-decided)=
 ## How a claim is decided
 
 {rule}
@@ -59,14 +62,10 @@ def claims_page(
         ]
         parts += [f"\n## {title}\n", in_markdown(rows)]
     setting = run_notes.setting(run)
-    page = PAGE.format(
-        counts=tally(found),
-        rule=RULE,
-        families=families_table(ledger),
-        least=least_table(ledger),
-        **{name: escape.markdown(str(setting[name])) for name in ("source", "models")},
-    )
-    return "\n".join([page, *parts])
+    kinds = {name: escape.markdown(str(setting[name])) for name in ("source", "models")}
+    page = PAGE.format(counts=tally(found), **kinds)
+    tables = {"families": families_table(ledger), "least": least_table(ledger)}
+    return "\n".join([page, *parts, DECIDED.format(rule=RULE, **tables)])
 
 
 def decisions(

@@ -42,6 +42,7 @@ LEDGER = {
     "sections": {str: [CLAIM]},
 }
 REPORTED = {"quantity": str, "reported": str, "source?": str}
+REPORTED |= {"question?": str, "verdict?": str}
 REPORTED |= {"record": {"stage?": str, **ESTIMATE}}
 
 
@@ -92,6 +93,8 @@ def read_ledger(path: Path) -> Ledger:
 
 def read_reported(path: Path) -> list[dict]:
     """The papers' numbers of a file: quantity, reported, record and, of most, source.
+
+    question, verdict: of those that answer a question of the front page, in words.
 
     Raises ClaimError, naming the line, for what is none or is compared with no record.
     """

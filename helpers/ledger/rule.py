@@ -47,13 +47,15 @@ class Decision:
     """What became of a claim.
 
     evidence: what it rests on; why: why it is not decided or not testable; p: after
-    Holm, nan where nothing was tested; words: the verdict in the claim's own words.
+    Holm, nan where nothing was tested; near: the status that an undecided claim would
+    have if it had been asked alone; words: the verdict in the claim's own words.
     """
 
     status: str
     evidence: str = ""
     why: str = ""
     p: float = nan
+    near: str = ""
     words: str = ""
 
 
@@ -180,8 +182,10 @@ def decide(family: Mapping[str, Case]) -> dict[str, Decision]:
         elif p < ALPHA:
             decisions[name] = Decision(tested[name][0], p=float(p))
         else:
-            why = f"p is {p:.2f} in its family of {len(family)}"
-            decisions[name] = Decision(OPEN, why=why, p=float(p))
+            status, alone = tested[name]
+            near = status if alone < ALPHA else ""
+            why = f"p is {p:.2f}, {len(family)} questions being asked together"
+            decisions[name] = Decision(OPEN, why=why, p=float(p), near=near)
     return decisions
 
 
@@ -191,7 +195,8 @@ def in_words(decision: Decision, words: Mapping[str, str]) -> str:
     if decision.status in own:
         return own[decision.status]
     if decision.status == OPEN:
-        return f"not decided: {decision.why}"
+        near = f"{own[decision.near]}, if asked alone; " if decision.near in own else ""
+        return f"not decided: {near}{decision.why}"
     if decision.status == UNTESTED:
         return f"{UNTESTED}: {decision.why}"
     return decision.status.removesuffix(" here")

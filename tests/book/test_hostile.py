@@ -15,9 +15,9 @@ import papermill
 import pytest
 
 from helpers.book import build, recorded_runs
+from helpers.book.measured import measurement
 from helpers.core import escape
 from helpers.core.manifests import manifest_file, read_manifest
-from helpers.core.measurements import measurement
 from helpers.core.paths import ROOT, Project
 from helpers.core.places import shown
 from helpers.data.synthetic import corpus

@@ -1,10 +1,12 @@
 """The built book in a real browser: every page, its figures, links and console."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from helpers import methods
 from helpers.core.paths import ROOT, STAGES
 from helpers.core.yaml_files import read_yaml
 from helpers.ledger import rule
@@ -16,6 +18,13 @@ PAGES = [CONTENTS["root"]] + [
     chapter["file"] for part in CONTENTS["parts"] for chapter in part["chapters"]
 ]
 CONFIG = read_yaml(ROOT / "_config.yml")
+# names that only records and parameters have
+KEYS = sorted(name for name in methods.names() if "_" in name or name.endswith(")"))
+WITHOUT_CODE = """article => {
+    const copy = article.cloneNode(true);
+    copy.querySelectorAll("code, pre").forEach(each => each.remove());
+    return copy.textContent;
+}"""
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 900}
 
 
@@ -42,6 +51,11 @@ def test_a_page_reads_well(browser, address, page):
     assert tab.locator("article h1").count() == 1
     text = tab.locator("article").inner_text()
     assert "glue:" not in text and "{cite}" not in text
+    read = tab.locator("article").evaluate(WITHOUT_CODE)
+    keys = [
+        key for key in KEYS if re.search(rf"(?<![\w.]){re.escape(key)}(?!\w)", read)
+    ]
+    assert not keys, f"a reader meets the names of records: {keys}"
     if math := tab.locator("article .math").count():
         tab.wait_for_selector("mjx-container", state="attached")
         assert tab.locator("mjx-container").count() >= math
@@ -70,8 +84,16 @@ def test_the_front_page_gives_the_answer_and_a_figure(browser, address):
     tab.goto(f"{address}/index.html", wait_until="load")
     tab.wait_for_url("**/book/index.html")
     text = tab.locator("article").inner_text()
-    assert "interval" in text and "synthetic (built-in) data" in text
+    assert "Intervals are 95 %" in text and "synthetic (built-in) data" in text
     assert tab.locator("article figure img").count() == 1
+    table = tab.locator("article table").first
+    assert table.locator("tbody tr").count() == 3
+    heads = table.locator("th").all_inner_texts()
+    assert heads[1] == "real pairs" and heads[2].startswith("this run: synthetic")
+    assert "0.718" in table.inner_text() and "Xu" in table.inner_text()
+    numbers = re.findall(r"-?\d\.\d{3} \[[^]]*\]", text)
+    assert len(numbers) == len(set(numbers)), "a number stands twice"
+    assert tab.locator("article strong").count() == 0
     tab.close()
 
 
@@ -93,7 +115,7 @@ def test_every_claim_has_a_status_and_what_it_rests_on(browser, address):
     tab.close()
     ledger = read_ledger(ROOT / "book" / "claims.yml")
     sections = list(ledger.sections.values())
-    cells = cells[len(ledger.families) + len(ledger.least) :]  # these tables come first
+    cells = cells[: -len(ledger.families) - len(ledger.least)]  # these tables come last
     assert len(cells) == sum(map(len, sections))
     for cell in cells:
         status, _, evidence = cell.partition(":")

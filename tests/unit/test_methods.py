@@ -14,6 +14,7 @@ from helpers.core.paths import PROJECT, ROOT
 ENTRY = """METHODS = (
     Method(
         "simpo",
+        "SimPO",
         DPO,
         loss="simpo",
         rate="simpo_learning_rate",
@@ -38,6 +39,7 @@ print(trials.rate_name("simpo") == "simpo_learning_rate")
 print(method_costs.LINEAGE["simpo"][-1] == ("06_dpo", "simpo", ""))
 print(evaluate.REFERENCE_OF["simpo"] == "sft")
 print(PALETTE["simpo"] == "#123456")
+print(methods.title("simpo implicit − sft") == "SimPO, implicit reward − SFT")
 """
 
 
@@ -48,7 +50,7 @@ def test_an_entry_is_all_that_a_method_needs(tmp_path: Path) -> None:
     command = [sys.executable, "-c", ASKED]
     alone = {"cwd": tmp_path, "env": {"PYTHONPATH": str(tmp_path)}}
     said = subprocess.run(command, **alone, capture_output=True, check=False)
-    assert said.stdout.decode().split() == ["True"] * 8, said.stderr.decode()
+    assert said.stdout.decode().split() == ["True"] * 9, said.stderr.decode()
 
 
 def test_the_parameters_of_every_method_are_declared() -> None:
@@ -77,3 +79,31 @@ def test_what_follows_follows_a_method_with_settings_of_its_own() -> None:
 def test_a_name_that_is_in_no_list_is_an_error() -> None:
     with pytest.raises(KeyError, match="no method is called 'pp0'"):
         methods.check_names(methods.POLICIES, "method", "ppo", "pp0")
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("sft_dpo", "SFT+DPO"),
+        ("ppo (base)", "PPO"),
+        ("ppo (codepmp)", "PPO, CodePMP"),
+        ("best_of_n (random)", "one of N at random"),
+        ("ppo implicit (codepmp)", "PPO, implicit reward, CodePMP"),
+        ("ppo (base) − sft_dpo", "PPO − SFT+DPO"),
+        ("raw_advantages", "PPO with raw advantages"),
+        ("a reader's own words (here)", "a reader's own words (here)"),
+    ],
+)
+def test_readers_meet_titles(name: str, title: str) -> None:
+    assert methods.title(name) == title
+
+
+def test_titles_are_words_and_tell_names_apart() -> None:
+    """What has one title is one thing: of the base start, or a part by its short name."""
+    found: dict[str, set[str]] = {}
+    for name in methods.names():
+        found.setdefault(methods.title(name), set()).add(name)
+    for title, names in found.items():
+        plain = {name.removesuffix(" (base)").removeprefix("ppo_") for name in names}
+        assert len(plain) == 1, names
+        assert "_" not in title and "(base)" not in title

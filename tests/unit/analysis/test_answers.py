@@ -6,6 +6,7 @@ import pytest
 
 from helpers.analysis import answer
 from helpers.book import front_page
+from helpers.book.side_by_side import Recorded
 from helpers.core.paths import ROOT
 from helpers.core.records import tidy
 from helpers.ledger.checks import Evidence
@@ -26,7 +27,8 @@ def test_every_question_and_verdict_has_its_claim() -> None:
     known = {claim["id"] for claim in LEDGER.recorded()}
     known |= {each.rpartition("_")[0] for each in known}
     assert set(answer.VERDICTS.values()) <= known
-    assert set(front_page.QUESTIONS) <= known
+    asked = [*front_page.ASKED_FIRST, *front_page.FURTHER]
+    assert set(asked) <= known and len(asked) == len(set(asked))
 
 
 ONE = Interval(1, 0.5, 1.5)
@@ -79,24 +81,88 @@ def test_held_out_models_are_one_kind_of_judge() -> None:
     assert wide > 2 * (by["truth"].high - by["truth"].low)
 
 
-@pytest.mark.parametrize("decides", [True, False])
-def test_the_front_page_has_a_row_a_question(decides, tmp_path, monkeypatch) -> None:
+def evidence_of(folder, *found: tuple[str, str, str]) -> Evidence:
+    """Evidence with one clear difference on each subset: (metric, method, opponent)."""
     rows = []
-    for subset in ("helpful", "harmless"):
-        one = estimates.one_row("ppo (base)", Interval(1, 0.5, 1.5, seeds=3), "sft")
-        rows += estimates.as_records(one.assign(subset=subset, p=0.001), "difference")
-    evidence = Evidence(tmp_path, dict.fromkeys(("07_ppo", "08_evaluate"), tidy([])))
+    for metric, method, opponent in found:
+        for subset in ("helpful", "harmless"):
+            one = estimates.one_row(method, Interval(1, 0.5, 1.5, seeds=3), opponent)
+            rows += estimates.as_records(one.assign(subset=subset, p=0.001), metric)
+    evidence = Evidence(folder, dict.fromkeys(("07_ppo", "08_evaluate"), tidy([])))
     evidence.read["09_compare"] = tidy(rows)
-    why = "" if decides else "the judge fails its gate"
-    monkeypatch.setattr(Evidence, "gate", lambda self, subset: why)
+    return evidence
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """Say why the judge decides nothing, or "" if it does."""
+    return lambda why: monkeypatch.setattr(Evidence, "gate", lambda self, subset: why)
+
+
+@pytest.mark.parametrize("decides", [True, False])
+def test_further_questions_have_a_row_each(decides, tmp_path, monkeypatch, judged):
+    evidence = evidence_of(tmp_path, ("difference", "ppo (base)", "sft"))
+    judged("" if decides else "the judge fails its gate")
     monkeypatch.setattr(front_page, "Evidence", lambda run: evidence)
-    page = front_page.answer_table(tmp_path, ROOT)
-    assert len(page.strip().splitlines()) == 2 + len(front_page.QUESTIONS)
+    page = front_page.further_table(tmp_path, ROOT)
+    assert len(page.strip().splitlines()) == 2 + len(front_page.FURTHER)
     (row,) = (line for line in page.splitlines() if "Is PPO better than SFT?" in line)
     if decides:
         assert row.count("1.000 [0.500, 1.500]") == 2 and "PPO helps" in row
     else:
         assert "1.000" not in row and "not decided: the judge fails its gate" in row
+
+
+@pytest.mark.parametrize("decides", [True, False])
+def test_the_first_answers_stand_beside_those_of_papers(
+    decides, tmp_path, monkeypatch, judged
+) -> None:
+    equal = ("difference_at_equal_kl", "ppo (base)", "sft_dpo")
+    judged("" if decides else "the judge fails its gate")
+    evidence = evidence_of(tmp_path, equal, ("gain", "codepmp", "base"))
+    monkeypatch.setattr(front_page, "Evidence", lambda run: evidence)
+    monkeypatch.setattr(front_page, "this_run", lambda run: "this run")
+    codepmp, dpo, best = front_page.answer_table(tmp_path, ROOT).splitlines()[2:]
+    assert "it helps, 1.000 [0.500, 1.500]" in codepmp  # no judge of replies is asked
+    assert "none on HH-RLHF" in codepmp and front_page.NO_PAPER in best
+    assert "0.718 − 0.611" in dpo and "{cite}`xu2024dpo`" in dpo
+    if decides:
+        assert "| PPO is better, 1.000 [0.500, 1.500]" in dpo  # once: subsets agree
+    else:
+        assert "1.000" not in dpo and "not decided: the judge fails its gate" in dpo
+
+
+def recorded(superseded: str, date: str, evidence: Evidence) -> Recorded:
+    about = {"kind": "real HH-RLHF, models", "date": date, "superseded": superseded}
+    table = evidence.records("09_compare").assign(stage="09_compare")
+    return Recorded("pretrained", about, table)
+
+
+def test_the_latest_run_on_real_pairs_answers(tmp_path, monkeypatch, judged) -> None:
+    judged("")
+    helps = evidence_of(tmp_path, ("gain", "codepmp", "base"))
+    runs: list[Recorded] = []
+    monkeypatch.setattr(front_page, "recorded_numbers", lambda root: runs)
+    assert set(front_page.real_answers(ROOT).values()) == {front_page.NOT_YET}
+    runs.append(recorded("its trainers were wrong", "2026-01-02", helps))
+    assert set(front_page.real_answers(ROOT).values()) == {front_page.SUPERSEDED}
+    runs.append(recorded("", "2026-01-01", helps))
+    synthetic = recorded("", "2026-01-03", evidence_of(tmp_path))
+    synthetic.about["kind"] = "synthetic (built-in), models"
+    runs.append(synthetic)
+    found = front_page.real_answers(ROOT)["codepmp_reward_model"]
+    assert found == "it helps, 1.000 [0.500, 1.500]"
+
+
+def test_the_unit_is_what_sets_pairs_apart() -> None:
+    rows = [
+        {"name": name, "subset": subset, "value": value}
+        for name, value in (("judge", 2.0), ("truth", 5.0))
+        for subset in ("helpful", "harmless")
+    ]
+    rows += [{"name": "judge", "subset": "helpful", "value": 1.0}]
+    said = answer.unit_of(pd.DataFrame(rows), ["judge 0", "judge 1"])
+    assert said == "1.50 on helpful and 2.00 on harmless"
 
 
 def test_distinct_pairs_of_names_stand_once() -> None:

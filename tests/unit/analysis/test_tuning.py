@@ -264,7 +264,7 @@ def test_the_book_lists_every_trial_with_the_settings_not_the_costs(run) -> None
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in text.splitlines()
-        if line.startswith("| sft")
+        if line.startswith("| SFT")
     ]
     assert [row[-1] for row in cells] == ["", "yes", ""]
     assert text.count(f"## {measurements.TITLE}") == 1

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from helpers.book import cost_page
+from helpers.book import cost_page, measured
 from helpers.core import measurements
 from helpers.core.records import tidy, write_records
 
@@ -46,7 +46,15 @@ def test_the_page_shows_stages_jobs_and_measurements(kept, tmp_path) -> None:
         if line.startswith("|")
     ]
     assert ["04_reward_model", "40", "100%", "30", "512"] in cells
-    assert ["04_reward_model", "rm base", "9,600", "2", "15.0", "3.0", "30"] in cells
+    assert [
+        "04_reward_model",
+        "reward model",
+        "9,600",
+        "2",
+        "15.0",
+        "3.0",
+        "30",
+    ] in cells
     assert ["ours", "47.04"] in cells and "## Some" in page
     assert "python benchmarks/some.py compare --pairs 9" in page
 
@@ -66,5 +74,5 @@ def test_hostile_cells_of_a_measurement_stay_cells(kept) -> None:
     file = kept / "some" / "table.csv"
     bad = "a | <b>c</b> {cite}`d` $e$"
     file.write_text(file.read_text().replace("stock", bad))
-    page = "\n".join(measurements.measurement(kept / "some"))
+    page = "\n".join(measured.measurement(kept / "some"))
     assert r"a \| \<b\>c\</b\> \{cite\}\`d\` \$e\$" in page

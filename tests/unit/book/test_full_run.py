@@ -10,7 +10,7 @@ from helpers.core.paths import PROJECT, ROOT
 from helpers.core.records import tidy
 from helpers.ledger import claims
 from helpers.ledger.rule import UNTESTED
-from helpers.methods import OFFLINE
+from helpers.methods import OFFLINE, title
 from helpers.statistics import estimates
 from helpers.statistics.intervals import Interval
 
@@ -22,11 +22,11 @@ def noted(stage: str, tier: str, *changes: str) -> str:
 
 def test_a_chapter_names_what_its_run_was_not_asked_for() -> None:
     said = noted("06_dpo", "cpu")
-    assert all(f"`{name}`" in said for name in set(OFFLINE) - {"dpo", "sft_dpo"})
-    assert "`sft_dpo`" not in said and "](../book/full.md)" in said
-    assert "`shuffled` (`controls`)" in noted("03_codepmp", "cpu")
+    assert all(title(name) in said for name in set(OFFLINE) - {"dpo", "sft_dpo"})
+    assert " SFT+DPO," not in said and "](../book/full.md)" in said
+    assert "CodePMP with sides shuffled (`controls`)" in noted("03_codepmp", "cpu")
     said = noted("07_ppo", "cpu")
-    assert "`grpo`, `dpo_iter` (`methods`); `raw_advantages`" in said
+    assert "GRPO, iterative DPO (`methods`); PPO with raw advantages" in said
 
 
 @pytest.mark.parametrize("stage", PROJECT.stages)

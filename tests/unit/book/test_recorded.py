@@ -100,8 +100,11 @@ def test_numbers_of_three_kinds_stand_in_columns_of_their_own(run, tmp_path) -> 
     assert "`mine`: real HH-RLHF, models trained here from scratch, 3 seeds" in header
     answer = side_by_side.recorded_answer(tmp_path)
     assert "**Recorded run `mine`** (real HH-RLHF" in answer
-    assert "on helpful pairs not decided: p is 1.00 in its family of 6" in answer
-    assert "(codepmp − base, helpful: 0.010 [-0.020, 0.040])" in answer
+    assert (
+        "on helpful pairs not decided: p is 1.00, 6 questions being asked together"
+        in answer
+    )
+    assert "(CodePMP − base model, helpful: 0.010 [-0.020, 0.040])" in answer
     assert "harmless" not in answer and "PPO" not in answer  # it did not measure them
     row = next(line for line in table.splitlines() if "What CodePMP adds" in line)
     assert row.count("0.010 [-0.020, 0.040]") == 2 and "none on HH-RLHF" in row
@@ -125,7 +128,7 @@ def test_a_superseded_run_keeps_its_numbers_and_gives_no_verdict(run, tmp_path) 
 @pytest.mark.parametrize(
     ("seeds", "said"),
     [
-        (3, "on helpful pairs it helps (codepmp − base, helpful: 0.050"),
+        (3, "on helpful pairs it helps (CodePMP − base model, helpful: 0.050"),
         (2, "on helpful pairs not decided: 2 of the 3 seeds that it takes"),
         (None, "on helpful pairs not decided: recorded without the number of its"),
     ],

@@ -132,13 +132,13 @@ def test_a_claim_on_several_differences_holds_if_all_do(decided):
     assert decided(rows, up, null, down).status == FAILS
     missing = decided(rows, up, part("grpo (base)", "sft"))
     assert missing.status == UNTESTED
-    assert missing.words == "not testable here: grpo (base) − sft was not run"
+    assert missing.words == "not testable here: GRPO − SFT was not run"
 
 
 def test_evidence_shows_the_interval_and_the_page_its_p(decided):
     found = decided([*TRUTH, estimate(2.0)], part())
-    assert found.evidence == "ppo (base) − sft_dpo, helpful: 2.000 [1.980, 2.020]"
-    assert status(found).startswith("**holds here**: ppo (base) − sft_dpo, helpful: 2")
+    assert found.evidence == "PPO − SFT+DPO, helpful: 2.000 [1.980, 2.020]"
+    assert status(found).startswith("**holds here**: PPO − SFT+DPO, helpful: 2")
     assert status(found).endswith("; p < 0.001 by Holm")
 
 

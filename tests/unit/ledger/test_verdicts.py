@@ -212,7 +212,7 @@ def test_holm_is_over_the_whole_family():
     assert rule.decide({"a": own})["a"].status == HOLDS
     found = rule.decide({"a": own, "b": null, "c": null})["a"]
     assert found.status == OPEN and found.p == pytest.approx(0.06)
-    assert "0.06 in its family of 3" in found.why
+    assert "0.06, 3 questions being asked together" in found.why
 
 
 def test_what_is_left_out_keeps_the_size_of_the_family():
