@@ -133,13 +133,14 @@ def parameter_page(root: Path) -> str:
     """Every parameter of every notebook, from the cells that declare them."""
     parts = [
         "# Parameters\n",
-        "Made from the `parameters` cells of the notebooks. Defaults are the `cpu` tier.\n",
+        "Made from the `parameters` cells of the notebooks. Defaults are the `cpu` tier. "
+        "Each has an address: `parameters.html#06_dpo.beta`.\n",
     ]
     for stage in STAGES:
         schema = read_schema(root / "notebooks" / f"{stage}.ipynb")
         rows = [
             {
-                "name": f"`{each.name}`",
+                "name": f'<span id="{stage}.{each.name}"></span>`{each.name}`',
                 "type": f"`{each.type}`",
                 "default": escape.code(repr(each.default)),
                 "meaning": escape.markdown(each.help),

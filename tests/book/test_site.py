@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from axe_core_python.sync_playwright import Axe
 
 from helpers import methods
 from helpers.core.paths import ROOT, STAGES
@@ -35,9 +36,25 @@ def address(site: Path):
         yield address
 
 
+def faults(tab) -> dict[str, str]:
+    """What axe finds wrong on a page, of any impact: rule -> its first place."""
+    found = Axe().run(tab)["violations"]
+    return {each["id"]: each["nodes"][0]["html"][:200] for each in found}
+
+
+def test_axe_finds_what_is_wrong(browser):
+    tab = browser.new_page()
+    tab.set_content("<main><h1>A</h1><img src='x.png'></main>")
+    assert "image-alt" in faults(tab)
+    tab.close()
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_reads_well(browser, address, page):
-    """No console error, nothing fetched from elsewhere, figures drawn, phone width."""
+    """No console error, nothing fetched from elsewhere, figures drawn, phone width.
+
+    Nothing that axe finds wrong, on a desktop in light and on a phone in dark.
+    """
     tab = browser.new_page(viewport=DESKTOP)
     wrong: list[str] = []
     tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
@@ -59,8 +76,11 @@ def test_a_page_reads_well(browser, address, page):
     if math := tab.locator("article .math").count():
         tab.wait_for_selector("mjx-container", state="attached")
         assert tab.locator("mjx-container").count() >= math
+    assert not (found := faults(tab)), found
+    tab.emulate_media(color_scheme="dark")
     tab.set_viewport_size(PHONE)
     tab.wait_for_timeout(100)
+    assert not (found := faults(tab)), found
     overflow = "document.documentElement.scrollWidth - window.innerWidth"
     assert tab.evaluate(overflow) <= 1, "the page scrolls sideways on a phone"
     tab.close()
