@@ -229,6 +229,11 @@ def saved_of(factor: Interval, pairs: int) -> Interval:
     return replace(factor, **ends)
 
 
+def where_decided(saved: Interval) -> Interval | str:
+    """Labels saved as a table shows them; "undecided" where they may be lost as well."""
+    return "undecided" if saved.low <= 0 <= saved.high else saved
+
+
 # --- who errs alike --------------------------------------------------------------------
 
 

@@ -38,6 +38,13 @@ change without training. The same key on the same machine gives the same records
 processor may differ in the last digits, and training carries such differences on.
 """
 
+PARAMETERS = """\
+# Parameters
+
+Made from the `parameters` cells of the notebooks. Defaults are the `cpu` tier. Each has an
+address: `parameters.html#06_dpo.beta`.
+"""
+
 
 class BookError(RuntimeError):
     """A book that cannot be built: says which page or stage is at fault."""
@@ -95,7 +102,7 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         used = manifests[stage]["parameters"]
         note = full_run.note(stage, used, full, project)
         stage_notebook(run / "notebooks" / name, tree / "notebooks" / name, note)
-        for figure in sorted((run / stage / "figures").glob("*.png")):
+        for figure in sorted((run / stage / "figures").glob("*.svg")):
             shutil.copy(figure, tree / "book" / "figures" / figure.name)
     pages = {
         "parameters": parameter_page(root),
@@ -131,11 +138,7 @@ def stage_notebook(executed: Path, page: Path, note: str = "") -> None:
 
 def parameter_page(root: Path) -> str:
     """Every parameter of every notebook, from the cells that declare them."""
-    parts = [
-        "# Parameters\n",
-        "Made from the `parameters` cells of the notebooks. Defaults are the `cpu` tier. "
-        "Each has an address: `parameters.html#06_dpo.beta`.\n",
-    ]
+    parts = [PARAMETERS]
     for stage in STAGES:
         schema = read_schema(root / "notebooks" / f"{stage}.ipynb")
         rows = [

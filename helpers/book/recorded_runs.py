@@ -162,7 +162,7 @@ def run_section(folder: Path) -> str:
     table = pd.DataFrame(facts.items(), columns=["what", "value"])
     superseded = about.get("superseded")  # why the run should be made again
     tables = sorted((folder / "tables").glob("*.md"))
-    figures = sorted((folder / "figures").glob("*.png"))
+    figures = sorted((folder / "figures").glob("*.[ps][nv]g"))  # older ones are PNG
     return "\n".join(
         [
             f"\n## Run `{about['name']}`\n",
@@ -178,4 +178,4 @@ def figure_of(path: Path, folder: Path) -> str:
     """A kept figure as Markdown, for a page beside the folder `recorded`."""
     words = path.stem.replace("_", " ")
     place = f"recorded/runs/{folder.name}/figures/{path.name}"
-    return f"\n```{{figure}} {place}\n:alt: {words}, run {folder.name}\n\n{words}\n```"
+    return f"\n```{{figure}} {place}\n:alt: {words}, of the recorded run {folder.name}\n\n{words}\n```"

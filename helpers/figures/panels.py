@@ -9,7 +9,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from IPython import get_ipython
 from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from helpers.core.atomic import whole
 from helpers.figures.style import (
@@ -24,19 +26,26 @@ from helpers.figures.style import (
 )
 from helpers.methods import title
 
+UNDATED = {"Date": None}
+
 
 def style() -> None:
-    """The look of every figure: readable at the width of a phone; a `$` is a dollar."""
-    look = {"figure.dpi": 110, "savefig.dpi": 160, "text.parse_math": False}
+    """The look of every figure: readable at the width of a phone; a `$` is a dollar.
+
+    Drawn as SVG without a date, so that the same figure is the same file.
+    """
+    look = {"figure.dpi": 110, "text.parse_math": False, "svg.hashsalt": "figures"}
     sns.set_theme("notebook", "whitegrid", rc=look)
+    if get_ipython() is not None:
+        set_matplotlib_formats("svg", metadata=UNDATED)
 
 
 def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write a figure as PNG under `folder/figures`; it appears whole or not at all."""
-    path = folder / "figures" / f"{name}.png"
+    """Write a figure as SVG under `folder/figures`; it appears whole or not at all."""
+    path = folder / "figures" / f"{name}.svg"
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as aside:
-        figure.savefig(aside, bbox_inches="tight")
+        figure.savefig(aside, bbox_inches="tight", format="svg", metadata=UNDATED)
     return path
 
 

@@ -65,6 +65,8 @@ def test_a_page_reads_well(browser, address, page):
         "article img", "all => all.map(each => each.naturalWidth)"
     )
     assert all(widths), widths
+    told = tab.eval_on_selector_all("article img", "all => all.map(each => each.alt)")
+    assert all(len(each.split()) > 3 for each in told), told
     assert tab.locator("article h1").count() == 1
     text = tab.locator("article").inner_text()
     assert "glue:" not in text and "{cite}" not in text

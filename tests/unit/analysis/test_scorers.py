@@ -7,6 +7,7 @@ import pytest
 from helpers.analysis import pair_scorers
 from helpers.figures import panels
 from helpers.statistics import estimates, formats, metrics
+from helpers.statistics.intervals import Interval
 
 RANDOM = np.random.default_rng(0)
 SIZE = 2000
@@ -96,6 +97,13 @@ def test_without_two_sizes_there_is_no_worth() -> None:
     one = [*curve("base", 0), *curve("codepmp", 1, sizes=(600,))]
     assert pair_scorers.label_worth(pd.concat(one), "codepmp") is None
     assert pair_scorers.labels_saved(pd.concat(one), "codepmp") is None
+
+
+def test_labels_that_may_be_lost_as_well_are_undecided() -> None:
+    open_ended = Interval(-1272, -5055, 8132)
+    assert pair_scorers.where_decided(open_ended) == "undecided"
+    sure = Interval(500, 20, 900)
+    assert pair_scorers.where_decided(sure) is sure
 
 
 def test_labels_saved_are_those_that_a_start_does_without() -> None:
