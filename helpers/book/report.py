@@ -110,6 +110,45 @@ def dialogue(prompt: str, replies: dict[str, str]) -> None:
     display(HTML("".join(parts)))
 
 
+def browser(beside: pd.DataFrame, prompts: int) -> None:
+    """Prompts to open one by one, each with all replies to it and their scores; escaped.
+
+    beside: columns prompt, subset, name, reply; what else there is are scores. The first
+    prompts of each subset in turn; the first is open. Needs no script.
+    """
+    own = {subset: part["prompt"].unique() for subset, part in beside.groupby("subset")}
+    turns = (prompt for both in zip(*own.values()) for prompt in both)
+    for place, prompt in enumerate(list(turns)[:prompts]):
+        part = beside[beside["prompt"] == prompt].drop(columns="prompt")
+        display(HTML(opened(prompt, part, "open" if place == 0 else "")))
+
+
+def opened(prompt: str, part: pd.DataFrame, state: str) -> str:
+    """One prompt of `browser` as HTML."""
+    last = prompt.strip().split("\n\n")
+    asked = next(
+        (each for each in reversed(last) if each.startswith("Human")), last[-1]
+    )
+    head = f"{part['subset'].iloc[0]}: {asked.removeprefix('Human:').strip()}"
+    scores = [name for name in part.columns if name not in ("subset", "name", "reply")]
+    rows = []
+    for row in part.to_dict("records"):
+        cells = "".join(
+            f"<td>{escape.html(cell(row[name], 2))}</td>" for name in scores
+        )
+        name = escape.html(title(row["name"]))
+        reply = block(row["reply"]) or "(empty)"
+        rows.append(f"<tr><th scope='row'>{name}</th><td>{reply}</td>{cells}</tr>")
+    names = ("policy", "reply", *map(title, scores))
+    titles = "".join(f"<th scope='col'>{escape.html(name)}</th>" for name in names)
+    return (
+        f"<details class='replies {escape.LITERAL}' {state}>"
+        f"<summary>{escape.html(head)}</summary><pre>{block(prompt)}</pre>"
+        f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        "</details>"
+    )
+
+
 def source(function: Callable) -> None:
     """Show a function as it stands in the project, with the module that holds it."""
     where = function.__module__.replace(".", "/")

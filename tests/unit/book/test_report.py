@@ -12,6 +12,7 @@ from myst_nb.core.variables import format_plain_text
 from helpers.book import report
 from helpers.core import escape
 from helpers.core.records import tidy
+from helpers.losses import preference
 from helpers.statistics import formats
 from helpers.statistics.intervals import Interval
 
@@ -150,3 +151,31 @@ def test_a_dialogue_keeps_lines_and_shows_codes(shown):
     page = shown[0][0]["text/html"]
     assert "<pre>a\n\u241b[31mb</pre>" in page and "<img" not in page
     assert f"<pre>c\n{escape.html(HOSTILE)}</pre>" in page
+
+
+def test_replies_are_opened_one_prompt_at_a_time(shown) -> None:
+    hostile = "<script>alert(1)</script>\n\nHuman: again"
+    rows = [
+        {"prompt": f"\n\nHuman: {subset} {at}{hostile}\n\nAssistant:", "subset": subset}
+        | {"name": name, "reply": hostile * (name == "sft"), "truth": 1.234}
+        for subset in ("helpful", "harmless")
+        for at in range(3)
+        for name in ("sft", "ppo (base)")
+    ]
+    report.browser(pd.DataFrame(rows), prompts=4)
+    pages = [data["text/html"] for data, _ in shown]
+    assert (
+        len(pages) == 4 and sum("open" in each.partition(">")[0] for each in pages) == 1
+    )
+    assert [each.partition("<summary>")[2][:8] for each in pages[:2]] == [
+        "harmless",
+        "helpful:",
+    ]
+    assert "<script>" not in "".join(pages) and "(empty)" in pages[0]
+    assert "<th scope='row'>PPO</th>" in pages[0] and "<td>1.23</td>" in pages[0]
+
+
+def test_a_function_is_shown_from_its_source(shown) -> None:
+    report.source(preference.ipo)
+    page = shown[0][0]["text/markdown"]
+    assert page.startswith("```python\n# helpers/losses/preference.py\ndef ipo(")
