@@ -156,12 +156,11 @@ TITLES = {
     "rm_harmless": "reward model of harmless pairs",
     "best_of_n": "best of N",
     "best_of_n (random)": "one of N at random",
-    "chosen": "chosen replies",
     "words judge": "bag-of-words judge",
     "sft log-prob": "log-probability under SFT",
     "sft log-prob, mean": "log-probability under SFT, per token",
     "no_kl": "PPO without penalty",
-    "huge_rate": "PPO at thirty times the rate",
+    **dict.fromkeys(("huge_rate", "ppo_huge_rate"), "PPO at thirty times the rate"),
     **{each.name: each.title for each in METHODS},
     **{each.name.removeprefix("ppo_"): each.title for each in METHODS if each.part},
 }

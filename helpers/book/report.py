@@ -104,8 +104,7 @@ def dialogue(prompt: str, replies: dict[str, str]) -> None:
     """Show a prompt and the replies to it, escaped: data never becomes markup."""
     parts = [f"<pre>{block(prompt)}</pre>"]
     for name, reply in replies.items():
-        head = escape.html(title(name))
-        parts.append(f'<p class="{escape.LITERAL}"><b>{head}</b></p>')
+        parts.append(f'<p class="{escape.LITERAL}"><b>{escape.html(name)}</b></p>')
         parts.append(f"<pre>{block(reply) or '(empty)'}</pre>")
     display(HTML("".join(parts)))
 

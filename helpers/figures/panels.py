@@ -27,6 +27,11 @@ from helpers.figures.style import (
 from helpers.methods import title
 
 UNDATED = {"Date": None}
+SHOWN = {
+    "name": "policy",
+    "method": "policy",
+    "init": "start",
+}  # what a hue tells apart
 
 
 def style() -> None:
@@ -66,7 +71,7 @@ def training_curves(
     )
     axis.set(xlabel=x, ylabel=label)
     axis.get_legend().remove()
-    return legend_below(tidy(figure), axis, hue)
+    return legend_below(tidy(figure), axis, SHOWN.get(hue, hue))
 
 
 def panels(records: pd.DataFrame, metrics: dict[str, str], hue: str, x: str) -> Figure:
@@ -87,7 +92,7 @@ def panels(records: pd.DataFrame, metrics: dict[str, str], hue: str, x: str) -> 
         axis.get_legend().remove()
     for axis in list(axes.flat)[len(metrics) :]:
         axis.remove()
-    return legend_below(tidy(figure), axes.flat[0], hue)
+    return legend_below(tidy(figure), axes.flat[0], SHOWN.get(hue, hue))
 
 
 def sample_efficiency(accuracy: pd.DataFrame, lines: pd.DataFrame) -> Figure:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from helpers.core.records import select
+from helpers.methods import name_of, title
 
 PREFIX = "flag_"
 # The log of a training has twenty entries, each the mean of a twentieth of its steps. On
@@ -143,10 +144,12 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
 
 def job_of(row: dict) -> str:
     """What tells a row's job from others, in words."""
-    names = ("method", "init", "pairs", "strength", "seed")
-    given = {name: row[name] for name in names if pd.notna(row[name])}
-    words = {name: f"{v:g}" if name == "strength" else v for name, v in given.items()}
-    return ", ".join(f"{name} {word}" for name, word in words.items() if word != "")
+    method, init = (row[name] or "" for name in ("method", "init"))
+    words = [title(name_of(method, init) if method else init)]
+    for name in ("pairs", "strength", "seed"):
+        if pd.notna(row[name]):
+            words.append(f"{name} {row[name]:g}")
+    return ", ".join(filter(None, words))
 
 
 def lines(records: pd.DataFrame) -> list[str]:

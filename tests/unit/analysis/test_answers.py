@@ -124,7 +124,7 @@ def test_the_first_answers_stand_beside_those_of_papers(
     monkeypatch.setattr(front_page, "this_run", lambda run: "this run")
     codepmp, dpo, best = front_page.answer_table(tmp_path, ROOT).splitlines()[2:]
     assert "it helps, 1.000 [0.500, 1.500]" in codepmp  # no judge of replies is asked
-    assert "none on HH-RLHF" in codepmp and front_page.NO_PAPER in best
+    assert "no number on HH-RLHF" in codepmp and front_page.NO_PAPER in best
     assert "0.718 − 0.611" in dpo and "{cite}`xu2024dpo`" in dpo
     if decides:
         assert "| PPO is better, 1.000 [0.500, 1.500]" in dpo  # once: subsets agree

@@ -143,7 +143,7 @@ def test_a_line_says_what_how_often_and_where() -> None:
     (line,) = lines(stage())
     assert line == (
         "flagged: 2 of 3 jobs: its loss ended above where it started, by a share: "
-        "0.667, expected at most 0.1 (method sft, pairs 12, seed 0)"
+        "0.667, expected at most 0.1 (SFT, pairs 12, seed 0)"
     )
     assert lines(tidy(steps("train_loss", 3.0, 5.0))) == []
     assert lines(tidy([])) == []
@@ -151,7 +151,7 @@ def test_a_line_says_what_how_often_and_where() -> None:
 
 def test_the_table_names_every_job() -> None:
     shown = table(stage())
-    assert shown["job"].tolist() == [f"method sft, pairs 12, seed {n}" for n in (0, 2)]
+    assert shown["job"].tolist() == [f"SFT, pairs 12, seed {n}" for n in (0, 2)]
     assert shown["value"].tolist() == pytest.approx([2 / 3, 4 / 3])
     one = tidy(
         [{"metric": "flag_far_from_reference", "method": "ppo", "init": "base",
