@@ -65,7 +65,7 @@ def test_what_is_flagged_is_shown_with_its_job(shown):
     report.flags(tidy([row, {"metric": "kl", "value": 99.0}]))
     page = shown[0][0]["text/html"]
     assert "far from its reference" in page and "99.000" in page
-    assert "method &lt;b&gt;" in page and "<b>" not in page
+    assert "<td>&lt;b&gt;</td>" in page and "<b>" not in page
     report.flags(tidy([{"metric": "kl", "value": 99.0}]))
     assert "No job of this stage is flagged" in shown[1][0]["text/markdown"]
 

@@ -157,7 +157,7 @@ def test_the_table_names_every_job() -> None:
         [{"metric": "flag_far_from_reference", "method": "ppo", "init": "base",
           "strength": 0.1, "seed": 1, "value": 99.0}]
     )  # fmt: skip
-    assert table(one)["job"].tolist() == ["method ppo, init base, strength 0.1, seed 1"]
+    assert table(one)["job"].tolist() == ["PPO, strength 0.1, seed 1"]
 
 
 def test_bounds_stand_where_they_are_said() -> None:
