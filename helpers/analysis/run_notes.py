@@ -38,6 +38,9 @@ AGREEMENT = (
 )
 
 
+OFFENSIVE = "Dialogues of HH-RLHF that are shown can be offensive."
+
+
 def data_note(run: Path) -> str:
     """What a page of results says of the data: where the splits are from, the ceiling."""
     given = read_manifest(run, "00_data")["parameters"]
@@ -47,4 +50,4 @@ def data_note(run: Path) -> str:
     own = "The splits are those of a folder whose origin this run was not told."
     if not isdir(ROOT / source):
         own = "The splits are the published ones."
-    return f"{given['data_note'] or own} {AGREEMENT}"
+    return f"{given['data_note'] or own} {AGREEMENT} {OFFENSIVE}"

@@ -20,6 +20,7 @@ from helpers.book import full_run
 from helpers.book.cost_page import costs_page
 from helpers.book.front_page import answer_table, further_table
 from helpers.book.recorded_runs import real_page
+from helpers.book.reference_pages import api_page, changelog_page, cite_page
 from helpers.book.reliability_page import reliability_page
 from helpers.book.settings_page import settings_section
 from helpers.config.schema import declares, plain, read_schema
@@ -115,6 +116,9 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         "full": full_run.full_page(root),
         "answer": answer_table(run, root),
         "further": further_table(run, root),
+        "api": api_page(ROOT / "helpers"),
+        "changelog": changelog_page(ROOT),
+        "cite": cite_page(ROOT),
     }
     for name, text in pages.items():
         (tree / "book" / f"{name}.md").write_text(text, encoding="utf-8")

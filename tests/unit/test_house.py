@@ -9,32 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from helpers.book.reference_pages import ROOMS  # from the ground up
 from helpers.core.paths import ROOT
 from helpers.runs.code_digests import from_helpers, located
 
 PACKAGE = ROOT / "helpers"
-# from the ground up: a room imports from those before it only
-ROOMS = [
-    "methods",
-    "core",
-    "config",
-    "statistics",
-    "data",
-    "losses",
-    "models",
-    "rewards",
-    "trainers",
-    "runs",
-    "recipes",
-    "analysis",
-    "ledger",
-    "planning",
-    "figures",
-    "book",
-    "publish",
-    "terminal",
-    "cli",
-]
 FLOORS = 11  # longest way down from the command line
 
 
