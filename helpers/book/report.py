@@ -17,6 +17,7 @@ from helpers.methods import title
 from helpers.statistics.flags import table as flagged
 from helpers.statistics.formats import cell, number
 
+UNBROKEN = "\u00a0"  # a blank at which no line ends: an interval stays on one
 glued: dict[str, str] = {}  # what this notebook has glued so far
 kept_in: list[Path] = []  # where this notebook keeps what it shows, if anywhere
 
@@ -50,7 +51,8 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     """
 
     def in_html(value: object) -> str:
-        return escape.html(cell(titled(value), digits))
+        text = escape.html(cell(titled(value), digits))
+        return text if isinstance(value, str) else text.replace(" ", UNBROKEN)
 
     def in_markdown(value: object) -> str:
         return plain(value, cell(titled(value), digits))

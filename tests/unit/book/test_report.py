@@ -179,3 +179,10 @@ def test_a_function_is_shown_from_its_source(shown) -> None:
     report.source(preference.ipo)
     page = shown[0][0]["text/markdown"]
     assert page.startswith("```python\n# helpers/losses/preference.py\ndef ipo(")
+
+
+def test_an_interval_stays_on_one_line_and_words_do_not(shown) -> None:
+    row = {"interval": Interval(0.5, 0.4, 0.6), "why": "two words"}
+    report.table(pd.DataFrame([row]), "One")
+    page = shown[0][0]["text/html"]
+    assert "0.500\u00a0[0.400,\u00a00.600]" in page and "two words" in page
