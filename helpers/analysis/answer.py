@@ -68,7 +68,7 @@ EQUAL_KL = [
 FRONTIER = ("sft_dpo", "ppo", "best_of_n", "rloo", "grpo", "dpo_iter")
 
 ANSWER = """\
-On {source} data, with models {models} and {seeds} seeds. Judge of replies: {judge}. {note}
+Data: {source}. Models: {models}. Seeds: {seeds}. Judge of replies: {judge}. {note}
 
 - **CodePMP.** A reward model that read code pairs first differs from one that did not, in
   accuracy on held-out pairs, with all {pairs} pairs, by {codepmp_gain}.
