@@ -107,7 +107,7 @@ def test_numbers_of_three_kinds_stand_in_columns_of_their_own(run, tmp_path) -> 
     assert "(CodePMP − base model, helpful: 0.010 [-0.020, 0.040])" in answer
     assert "harmless" not in answer and "PPO" not in answer  # it did not measure them
     row = next(line for line in table.splitlines() if "What CodePMP adds" in line)
-    assert row.count("0.010 [-0.020, 0.040]") == 2 and "none on HH-RLHF" in row
+    assert row.count("0.010 [-0.020, 0.040]") == 2 and "no number on HH-RLHF" in row
     row = next(line for line in table.splitlines() if "PPO minus SFT+DPO" in line)
     assert "{cite}`xu2024dpo`" in row and row.count("–") == 2
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from helpers import methods
 from helpers.core.records import write_records
 from helpers.data.dialogues import ASSISTANT
 from helpers.data.synthetic import corpus
@@ -75,4 +76,4 @@ def test_a_rate_that_ruins_is_flagged_and_the_usual_one_is_not(
     assert said[USUAL[method]] == []
     assert any("1 of 1 jobs: its loss ended above" in each for each in said[FAST])
     assert any("its gradient grew" in each for each in said[FAST])
-    assert all(f"(method {method})" in each for each in said[FAST])
+    assert all(f"({methods.title(method)})" in each for each in said[FAST])
