@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.core.records import select
-from helpers.methods import check_names, name_of, names
+from helpers.methods import check_names, name_of, names, title
 from helpers.statistics import compare, estimates, intervals
 from helpers.statistics.equal_kl import (
     Curve,
@@ -148,6 +148,7 @@ def curves(records: pd.DataFrame, judge: object) -> dict[str, Curve]:
 
 def why_not(first: Curve, second: Curve, names: Sequence[str]) -> str:
     """Why two curves cannot be compared at equal KL, in words; empty if they can."""
+    names = [title(name) for name in names]
     both = dict(zip(names, (first, second)))
     if few := [name for name, curve in both.items() if len(curve.kl) < 2]:
         return f"fewer than two strengths of {' and '.join(few)}"

@@ -14,6 +14,7 @@ from helpers.data.opt350m_prompts import (
     RATES,
     protocols,
 )
+from helpers.methods import title
 from helpers.rewards.judges import Judge, Thresholds, median_thresholds
 from helpers.runs import store
 from helpers.statistics import compare, intervals, metrics, rates
@@ -100,7 +101,7 @@ def best_cas(
     seeds = slice(0, 1) if protocol == LETTER.name else slice(None)
     known = [each for each in ASKED if ("HmR", each) in found]
     passed = {
-        each: [found[rate, each][seeds].astype(float) for rate in RATES.values()]
+        title(each): [found[rate, each][seeds].astype(float) for rate in RATES.values()]
         for each in known
     }
     return winner(passed)
@@ -117,7 +118,7 @@ def mcnemar_table(
     rows = [
         {
             "rate": rate,
-            "models": f"{first}, {second}",
+            "models": f"{title(first)}, {title(second)}",
             "p": rates.mcnemar_exact(found[rate, first][0], found[rate, second][0]),
         }
         for rate in RATES.values()

@@ -1,7 +1,7 @@
 """A small Sphinx extension: what screen readers stumble over in the theme's pages.
 
-The primary sidebar is no landmark, and entries of the bibliography have a role that is
-no longer one. Both are repaired in the pages that were written; a second time changes
+The primary sidebar is no landmark, entries of the bibliography have a role that is no
+longer one, and no key reaches a table that scrolls. They are repaired in the pages that were written; a second time changes
 nothing.
 """
 
@@ -14,6 +14,7 @@ REPAIRS = {
         '<div id="pst-primary-sidebar" role="complementary" aria-label="Contents" class='
     ),
     'role="doc-biblioentry"': 'role="listitem"',
+    '<div class="output text_html">': '<div class="output text_html" tabindex="0">',
 }
 
 

@@ -32,6 +32,7 @@ from helpers.core.manifests import read_manifest
 from helpers.core.measurements import MADE_WITH
 from helpers.core.paths import PROJECT, Project
 from helpers.core.places import shown
+from helpers.methods import title
 from helpers.runs.store import data_source
 
 # --- runs ----------------------------------------------------------------------------
@@ -168,10 +169,22 @@ def run_section(folder: Path) -> str:
             f"\n## Run `{about['name']}`\n",
             *(f":::{{warning}}\n{why}\n:::\n" for why in filter(None, [superseded])),
             table.to_markdown(index=False, disable_numparse=True),
-            *(path.read_text(encoding="utf-8") for path in tables),
+            *(in_titles(path.read_text(encoding="utf-8")) for path in tables),
             *(figure_of(path, folder) for path in figures),
         ]
     )
+
+
+def in_titles(text: str) -> str:
+    """Markdown whose tables name methods as records do, with their titles."""
+    rows = [
+        "|".join(f" {title(cell.strip())} " if cell.strip() else cell for cell in cells)
+        if len(cells) > 1
+        else line
+        for line in text.splitlines()
+        for cells in [line.split("|")]
+    ]
+    return "\n".join(rows)
 
 
 def figure_of(path: Path, folder: Path) -> str:

@@ -94,9 +94,21 @@ def signature(node: ast.FunctionDef | ast.ClassDef) -> str:
 
 
 def summary(node: ast.AST) -> str:
-    """The first paragraph of a docstring on one line, literal."""
-    text = ast.get_docstring(node) or "–"
-    return escape.markdown(text.partition("\n\n")[0])
+    """The first paragraph of a docstring on one line, literal; code as code."""
+    text = (ast.get_docstring(node) or "–").partition("\n\n")[0]
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a backtick that is none of a pair
+        return escape.markdown(text)
+    shown = [
+        escape.code(part) if at % 2 else in_line(part) for at, part in enumerate(parts)
+    ]
+    return "".join(shown)
+
+
+def in_line(text: str) -> str:
+    """A part of a line, literal, with the blanks around it."""
+    before, after = (" " * (text != each) for each in (text.lstrip(), text.rstrip()))
+    return f"{before}{escape.markdown(text)}{after}" if text.strip() else text
 
 
 def changelog_page(root: Path) -> str:

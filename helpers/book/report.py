@@ -145,7 +145,7 @@ def opened(prompt: str, part: pd.DataFrame, state: str) -> str:
     return (
         f"<details class='replies {escape.LITERAL}' {state}>"
         f"<summary>{escape.html(head)}</summary><pre>{block(prompt)}</pre>"
-        f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<table class='dataframe'><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         "</details>"
     )
 

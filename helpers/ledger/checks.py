@@ -19,6 +19,7 @@ from helpers.core.records import read_records, select
 from helpers.data import opt350m_prompts
 from helpers.data.hh import BUILT_IN
 from helpers.ledger.rule import CONSTRUCTED, FAILS, HOLDS, UNTESTED, Decision
+from helpers.methods import title
 from helpers.runs import store
 
 STUDY_JUDGE = "OpenAssistant/reward-model-deberta-v3-large-v2"
@@ -76,7 +77,8 @@ def four_models(evidence: Evidence) -> Decision:
     """The study's four versions of a model were asked."""
     methods = set(evidence.asked["method"])
     missing = [name for name in opt350m_prompts.MODELS if name not in methods]
-    listed = ", ".join(name for name in opt350m_prompts.MODELS if name in methods)
+    present = [name for name in opt350m_prompts.MODELS if name in methods]
+    listed = ", ".join(map(title, present))
     return Decision(FAILS if missing else HOLDS, f"asked: {listed}")
 
 

@@ -26,7 +26,7 @@ class Kept:
     )
     page = reference_pages.api_page(package)
     assert page.index("## methods") < page.index("## losses") < page.index("## cli")
-    assert "**`helpers.losses`**: Losses, \\`pure\\`." in page
+    assert "**`helpers.losses`**: Losses, `pure`." in page
     assert "- `dpo(ratios, beta, *more, eta, **kept)`: Minus log sigmoid.\n" in page
     assert "- `bare(*, only)`: –" in page and "_hidden" not in page
     assert "- `Kept`: Holds \\$x\\$." in page and "More of it" not in page
