@@ -160,14 +160,14 @@ def test_curves_that_do_not_overlap_give_no_number() -> None:
     numbers = row[["kl", "estimate", "low", "high", "p"]].astype(float)
     assert numbers.isna().all()
     assert row["why"] == (
-        "curves do not overlap: ppo (base) 1 to 3.5, sft_dpo 4 to 16 nats"
+        "curves do not overlap: PPO 1 to 3.5, SFT+DPO 4 to 16 nats"
     )
 
 
 def test_one_strength_is_no_curve() -> None:
     row = compared_at_equal_kl(DPO, policy("ppo", "base", 0.1, 9.0, 2.0))
     assert row["interval"] is None
-    assert row["why"] == "fewer than two strengths of ppo (base)"
+    assert row["why"] == "fewer than two strengths of PPO"
 
 
 def test_what_is_without_a_number_is_no_record_of_one() -> None:
@@ -313,7 +313,7 @@ def test_only_seeds_of_both_methods_are_compared() -> None:
     start = pd.concat([frame, frame.assign(seed=frame["seed"] + 5)])
     records = pd.concat([start, pd.DataFrame([*ppo, *later])])
     table = frontier.equal_kl_table(records, "judge", [("ppo (base)", "sft_dpo")])
-    assert table["why"].tolist() == ["no seed of both ppo (base) and sft_dpo"]
+    assert table["why"].tolist() == ["no seed of both PPO and SFT+DPO"]
 
 
 # --- which policies are compared ------------------------------------------------------
