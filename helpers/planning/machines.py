@@ -74,6 +74,6 @@ GPUS = {
     # by the whole time of DPO, in half of which the GPU waited for the processor
     "H100": Gpu(speed=989e12, bandwidth=3.35e12, memory=80, share=0.06),
 }
-# SmolLM2-135M in float32: `laptop`, slowest of the trainings, scoring, sampling
-CORES = {"two cores": Cores(trained=9.6e10, read=1.48e11, sampled=3.9e10)}
+# SmolLM2-135M in float32, between SFT and the reward model: `laptop`
+CORES = {"two cores": Cores(trained=7.0e10, read=1.42e11, sampled=3.75e10)}
 MACHINES = GPUS | CORES

@@ -159,9 +159,7 @@ def test_curves_that_do_not_overlap_give_no_number() -> None:
     assert row["interval"] is None
     numbers = row[["kl", "estimate", "low", "high", "p"]].astype(float)
     assert numbers.isna().all()
-    assert row["why"] == (
-        "curves do not overlap: PPO 1 to 3.5, SFT+DPO 4 to 16 nats"
-    )
+    assert row["why"] == ("curves do not overlap: PPO 1 to 3.5, SFT+DPO 4 to 16 nats")
 
 
 def test_one_strength_is_no_curve() -> None:

@@ -62,6 +62,17 @@ def test_the_shares_are_those_that_were_measured() -> None:
     assert GPUS["H100"].share == pytest.approx(slowest, abs=0.005)
 
 
+def test_the_speeds_of_cores_are_those_that_were_measured() -> None:
+    """By 6 and 2 FLOPs for each parameter of SmolLM2 that works on a token."""
+    table = pd.read_csv(ROOT / "book" / "recorded" / "laptop" / "table.csv")
+    rates = 106.2e6 * table.set_index("work")["tokens/s"]
+    (cores,) = machines.CORES.values()
+    trained = 6 * rates[["reward model", "SFT"]]
+    assert trained.min() <= cores.trained <= trained.max()
+    assert cores.read == pytest.approx(2 * rates["scoring"], rel=0.05)
+    assert cores.sampled == pytest.approx(2 * rates["sampling"], rel=0.05)
+
+
 def test_no_stage_of_the_t4_tier_takes_more_than_40_minutes() -> None:
     table = tables.plan_table(planned("t4")).drop("together")
     assert len(table) == 8  # all but 00, 01 which is pretrained, and 09
