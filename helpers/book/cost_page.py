@@ -19,7 +19,7 @@ INTRODUCTION = """\
 # What it costs
 
 The first two tables are of this run, on the machine that [Reproducibility](reproducibility)
-describes; those for GPUs are estimated from measurements. The others were recorded: they
+describes; those for other tiers are estimated from measurements. The others were recorded: they
 take long, or need other software beside this project's, and are not measured again when
 the book is built.
 What each method costs together with all it needs stands in
