@@ -45,7 +45,7 @@ Run = tuple[Callable[[], None], dict[str, float]]  # a call, and the tokens it w
 
 def begin(folder: Path, tier: str, layers: int) -> "Given":
     """What `devices.py prepare` kept, at a tier: the pairs that nobody has to cut or drop."""
-    values = all_values(PROJECT, list(STAGES), "runs/plan", tier, (), ())
+    values = all_values(PROJECT, list(STAGES), "runs/plan", tier, planned=True)
     given = Given(folder, values, pd.read_parquet(folder / "pairs.parquet"), layers)
     longest = values["06_dpo"]["max_length"]
     return replace(given, pairs=fitting(given.pairs, given.tokenizer, 0, longest))

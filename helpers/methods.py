@@ -185,6 +185,11 @@ def title(name: str) -> str:
     return name
 
 
+def title_of(method: str, init: str) -> str:
+    """The title of a job's model; of what has no method, as CodePMP's, that of its start."""
+    return title(name_of(method, init) if method else init)
+
+
 def is_held_out(judge: str) -> bool:
     """Whether a judge is one of the held-out models: `judge 0` and so on."""
     return judge.startswith("judge ")

@@ -23,7 +23,8 @@ def repair(app: Sphinx, error: Exception | None) -> None:
     if error is None:
         for page in Path(app.outdir).rglob("*.html"):
             text = page.read_text("utf-8")
-            page.write_text(repaired(text), "utf-8")
+            if (better := repaired(text)) != text:
+                page.write_text(better, "utf-8")
 
 
 def repaired(text: str) -> str:

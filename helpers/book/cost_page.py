@@ -11,7 +11,7 @@ from helpers.core import escape
 from helpers.core.measurements import ELSEWHERE
 from helpers.core.paths import PROJECT, STAGES
 from helpers.core.records import PROCESSOR, read_records
-from helpers.methods import name_of, title
+from helpers.methods import title_of
 from helpers.planning.estimate import REAL, shape_of, works
 from helpers.planning.tables import assumed, memory_table, plan_text
 
@@ -118,8 +118,8 @@ def job_times(run: Path, manifests: Mapping[str, dict]) -> pd.DataFrame:
         {
             "stage": found["stage"],
             "kind": [
-                escape.markdown(title(name_of(method, init) if method else init))
-                for method, init in zip(found["method"], found["init"])
+                escape.markdown(title_of(*key))
+                for key in zip(found["method"], found["init"])
             ],
             "pairs": ["" if pd.isna(each) else f"{each:,}" for each in found["pairs"]],
             "jobs": found["jobs"].map(str),

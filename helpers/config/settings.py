@@ -83,22 +83,15 @@ def all_values(
         merge(settings, from_yaml(path, schemas))
     merge(settings, from_texts(given, schemas, selected))
     chosen = {stage: settings[stage] for stage in selected}
-    values = checked(project, chosen, run_dir)
-    if not planned:
-        check_there(values)
-    return values
+    return checked(project, chosen, run_dir, planned=planned)
 
 
-def check_there(values: Values) -> None:
-    """Raise ParameterError for the first model that is not there or may not be loaded."""
-    for stage, own in values.items():
-        check_models(stage, own)
-
-
-def checked(project: Project, settings: Values, run_dir: str) -> Values:
+def checked(
+    project: Project, settings: Values, run_dir: str, *, planned: bool = False
+) -> Values:
     """Some stages' settings with the defaults of the rest, each held against the rules.
 
-    Raises ParameterError, as `all_values`, but of no model.
+    planned, and ParameterError: as `all_values`.
     """
     values = {
         stage: resolve(
@@ -109,8 +102,10 @@ def checked(project: Project, settings: Values, run_dir: str) -> Values:
     for stage, own in values.items():
         check_together(stage, own)
     known = finished_parameters(project.root / run_dir, project) | values
-    for stage in values:
+    for stage, own in values.items():
         check_across(stage, known)
+        if not planned:
+            check_models(stage, own)
     return values
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from helpers.config.schema import ParameterError, read_schema
-from helpers.config.settings import Values, check_there, checked, from_texts, merge
+from helpers.config.settings import Values, checked, from_texts, merge
 from helpers.core.atomic import Damaged, read_json, write_json
 from helpers.core.digests import content_digest
 from helpers.core.hub import plain_name
@@ -92,9 +92,7 @@ def values_again(
     }
     schemas = {each: read_schema(project.notebook(each)) for each in project.stages}
     merge(settings, from_texts(given, schemas, selected))
-    values = checked(project, settings, run_dir)
-    check_there(values)
-    return values
+    return checked(project, settings, run_dir)
 
 
 def differences(project: Project, about: Mapping, values: Values) -> list[str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from helpers.core.records import select
-from helpers.methods import name_of, title
+from helpers.methods import title_of
 
 PREFIX = "flag_"
 # The log of a training has twenty entries, each the mean of a twentieth of its steps. On
@@ -144,8 +144,7 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
 
 def job_of(row: dict) -> str:
     """What tells a row's job from others, in words."""
-    method, init = (row[name] or "" for name in ("method", "init"))
-    words = [title(name_of(method, init) if method else init)]
+    words = [title_of(row["method"] or "", row["init"] or "")]
     for name in ("pairs", "strength", "seed"):
         if pd.notna(row[name]):
             words.append(f"{name} {row[name]:g}")
