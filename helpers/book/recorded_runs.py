@@ -8,6 +8,7 @@ or models.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from os.path import isdir  # unlike Path's, False for a name that is too long
@@ -175,16 +176,18 @@ def run_section(folder: Path) -> str:
     )
 
 
+CELL = re.compile(r"(?<!\\)\|")  # a pipe that ends a cell; an escaped one is text
+
+
 def in_titles(text: str) -> str:
     """Markdown whose tables name methods as records do, with their titles."""
-    rows = [
+    return "\n".join(
         "|".join(f" {title(cell.strip())} " if cell.strip() else cell for cell in cells)
-        if len(cells) > 1
+        if line.startswith("|")
         else line
         for line in text.splitlines()
-        for cells in [line.split("|")]
-    ]
-    return "\n".join(rows)
+        for cells in [CELL.split(line)]
+    )
 
 
 def figure_of(path: Path, folder: Path) -> str:

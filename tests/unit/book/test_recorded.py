@@ -196,3 +196,15 @@ def test_places_and_hostile_values_of_parameters_are_names_and_text(
     ]
     code = line.replace(r"\|", "").split("|")[2]  # one cell, and all of it is code
     assert code.count("``") == 4 and "08_evaluate.judge_model=org/<b>`x`</b>" in code
+
+
+def test_names_of_methods_become_titles_in_tables_only() -> None:
+    text = "sft | dpo\n\n| method   | x   |\n|:---------|-----|\n| sft_dpo  | 0.1 |"
+    assert recorded_runs.in_titles(text) == (
+        "sft | dpo\n\n| method | x |\n| :--------- | ----- |\n| SFT+DPO | 0.1 |"
+    )
+
+
+def test_an_escaped_pipe_is_text_of_its_cell() -> None:
+    row = r"| a \| sft \| b | c\\\| |"
+    assert recorded_runs.in_titles(row) == row

@@ -197,7 +197,7 @@ def test_models_are_tested_on_the_same_prompts_to_the_letter() -> None:
     table = opt350m_rates.mcnemar_table(
         records(scores, FIRST.name), JUDGE, JUDGE.thresholds
     )
-    assert table["models"].tolist() == ["base, sft"] * 2
+    assert table["models"].tolist() == ["base model, SFT"] * 2
     np.testing.assert_allclose(table["p"], 2 * 0.5**10)
 
 
@@ -227,12 +227,14 @@ def test_the_highest_cas_has_a_winner_only_beyond_its_error() -> None:
     best = opt350m_rates.best_cas(
         records(scores, LAST.name), LAST.name, JUDGE, JUDGE.thresholds
     )
-    assert best.startswith("`sft`, ") and "above `base`" in best
+    assert best.startswith("`SFT`, ") and "above `base model`" in best
     scores["base"] = [1.0] * 29 + [-1.0] * 11
     best = opt350m_rates.best_cas(
         records(scores, LAST.name), LAST.name, JUDGE, JUDGE.thresholds
     )
-    assert best.startswith("none: the two highest, `sft` and `base`, differ by 2.5 (")
+    assert best.startswith(
+        "none: the two highest, `SFT` and `base model`, differ by 2.5 ("
+    )
     one = records({"sft": [1.0] * 40}, LAST.name)
     assert opt350m_rates.best_cas(one, LAST.name, JUDGE, JUDGE.thresholds).startswith(
         "none"
