@@ -35,6 +35,8 @@ from helpers.runs.staleness import check_inputs, notebook_file, stamped, why_sta
 from helpers.runs.store import flags_of
 from helpers.runs.watch import Say, Watch, duration, say_on_terminal
 
+# whose errors are raised too; the one of a cell that an interrupt ended, nobody asks for
+TELL_TWICE = ("traitlets", "papermill", "asyncio")
 LONGEST_SOCKET = 80  # characters of a folder that sockets lie in: the system takes 107
 
 
@@ -108,7 +110,8 @@ def socket_folder() -> str:
 
 def execute(source: Path, out: Path, parameters: dict, cwd: Path) -> None:
     """Run one notebook in a kernel of this interpreter and save it cell by cell."""
-    logging.getLogger("traitlets").setLevel(logging.CRITICAL)  # errors are raised too
+    for library in TELL_TWICE:
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     papermill.execute_notebook(
         source,
         out,

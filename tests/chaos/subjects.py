@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +84,7 @@ def reference() -> Path:
 def copied(name: str) -> tuple[str, Path]:
     """A copy of the undisturbed run to harm: its name and its folder."""
     run = f"{REFERENCE}-{name}"
+    shutil.rmtree(PROJECT.run(run), ignore_errors=True)  # of a try that was stopped
     copy_run(PROJECT.run(REFERENCE), PROJECT.run(run))
     return run, PROJECT.run(run)
 

@@ -1,5 +1,8 @@
 """A run that is interrupted says what is kept, leaves nothing running, and goes on."""
 
+import asyncio
+import gc
+import logging
 import signal
 import subprocess
 import time
@@ -11,6 +14,7 @@ import pytest
 
 from helpers.core.parents import alive
 from helpers.core.paths import Project
+from helpers.runs import pipeline
 from tests.chaos.subjects import heeds_interrupts
 from tests.toys import command_line
 
@@ -65,6 +69,34 @@ def test_a_run_ends_when_it_is_told(
         command_line(project, "run"), capture_output=True, check=False
     )
     assert again.returncode == 0, again.stderr
+
+
+def cell_that_ends_late(*_: object, **__: object) -> None:
+    """What Papermill does on Ctrl-C, where the kernel still answers: it tells nobody."""
+
+    async def fails() -> None:
+        raise RuntimeError("KeyboardInterrupt of a cell")
+
+    async def interrupted() -> None:
+        asyncio.get_running_loop().create_task(fails())
+        await asyncio.sleep(0.01)
+
+    asyncio.run(interrupted())
+    gc.collect()
+    logging.getLogger("papermill").error("Kernel died while waiting for a reply.")
+
+
+def test_a_cell_that_an_interrupt_ended_is_not_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cell_that_ends_late()
+    assert "never retrieved" in caplog.text and "Kernel died" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(pipeline.papermill, "execute_notebook", cell_that_ends_late)
+    for name in pipeline.TELL_TWICE:  # as it was, afterwards
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+    pipeline.execute(Path("a"), Path("b"), {}, Path())
+    assert caplog.text == ""
 
 
 def test_the_runs_of_a_sweep_end_with_it(make_project: Callable[..., Project]) -> None:
