@@ -79,7 +79,8 @@ def killed(command: list[str], target: str, how: signal.Signals, moment: float) 
         process.kill()
         process.communicate()
         return f"the command went on for {LONGEST:g} s; "
-    wrong = "" if "Traceback" not in end.wrong else "a traceback; "
+    said = end.wrong == "" or end.in_one_line
+    wrong = "" if said else f"more than one line: {end.wrong.strip()[:200]}; "
     deadline = time.monotonic() + LEFT
     while (
         left := [each for each in family if alive(each)]
