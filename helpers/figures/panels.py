@@ -20,13 +20,16 @@ from helpers.figures.style import (
     bars,
     colours,
     dots,
+    label_ends,
     label_pairs,
     legend_below,
+    seed_curves,
     tidy,
 )
 from helpers.methods import title
 
 UNDATED = {"Date": None}
+TOGETHER = 4  # curves that one panel holds before they lie on each other
 SHOWN = {
     "name": "policy",
     "method": "policy",
@@ -57,39 +60,56 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
 def training_curves(
     records: pd.DataFrame, metric: str, label: str, hue: str, x: str = "training step"
 ) -> Figure:
-    """A metric of training over its steps, called `x`; the band spans the seeds."""
-    data = records[records["metric"] == metric].astype({"step": int, "value": float})
+    """A metric of training over its steps, called `x`: means, and each seed thin.
+
+    Up to four curves share one panel. More have a panel each, before the others in grey.
+    """
+    data = records[records["metric"] == metric]
+    names = list(dict.fromkeys(data[hue]))
+    if len(names) > TOGETHER:
+        return one_panel_each(data, names, hue, (x, label))
     figure, axis = plt.subplots(figsize=(7, 3.6))
-    sns.lineplot(
-        data,
-        x="step",
-        y="value",
-        hue=hue,
-        errorbar=("pi", 100),
-        palette=colours(data[hue]),
-        ax=axis,
-    )
+    ends = seed_curves(axis, data, hue)
     axis.set(xlabel=x, ylabel=label)
-    axis.get_legend().remove()
+    if label_ends(axis, ends):
+        return tidy(figure)
     return legend_below(tidy(figure), axis, SHOWN.get(hue, hue))
+
+
+def one_panel_each(
+    data: pd.DataFrame, names: list[str], hue: str, labels: tuple[str, str]
+) -> Figure:
+    """A panel for each curve, three in a row, with all the others in grey behind it."""
+    rows = -(-len(names) // 3)
+    size = {"figsize": (8.4, 2.3 * rows + 0.4), "squeeze": False}
+    figure, axes = plt.subplots(rows, 3, sharex=True, sharey=True, **size)
+    for axis, name in zip(axes.flat, names):
+        for other, part in data[data[hue] != name].groupby(hue):
+            mean = part.groupby("step")["value"].mean()
+            axis.plot(mean.index, mean, color="0.8", lw=0.8, zorder=1)
+        seed_curves(axis, data[data[hue] == name], hue, colours(data[hue]))
+        axis.set_title(title(name), fontsize="small")
+    for axis in list(axes.flat)[max(len(names) - 3, 0) : len(names)]:
+        axis.tick_params(labelbottom=True)  # none may stand below it
+    for axis in list(axes.flat)[len(names) :]:
+        axis.remove()
+    figure.supxlabel(labels[0], fontsize="medium")
+    figure.supylabel(labels[1], fontsize="medium")
+    return tidy(figure)
 
 
 def panels(records: pd.DataFrame, metrics: dict[str, str], hue: str, x: str) -> Figure:
     """Several metrics of training over the same steps, one panel each, two in a row.
 
-    metrics: name -> label. A band spans the seeds.
+    metrics: name -> label. Means, and each seed thin.
     """
     rows = (len(metrics) + 1) // 2
     figure, axes = plt.subplots(
         rows, 2, figsize=(8.4, 2.7 * rows), sharex=True, squeeze=False
     )
     for axis, (metric, label) in zip(axes.flat, metrics.items()):
-        data = records[records["metric"] == metric]
-        data = data.astype({"step": int, "value": float})
-        look = {"errorbar": ("pi", 100), "palette": colours(data[hue])}
-        sns.lineplot(data, x="step", y="value", hue=hue, ax=axis, **look)
+        seed_curves(axis, records[records["metric"] == metric], hue)
         axis.set(title=label, xlabel=x, ylabel="")
-        axis.get_legend().remove()
     for axis in list(axes.flat)[len(metrics) :]:
         axis.remove()
     return legend_below(tidy(figure), axes.flat[0], SHOWN.get(hue, hue))

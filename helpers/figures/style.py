@@ -1,6 +1,7 @@
 """What the figures share: colours that mean the same model everywhere, legends, bars."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,6 +29,8 @@ PALETTE |= {
     for each in METHODS
     for init, colour in zip(INITS, each.colours)
 }
+RUN = ("seed", "init", "method", "strength", "pairs")  # what tells trainings apart
+ROOM = 0.07  # of the height of a figure, that a line of text takes
 MARKERS = "os^DvPX*<>"  # colour alone does not tell them apart for everyone
 # KL is drawn on a scale of roots, as by Gao et al. 2023
 ROOTS = (lambda kl: np.sqrt(np.maximum(kl, 0)), np.square)
@@ -80,7 +83,42 @@ def colours(names: pd.Series) -> dict:
     """The colour of each known name; others get further ones, in their order."""
     others = [name for name in names.unique() if name not in PALETTE]
     known = {name: PALETTE[name] for name in names.unique() if name in PALETTE}
-    return known | dict(zip(others, sns.color_palette("Set1", len(others))))
+    return known | dict(zip(others, sns.color_palette("colorblind", len(others))))
+
+
+def seed_curves(
+    axis: Axes, data: pd.DataFrame, hue: str, palette: dict | None = None
+) -> dict[str, tuple[float, float]]:
+    """Draw value over step: the mean of each `hue` thick, its single runs thin.
+
+    Returns where each mean ends. Runs are told apart by `RUN`, as far as it is there.
+    """
+    palette, ends = palette or colours(data[hue]), {}
+    data = data.astype({"step": int, "value": float}).sort_values("step")
+    apart = [name for name in RUN if name in data]
+    for name, part in data.groupby(hue, sort=False):
+        runs = [run for _, run in part.groupby(apart, dropna=False)] if apart else []
+        for run in runs if len(runs) > 1 else []:
+            look = {"lw": 0.7, "alpha": 0.45, "zorder": 1}
+            axis.plot(run["step"], run["value"], color=palette[name], **look)
+        mean = part.groupby("step")["value"].mean()
+        axis.plot(mean.index, mean, color=palette[name], lw=1.8, label=name)
+        ends[name] = float(mean.index[-1]), float(mean.iloc[-1])
+    return ends
+
+
+def label_ends(axis: Axes, ends: Mapping[str, tuple[float, float]]) -> bool:
+    """Name curves where they end, if the names do not meet; whether they were named."""
+    low, high = axis.get_ylim()
+    heights = sorted(y for _, y in ends.values())
+    if any(b - a < ROOM * (high - low) for a, b in pairwise(heights)):
+        return False
+    lines = {line.get_label(): line for line in axis.get_lines()}
+    for name, place in ends.items():
+        look = {"color": lines[name].get_color(), "fontsize": "small", "va": "center"}
+        aside = {"xytext": (5, 0), "textcoords": "offset points", **look}
+        axis.annotate(methods.title(name), place, **aside)
+    return True
 
 
 def tidy(figure: Figure) -> Figure:

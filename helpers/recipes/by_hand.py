@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -74,6 +75,16 @@ def last_states(
     return [scorer.base_model(input_ids=ids).last_hidden_state[0, -1] for ids in rows]
 
 
+def pieces(tokenizer, pair: pd.DataFrame, max_length: int) -> list[list[str]]:
+    """The tokens of both replies as texts, one for each of `token_logprobs`."""
+
+    def spell(prompts: list[str], replies: list[str]) -> list:
+        encoded = encode_replies(tokenizer, prompts, replies, max_length)
+        return [[tokenizer.decode([token]) for token in ids] for _, ids in encoded]
+
+    return [side[0] for side in both_sides(spell, pair)]
+
+
 def loaded(folder: Path) -> Loaded:
     """A trained policy and its tokenizer."""
     return loading.load_policy(folder), loading.load_tokenizer(folder)
@@ -91,13 +102,22 @@ def dpo_loss(
     max_length: int,
 ) -> float:
     """TRL's DPO loss of one pair."""
+    data = datasets.pair_dataset(pair, tokenizer, max_length)
     told = {"beta": beta, "reference": reference}
-    return said(training.dpo_trainer, (policy,), tokenizer, pair, max_length, **told)
+    return said(training.dpo_trainer, (policy,), tokenizer, data, max_length, **told)
+
+
+def sft_loss(policy: PreTrainedModel, tokenizer, pair, max_length: int) -> float:
+    """TRL's SFT loss of the chosen reply of one pair."""
+    texts = pair["prompt"].tolist(), pair["chosen"].tolist()
+    data = datasets.reply_dataset(*texts, tokenizer, max_length)
+    return said(training.language_trainer, (policy,), tokenizer, data, max_length)
 
 
 def reward_loss(scorer: PreTrainedModel, tokenizer, pair, max_length: int) -> float:
     """TRL's Bradley-Terry loss of one pair."""
-    return said(training.reward_trainer, (scorer,), tokenizer, pair, max_length)
+    data = datasets.pair_dataset(pair, tokenizer, max_length)
+    return said(training.reward_trainer, (scorer,), tokenizer, data, max_length)
 
 
 def codepmp_loss(
@@ -106,15 +126,20 @@ def codepmp_loss(
     """The loss of CodePMP's trainer on one code pair; policy: whose head reads code."""
     models = (scorer, policy.get_output_embeddings())
     told = {"rm_coef": 1.0, "lm_coef": 1.0}
+    data = datasets.pair_dataset(pair, tokenizer, max_length)
     make = training.preference_trainer
-    return said(make, models, tokenizer, pair, max_length, **told)
+    return said(make, models, tokenizer, data, max_length, **told)
 
 
 def said(
-    make: Callable, models: tuple, tokenizer, pair, max_length: int, **told: object
+    make: Callable,
+    models: tuple,
+    tokenizer,
+    data: Dataset,
+    max_length: int,
+    **told: object,
 ) -> float:
-    """What a trainer made by `make` says of one pair; it never takes a step."""
-    data = datasets.pair_dataset(pair, tokenizer, max_length)
+    """What a trainer made by `make` says of one example; it never takes a step."""
     fit = Fit(learning_rate=1e-6, batch_size=1, max_length=max_length)
     with tempfile.TemporaryDirectory() as out:
         trainer = make(*models, tokenizer, data, fit, Path(out), **told)

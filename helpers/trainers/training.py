@@ -152,17 +152,21 @@ def loss_of(trainer) -> float:
 # --- drivers: one per kind of training -------------------------------------------------
 
 
-def fit_language_model(
+def language_trainer(
     model: PreTrainedModel, tokenizer, data: Dataset, fit: Fit, out: Path
-) -> list[dict]:
-    """Next-token loss on the masked-in tokens of `data` (SFT, base model, coders)."""
+) -> ReplyTrainer:
+    """TRL's trainer with the next-token loss, on the masked-in tokens of `data`."""
     config = SFTConfig(
         **arguments(fit, out, batches(fit, len(data)), model), completion_only_loss=True
     )
-    trainer = ReplyTrainer(
+    return ReplyTrainer(
         model, args=config, train_dataset=data, processing_class=tokenizer
     )
-    return train(trainer)
+
+
+def fit_language_model(model: PreTrainedModel, *args) -> list[dict]:
+    """Next-token loss (SFT, base model, coders); arguments of `language_trainer`."""
+    return train(language_trainer(model, *args))
 
 
 def reward_trainer(

@@ -114,3 +114,42 @@ def test_a_dollar_in_a_name_is_drawn_as_a_dollar(monkeypatch, tmp_path) -> None:
         assert panels.save(figure, tmp_path, "x").exists()
         texts = [label for axis in figure.axes for label in axis.get_yticklabels()]
         assert texts and not any(text.get_parse_math() for text in texts)
+
+
+def curves(names: int, seeds: int, gap: float) -> pd.DataFrame:
+    """Records of straight training curves that end `gap` apart from each other."""
+    rows = [
+        {"metric": "m", "name": f"n{n}", "seed": s, "step": t, "value": n * gap + t + s}
+        for n in range(names)
+        for s in range(seeds)
+        for t in range(4)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_curve_is_the_mean_of_its_seeds_and_each_seed_is_drawn_thin() -> None:
+    figure = panels.training_curves(curves(2, 3, 10), "m", "score", "name")
+    (axis,) = figure.axes
+    thick = [line for line in axis.lines if line.get_linewidth() > 1]
+    thin = [line for line in axis.lines if line.get_linewidth() < 1]
+    assert len(thick) == 2 and len(thin) == 6
+    np.testing.assert_allclose(thick[0].get_ydata(), np.arange(4) + 1)
+    assert {line.get_color() for line in thin} == {each.get_color() for each in thick}
+
+
+def test_curves_are_named_at_their_ends_unless_the_names_would_meet() -> None:
+    apart = panels.training_curves(curves(2, 1, 10), "m", "score", "name")
+    assert [text.get_text() for text in apart.axes[0].texts] == ["n0", "n1"]
+    assert not apart.legends
+    near = panels.training_curves(curves(2, 1, 0.01), "m", "score", "name")
+    assert not near.axes[0].texts and near.legends
+
+
+def test_many_curves_have_a_panel_each_before_the_others_in_grey() -> None:
+    figure = panels.training_curves(curves(5, 1, 1), "m", "score", "name")
+    assert [axis.get_title() for axis in figure.axes] == [f"n{n}" for n in range(5)]
+    assert all(len(axis.lines) == 5 for axis in figure.axes)
+    own = [axis.lines[-1].get_ydata()[0] for axis in figure.axes]
+    assert own == [0, 1, 2, 3, 4]
+    below = [axis.xaxis.get_tick_params()["labelbottom"] for axis in figure.axes]
+    assert below == [False, False, True, True, True]

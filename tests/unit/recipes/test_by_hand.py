@@ -57,6 +57,23 @@ def test_dpo_by_hand(base: Path) -> None:
     assert still == pytest.approx(log(2), abs=1e-6) != pytest.approx(said, abs=1e-4)
 
 
+def test_sft_by_hand(base: Path) -> None:
+    policy, tokenizer = by_hand.loaded(base)
+    chosen, rejected = by_hand.token_logprobs(moved(policy), tokenizer, PAIR, LENGTH)
+    said = by_hand.sft_loss(policy, tokenizer, PAIR, LENGTH)
+    assert said == pytest.approx(float(-chosen.mean()), abs=1e-5)
+    assert said != pytest.approx(float(-rejected.mean()), abs=1e-4)
+
+
+def test_the_pieces_of_a_reply_are_its_tokens_in_words(base: Path) -> None:
+    policy, tokenizer = by_hand.loaded(base)
+    pieces = by_hand.pieces(tokenizer, PAIR, LENGTH)
+    scored = by_hand.token_logprobs(policy, tokenizer, PAIR, LENGTH)
+    assert list(map(len, pieces)) == list(map(len, scored))
+    for side, found in zip(("chosen", "rejected"), pieces):
+        assert "".join(found) == PAIR[side].iloc[0] + tokenizer.eos_token
+
+
 def rewards(scorer: torch.nn.Module, tokenizer) -> torch.Tensor:
     states = by_hand.last_states(scorer, tokenizer, PAIR, LENGTH)
     return torch.stack(states) @ scorer.score.weight[0]
