@@ -25,7 +25,7 @@ from helpers.models import weights
 from helpers.publish import model_cards
 from helpers.runs import locks, pipeline, rerun, staleness, sweeps
 
-PAGES = ("README.md", "book/run.md")
+PAGES = ("README.md", "book/run.md", "book/change.md")
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 COMMANDS = sorted(
     {
@@ -66,7 +66,7 @@ def light(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     about = {"run": "cpu", "stages": {}, "data": {}}
     monkeypatch.setattr(rerun, "read_run_manifest", does("read", about))
     monkeypatch.setattr(weights, "fetch", does("fetch", tmp_path))
-    for name in weights.CATALOGUE:  # as if they were there
+    for name in (*weights.CATALOGUE, "my_model"):  # as if they were there
         folder = tmp_path / "weights" / name
         folder.mkdir(parents=True)
         (folder / "config.json").write_text('{"model_type": "llama"}')
@@ -94,7 +94,7 @@ def test_all_kinds_of_commands_are_shown() -> None:
     assert {"run", "plan", "build", "status", "params"} <= shown
     assert {"record", "sweep", "push", "tune", "weights", "rerun"} <= shown
     programs = {command.split()[0] for command in COMMANDS}
-    assert programs == {"prefbook", "make", "papermill", "accelerate", "."}
+    assert programs == {"prefbook", "make", "papermill", "accelerate", ".", "python"}
 
 
 @pytest.mark.parametrize("command", of("make"))
@@ -131,3 +131,11 @@ def test_the_workflow_runs_what_there_is() -> None:
         if "upload" in step.get("uses", "")
     )
     assert PROJECT.run("cpu") / "book" / "_build" / "html" == ROOT / built
+
+
+@pytest.mark.parametrize("command", of("python"))
+def test_a_file_that_is_run_is_shown_on_its_page(command: str) -> None:
+    file = Path(command.split()[1])
+    page = (ROOT / "book" / "change.md").read_text(encoding="utf-8")
+    assert (ROOT / file).is_file()
+    assert f"{{literalinclude}} {file.relative_to('book')}\n" in page
