@@ -5,14 +5,16 @@ each under its name so that any page of the book can quote it.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import HTML, Markdown, display
+from matplotlib.figure import Figure
 from myst_nb import glue
 
 from helpers.core import escape
+from helpers.figures.hover import as_svg
 from helpers.methods import title
 from helpers.statistics.flags import table as flagged
 from helpers.statistics.formats import cell, number
@@ -148,6 +150,13 @@ def opened(prompt: str, part: pd.DataFrame, state: str) -> str:
         f"<table class='dataframe'><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         "</details>"
     )
+
+
+def hover(figure: Figure, told: Sequence[str], alt: str, caption: str) -> None:
+    """Show a figure of `figures.hover` that says its numbers where a pointer rests."""
+    below = f'<figcaption class="{escape.LITERAL}">{escape.html(caption)}</figcaption>'
+    drawn = as_svg(figure, told, alt)
+    display(HTML(f'<figure class="hover">{drawn}{below}</figure>'))
 
 
 def source(function: Callable) -> None:

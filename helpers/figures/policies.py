@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from helpers.figures.hover import spot
 from helpers.figures.style import (
     APART,
     KL_LABEL,
@@ -20,6 +21,7 @@ from helpers.figures.style import (
     tidy,
 )
 from helpers.methods import title
+from helpers.statistics.formats import number
 
 
 def reward_against(
@@ -56,8 +58,10 @@ def frontier(
     """Gain against KL, one curve per method through its strengths, from SFT on.
 
     rows: columns name, strength, kl, estimate, low, high. points: those of each seed, as
-    dots in the method's colour, of `frontier.seed_points`.
+    dots in the method's colour, of `frontier.seed_points`. Row n lies under spot n of
+    `hover`.
     """
+    rows = rows.reset_index(drop=True)
     figure, axis = plt.subplots(figsize=(6.8, 4.4))
     palette = colours(rows["name"])
     for place, (name, part) in enumerate(rows.groupby("name", sort=False)):
@@ -74,10 +78,20 @@ def frontier(
         for row in part.itertuples():
             place_at = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
             axis.annotate(f"{row.strength:g}", (row.kl, row.estimate), **place_at)
+            spot(axis, row.kl, row.estimate, row.Index)
     axis.axhline(0, color="black", lw=1)
     axis.set_xscale("function", functions=ROOTS)
     axis.set(xlabel=KL_LABEL, ylabel=ylabel, xlim=(0, None))
     return legend_below(tidy(figure), axis, "method, with its strength at each point")
+
+
+def frontier_told(rows: pd.DataFrame) -> list[str]:
+    """What each point of `frontier` says: one line a row, in their order."""
+    return [
+        f"{title(row.name)}, strength {row.strength:g}: gain {number(row.interval)}, "
+        f"KL {row.kl:.2f} nats a reply"
+        for row in rows.itertuples()
+    ]
 
 
 def overoptimisation(rows: pd.DataFrame, judge: str) -> Figure:

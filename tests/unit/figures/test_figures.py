@@ -1,13 +1,16 @@
 """Seeds beside intervals: what is drawn, and where."""
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.analysis.per_seed import seed_points
-from helpers.figures import panels, policies
+from helpers.figures import hover, panels, policies
 from helpers.statistics import compare
+from helpers.statistics.intervals import Interval
 
 
 def rewards(name: str, values: np.ndarray, first: int = 0) -> pd.DataFrame:
@@ -153,3 +156,27 @@ def test_many_curves_have_a_panel_each_before_the_others_in_grey() -> None:
     assert own == [0, 1, 2, 3, 4]
     below = [axis.xaxis.get_tick_params()["labelbottom"] for axis in figure.axes]
     assert below == [False, False, True, True, True]
+
+
+def test_a_point_of_the_frontier_says_its_numbers() -> None:
+    interval = Interval(0.5, 0.25, 0.75)
+    row = {"strength": 0.1, "estimate": 0.5, "low": 0.25, "high": 0.75}
+    rows = pd.DataFrame(
+        [
+            {"name": "ppo (base)", "kl": 4.0, "interval": interval, **row},
+            {"name": "sft_dpo", "kl": 9.0, "interval": interval, **row},
+        ],
+        index=[7, 3],
+    )
+    told = policies.frontier_told(rows)
+    assert told[0] == (
+        "PPO, strength 0.1: gain 0.500 (95% interval 0.250 to 0.750), "
+        "KL 4.00 nats a reply"
+    )
+    figure = policies.frontier(rows, "gain")
+    drawn = hover.as_svg(figure, [*told[:1], "<b>two</b>"], "what is & to be seen")
+    assert drawn.startswith('<svg role="img" aria-label="what is &amp; to be seen"')
+    titles = re.findall(r'<g id="spot-(\d)">\s*<title>(.*?)</title>', drawn)
+    assert titles == [("0", told[0]), ("1", "&lt;b&gt;two&lt;/b&gt;")]
+    spots = {line.get_gid(): line.get_xdata()[0] for line in figure.axes[0].lines}
+    assert (spots["spot-0"], spots["spot-1"]) == (4.0, 9.0)
