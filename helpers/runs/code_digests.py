@@ -8,13 +8,14 @@ followed is an error: what it leads to would change unseen.
 
 import ast
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from helpers.core.digests import digest
-from helpers.core.syntax import drop_docstrings
+from helpers.core.syntax import drop_docstrings, statements
 
 # a module of helpers, as `data.hh`, and a name in it; "" is all of the module
 Name = tuple[str, str]
@@ -27,10 +28,11 @@ class UnfollowedImport(ImportError):
 # --- code -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Code:
     """The top level of a module, or of a notebook's cells."""
 
+    module: str  # "" of cells
     definitions: dict[str, list[ast.stmt]]  # what each name is made by
     imports: dict[str, Name]  # names that come from helpers
     effects: list[ast.stmt]  # what runs and makes no name: it may change any of them
@@ -39,6 +41,20 @@ class Code:
         """The statements that a name, or with "" all names, depend on directly."""
         made = [self.definitions.get(name, [])] if name else self.definitions.values()
         return [*(statement for each in made for statement in each), *self.effects]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing happens at the top level but prose."""
+        return not (self.definitions or self.imports or self.effects)
+
+    @cache  # noqa: B019 codes are kept for as long as the process lasts
+    def step(self, name: str) -> tuple[list[str], set[Name]]:
+        """What a name depends on directly, as texts, and the names that it leads to."""
+        statements = self.behind(name)
+        onward = used(statements, self)
+        if name in self.imports:  # passed on from another module
+            onward.add(self.imports[name])
+        return [unparsed(statement) for statement in statements], onward
 
 
 def code_cells(notebook: Path) -> list[str]:
@@ -61,84 +77,111 @@ def reached_from_cells(cells: Iterable[str], package: Path) -> dict[str, str]:
 
     Raises UnfollowedImport.
     """
-    code = read("\n".join(cells), "", package)
-    names = used(code.behind(""), code, "")
+    code = read("\n".join(cells), "", Layout.of(package))
+    names = used(code.behind(""), code)
     return follow({each for each in names if each[0]}, package)  # "" is the cells' own
 
 
 def reached_from_function(function: Callable, package: Path) -> dict[str, str]:
     """The same from a function on; empty if it is not one of the package."""
     top, _, module = function.__module__.partition(".")
-    ours = top == "helpers" and module_file(module, package)
+    ours = top == "helpers" and Layout.of(package).file(module)
     return follow({(module, function.__name__)}, package) if ours else {}
 
 
 def follow(start: set[Name], package: Path) -> dict[str, str]:
     """Digest, for each module, of the statements that some names lead to."""
+    layout = Layout.of(package)
     modules: dict[str, Code] = {}
     texts: dict[Name, list[str]] = {}
     waiting = set(start)
     while waiting:
-        name = located(*waiting.pop(), package)
+        name = layout.located(*waiting.pop())
         if name in texts:
             continue
-        if name[0] not in modules:
-            path = module_file(name[0], package)
-            modules[name[0]] = read(path.read_text("utf-8"), name[0], package)
-            waiting |= {(room, "") for room in rooms_around(name[0], package)}
-        code = modules[name[0]]
-        statements = code.behind(name[1])
-        texts[name] = [unparsed(statement) for statement in statements]
-        waiting |= used(statements, code, name[0])
-        if name[1] in code.imports:  # passed on from another module
-            waiting.add(code.imports[name[1]])
+        module = name[0]
+        if module not in modules:
+            source = (package / layout.file(module)).read_text("utf-8")
+            modules[module] = read(source, module, layout)
+            waiting |= {(room, "") for room in layout.rooms_around(module)}
+        texts[name], onward = modules[module].step(name[1])
+        waiting |= onward
+    reached: dict[str, list] = {module: [] for module in sorted(modules)}
+    for (module, name), made_of in texts.items():
+        reached[module].append((name, made_of))
     return {
-        module: digest(sorted((n, t) for (m, n), t in texts.items() if m == module))
-        for module, code in sorted(modules.items())
-        if code.definitions or code.imports or code.effects
+        module: digest(sorted(found))
+        for module, found in reached.items()
+        if not modules[module].is_empty
     }
 
 
 # --- where an import leads ------------------------------------------------------------
 
 
-def module_file(module: str, package: Path) -> Path | None:
-    """The file of a module, or of a room: its `__init__.py`; None if there is none."""
-    place = package.joinpath(*module.split(".")) if module else package
-    files = (place.with_suffix(".py"), place / "__init__.py")
-    return next((path for path in files if path.is_file()), None)
+@dataclass(frozen=True)
+class Layout:
+    """Which files a package has; two of the same files are the same layout."""
+
+    files: frozenset[str]  # of modules, as `data/hh.py`
+
+    @staticmethod
+    def of(package: Path) -> "Layout":
+        """The layout of a package as it is now."""
+        here = str(package)
+        found = (
+            os.path.relpath(os.path.join(place, name), here)
+            for place, _, names in os.walk(here)
+            for name in names
+            if name.endswith(".py")
+        )
+        return layout_of(frozenset(each.replace(os.sep, "/") for each in found))
+
+    @cache  # noqa: B019
+    def file(self, module: str) -> str | None:
+        """The file of a module, or of a room: its `__init__.py`; None if there is none."""
+        place = module.replace(".", "/")
+        files = (f"{place}.py", f"{place}/__init__.py") if place else ("__init__.py",)
+        return next((each for each in files if each in self.files), None)
+
+    @cache  # noqa: B019
+    def located(self, module: str, name: str) -> Name:
+        """Where a name of a module lies: a room's names are its modules first.
+
+        Raises UnfollowedImport if helpers has no such module.
+        """
+        inside = ".".join(filter(None, [module, name]))
+        is_module = f"{module.replace('.', '/')}.py" in self.files
+        if name and not is_module and self.file(inside):
+            return inside, ""
+        if not module or not self.file(module):
+            raise UnfollowedImport(
+                f"helpers has no module {inside}: an import names it"
+            )
+        return module, name
+
+    def rooms_around(self, module: str) -> list[str]:
+        """The rooms that a module lies in: what they run is run when it is imported."""
+        parts = module.split(".")[:-1]
+        rooms = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
+        return [room for room in rooms if self.file(room)]
 
 
-def rooms_around(module: str, package: Path) -> list[str]:
-    """The rooms that a module lies in: what they run is run when it is imported."""
-    parts = module.split(".")[:-1]
-    rooms = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
-    return [room for room in rooms if module_file(room, package)]
+@cache
+def layout_of(files: frozenset[str]) -> Layout:
+    """The one layout of these files, which remembers what it was asked."""
+    return Layout(files)
 
 
-def located(module: str, name: str, package: Path) -> Name:
-    """Where a name of a module lies: a room's names are its modules first.
-
-    Raises UnfollowedImport if helpers has no such module.
-    """
-    inside = ".".join(filter(None, [module, name]))
-    place = package.joinpath(*module.split(".")) if module else package
-    if name and not place.with_suffix(".py").is_file() and module_file(inside, package):
-        return inside, ""
-    if not module or not module_file(module, package):
-        raise UnfollowedImport(f"helpers has no module {inside}: an import names it")
-    return module, name
-
-
-def read(source: str, module: str, package: Path) -> Code:
+@cache
+def read(source: str, module: str, layout: Layout) -> Code:
     """Take the top level of some source apart; module: which one it is, "" of cells."""
-    inside = module_file(module, package) if module else None
-    room = (
-        module if inside and inside.name == "__init__.py" else module.rpartition(".")[0]
-    )
+    inside = layout.file(module) if module else None
+    room = module if inside and inside.endswith("__init__.py") else ""
+    room = room or module.rpartition(".")[0]
     definitions, effects, taken = taken_apart(source, room)
-    imports = {name: located(*place, package) for name, place in taken}
-    return Code(definitions, imports, effects)
+    imports = {name: layout.located(*place) for name, place in taken}
+    return Code(module, definitions, imports, effects)
 
 
 # What depends on a source alone is computed once: all stages reach the same modules.
@@ -159,7 +202,7 @@ def taken_apart(
             definitions.setdefault(name, []).append(statement)
         if not names and not any(from_helpers(statement)):
             effects.append(statement)
-    taken = [each for node in ast.walk(tree) for each in from_helpers(node, room)]
+    taken = [each for node in statements(tree) for each in from_helpers(node, room)]
     return definitions, effects, taken
 
 
@@ -213,7 +256,7 @@ def from_helpers(node: ast.AST, room: str = "") -> Iterable[tuple[str, Name]]:
             yield alias.asname or alias.name, (place, alias.name)
 
 
-def used(statements: Iterable[ast.stmt], code: Code, module: str) -> set[Name]:
+def used(statements: Iterable[ast.stmt], code: Code) -> set[Name]:
     """The names of helpers that some statements of a module mention."""
     nodes = [node for statement in statements for node in mentioned(statement)]
     found, read_through = set(), set()
@@ -226,7 +269,7 @@ def used(statements: Iterable[ast.stmt], code: Code, module: str) -> set[Name]:
     for node in nodes:
         if isinstance(node, ast.Name) and node not in read_through:
             if node.id in code.definitions:
-                found.add((module, node.id))
+                found.add((code.module, node.id))
             if node.id in code.imports:
                 found.add(code.imports[node.id])
     return found

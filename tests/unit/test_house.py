@@ -11,7 +11,7 @@ import pytest
 
 from helpers.book.reference_pages import ROOMS  # from the ground up
 from helpers.core.paths import ROOT
-from helpers.runs.code_digests import from_helpers, located
+from helpers.runs.code_digests import Layout, from_helpers
 
 PACKAGE = ROOT / "helpers"
 FLOORS = 11  # longest way down from the command line
@@ -30,9 +30,10 @@ def imports(module: str, path: Path, package: Path = PACKAGE) -> set[str]:
     """The modules that a module imports anywhere, also inside functions."""
 
     def found() -> Iterator[str]:
+        layout = Layout.of(package)
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             for _, place in from_helpers(node, module.rpartition(".")[0]):
-                yield located(*place, package)[0]
+                yield layout.located(*place)[0]
 
     return set(found())
 
