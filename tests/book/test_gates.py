@@ -1,6 +1,6 @@
-"""What a page may weigh, where its links lead, what keys, search and paper make of it."""
+"""The book as a site: time, links, keys, search; and that its checks find what is wrong."""
 
-import gzip
+import time
 from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,13 +10,13 @@ import pytest
 
 from helpers.book.pages_repaired import repaired
 from tests.book.conftest import served
-from tests.book.test_site import DESKTOP, PAGES
+from tests.book.test_site import BEYOND, DESKTOP, PAGES, PAPER
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-HEAVIEST = 1_000_000  # bytes of a page and all it loads, as a server sends them: packed
-SOONEST = 2000  # ms until the front page can be used, of the best of three visits
-PAPER = {"width": 794, "height": 1123}  # A4 at 96 dots an inch
+# ms until the front page can be used, of the best of three visits, where a million
+# additions take USUAL seconds; a slower machine has as much longer
+SOONEST, USUAL = 2000, 0.07
 # what a key can reach and an eye can see; what is folded away is neither
 REACHED = """() => {
     const all = document.querySelectorAll(
@@ -34,9 +34,6 @@ REACHED = """() => {
 }"""
 MISSED = """() => window.wanted.filter(each => !window.met.has(each))
     .map(each => each.outerHTML.slice(0, 120))"""
-BEYOND = """width => [...document.querySelectorAll("article *")]
-    .filter(each => each.getBoundingClientRect().right > width + 2)
-    .map(each => each.outerHTML.slice(0, 120))"""
 
 
 @pytest.fixture(scope="module")
@@ -46,25 +43,15 @@ def address(site: Path):
         yield address
 
 
-# --- weight and time ---------------------------------------------------------------------
+# --- time and weight ---------------------------------------------------------------------
 
 
-def packed(response) -> int:
-    """What a server sends of a response: fonts as they are, the rest packed."""
-    if response.status != 200:
-        return 0
-    body = response.body()
-    return len(body if response.url.endswith("woff2") else gzip.compress(body))
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_light(browser, address, page):
-    tab, answers = browser.new_page(viewport=DESKTOP), []
-    tab.on("response", lambda answer: answers.append(answer))
-    tab.goto(f"{address}/{page}.html", wait_until="load")
-    weight = sum(map(packed, answers))
-    tab.close()
-    assert len(answers) > 10 and weight < HEAVIEST, f"{weight:,} bytes"
+def slowness() -> float:
+    """How many times longer than usual this machine takes, at least 1."""
+    began, total = time.perf_counter(), 0
+    for number in range(1_000_000):
+        total += number
+    return max(1.0, (time.perf_counter() - began) / USUAL)
 
 
 def test_the_front_page_can_soon_be_used(browser, address):
@@ -75,7 +62,7 @@ def test_the_front_page_can_soon_be_used(browser, address):
         timing = "performance.getEntriesByType('navigation')[0].domInteractive"
         took.append(tab.evaluate(timing))
         tab.close()
-    assert min(took) < SOONEST, took
+    assert min(took) < SOONEST * slowness(), took
 
 
 def test_what_a_page_does_not_need_is_not_loaded():
@@ -162,19 +149,6 @@ def test_search_finds(browser, address, asked, page):
     tab.wait_for_selector("text=did not match", timeout=15_000)
     assert not tab.locator("#search-results li a").count()
     tab.close()
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_can_be_printed(browser, address, page):
-    """Nothing is cut off at the edge of the paper, and what navigates is not on it."""
-    tab = browser.new_page(viewport=PAPER)
-    tab.emulate_media(media="print")
-    tab.goto(f"{address}/{page}.html", wait_until="load")
-    beyond = tab.evaluate(BEYOND, PAPER["width"])
-    aside = ".bd-sidebar-primary, .bd-sidebar-secondary, .header-article"
-    shown = [each for each in tab.locator(aside).all() if each.is_visible()]
-    tab.close()
-    assert not beyond and not shown, beyond
 
 
 def test_what_is_cut_off_on_paper_is_seen(browser):

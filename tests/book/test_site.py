@@ -1,5 +1,6 @@
 """The built book in a real browser: every page, its figures, links and console."""
 
+import gzip
 import re
 import shutil
 from pathlib import Path
@@ -27,6 +28,12 @@ WITHOUT_CODE = """article => {
     return copy.textContent;
 }"""
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 900}
+PAPER = {"width": 794, "height": 1123}  # A4 at 96 dots an inch
+HEAVIEST = 1_000_000  # bytes of a page and all it loads, as a server sends them: packed
+BEYOND = """width => [...document.querySelectorAll("article *")]
+    .filter(each => each.getBoundingClientRect().right > width + 2)
+    .map(each => each.outerHTML.slice(0, 120))"""
+ASIDE = ".bd-sidebar-primary, .bd-sidebar-secondary, .header-article"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +49,14 @@ def faults(tab) -> dict[str, str]:
     return {each["id"]: each["nodes"][0]["html"][:200] for each in found}
 
 
+def packed(response) -> int:
+    """What a server sends of a response: fonts as they are, the rest packed."""
+    if response.status != 200:
+        return 0
+    body = response.body()
+    return len(body if response.url.endswith("woff2") else gzip.compress(body))
+
+
 def test_axe_finds_what_is_wrong(browser):
     tab = browser.new_page()
     tab.set_content("<main><h1>A</h1><img src='x.png'></main>")
@@ -53,10 +68,13 @@ def test_axe_finds_what_is_wrong(browser):
 def test_a_page_reads_well(browser, address, page):
     """No console error, nothing fetched from elsewhere, figures drawn, phone width.
 
-    Nothing that axe finds wrong, on a desktop in light and on a phone in dark.
+    Nothing that axe finds wrong, on a desktop in light and on a phone in dark; not too
+    heavy; on paper nothing is cut off at the edge, and what navigates is not on it.
     """
     tab = browser.new_page(viewport=DESKTOP)
     wrong: list[str] = []
+    answers = []
+    tab.on("response", lambda answer: answers.append(answer))
     tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
     tab.on("pageerror", lambda error: wrong.append(str(error)))
     tab.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}"))
@@ -80,7 +98,13 @@ def test_a_page_reads_well(browser, address, page):
         tab.wait_for_selector("mjx-container", state="attached")
         assert tab.locator("mjx-container").count() >= math
     assert not (found := faults(tab)), found
-    tab.emulate_media(color_scheme="dark")
+    weight = sum(map(packed, answers))
+    assert len(answers) > 10 and weight < HEAVIEST, f"{weight:,} bytes"
+    tab.set_viewport_size(PAPER)
+    tab.emulate_media(media="print")
+    assert not (found := tab.evaluate(BEYOND, PAPER["width"])), found
+    assert not [each for each in tab.locator(ASIDE).all() if each.is_visible()]
+    tab.emulate_media(media="screen", color_scheme="dark")
     tab.set_viewport_size(PHONE)
     tab.reload(wait_until="load")  # the theme looks at what scrolls when it starts
     assert not (found := faults(tab)), found
