@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.core import escape
+from helpers.figures.style import UNDATED
 
 SPOT = "spot-{}"  # the id of an unseen disc over a point
-DATED = {"Date": None}
 
 
 def spot(axis: Axes, x: float, y: float, number: int) -> None:
@@ -28,7 +28,7 @@ def as_svg(figure: Figure, told: Sequence[str], alt: str) -> str:
     alt: what is to be seen, for those who do not see it. All words are escaped.
     """
     drawn = io.StringIO()
-    figure.savefig(drawn, bbox_inches="tight", format="svg", metadata=DATED)
+    figure.savefig(drawn, bbox_inches="tight", format="svg", metadata=UNDATED)
     text = drawn.getvalue()
     text = text[text.index("<svg") :]
     for number, words in enumerate(told):

@@ -17,6 +17,7 @@ from helpers.core.atomic import whole
 from helpers.figures.style import (
     MARKERS,
     PALETTE,
+    UNDATED,
     bars,
     colours,
     dots,
@@ -28,7 +29,6 @@ from helpers.figures.style import (
 )
 from helpers.methods import title
 
-UNDATED = {"Date": None}
 TOGETHER = 4  # curves that one panel holds before they lie on each other
 SHOWN = {
     "name": "policy",

@@ -29,6 +29,7 @@ PALETTE |= {
     for each in METHODS
     for init, colour in zip(INITS, each.colours)
 }
+UNDATED = {"Date": None}  # the same figure is the same file
 RUN = ("seed", "init", "method", "strength", "pairs")  # what tells trainings apart
 ROOM = 0.07  # of the height of a figure, that a line of text takes
 MARKERS = "os^DvPX*<>"  # colour alone does not tell them apart for everyone

@@ -50,11 +50,11 @@ class Code:
     @cache  # noqa: B019 codes are kept for as long as the process lasts
     def step(self, name: str) -> tuple[list[str], set[Name]]:
         """What a name depends on directly, as texts, and the names that it leads to."""
-        statements = self.behind(name)
-        onward = used(statements, self)
+        behind = self.behind(name)
+        onward = used(behind, self)
         if name in self.imports:  # passed on from another module
             onward.add(self.imports[name])
-        return [unparsed(statement) for statement in statements], onward
+        return [unparsed(statement) for statement in behind], onward
 
 
 def code_cells(notebook: Path) -> list[str]:
