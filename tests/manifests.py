@@ -4,7 +4,7 @@ from pathlib import Path
 
 from helpers.core.atomic import write_json
 from helpers.core.manifests import manifest_file
-from helpers.runs.keys import holdings
+from helpers.runs.contents import holdings
 
 
 def write_manifest(run: Path, stage: str, **about: object) -> dict:

@@ -14,7 +14,6 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-import joblib
 import psutil
 
 PACKAGES = (
@@ -34,12 +33,14 @@ PACKAGES = (
 
 def provenance(root: Path) -> dict:
     """Commit, versions and machine; no commit where there is no repository."""
+    from joblib import cpu_count  # slow to import, needed here only
+
     return {
         **commit(root),
         "versions": versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu_count": joblib.cpu_count(),
+        "cpu_count": cpu_count(),
         "device": device(),
     }
 

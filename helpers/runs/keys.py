@@ -1,4 +1,4 @@
-"""What a stage depends on and what it gives, as digests that can be compared.
+"""What a stage depends on, as digests that can be compared.
 
 A stage's key is a digest of all that its page depends on: the notebook's code, the code
 of helpers it reaches, its parameters, the data folder and what its inputs gave.
@@ -9,13 +9,10 @@ from dataclasses import asdict, is_dataclass
 from os.path import isdir  # unlike Path's, False for a text that is too long
 from pathlib import Path
 
-import pandas as pd
-
-from helpers.core.digests import Inventory, digest, folder_digest, inventory
+from helpers.core.digests import digest, folder_digest
 from helpers.core.inputs import each_of
 from helpers.core.manifests import read_manifest
 from helpers.core.paths import Project
-from helpers.core.records import MEASURED
 from helpers.runs.code_digests import code_cells, reached_from_cells
 
 # parameters that do not change results
@@ -71,35 +68,3 @@ def plain(value: object) -> object:
     if value is None or isinstance(value, str | bool | int | float | Path):
         return str(value) if isinstance(value, Path) else value
     raise TypeError(f"{type(value).__name__}: cannot be told from another of its kind")
-
-
-def holdings(folder: Path) -> Inventory:
-    """The files of a stage that is finished, but for the logs that trackers write."""
-    return {
-        name: each
-        for name, each in inventory(folder).items()
-        if "runs" not in Path(name).parts and name != "manifest.json"
-    }
-
-
-def results(files: Inventory, records: pd.DataFrame) -> dict[str, str]:
-    """What a stage gives, as digests: its content, and apart from it what it took.
-
-    A stage that was run again and gave the same leaves later ones as they are. Figures
-    are no content.
-    """
-    timed = records["metric"].isin(MEASURED)
-    content = {
-        name: digest_of
-        for name, (_, digest_of, _) in files.items()
-        if Path(name).name not in ("records.parquet", "job.json")
-        and "figures" not in Path(name).parts
-    }
-    both = [content, frame_digest(records[~timed])]
-    return {"content": digest(both), "seconds": frame_digest(records[timed])}
-
-
-def frame_digest(frame: pd.DataFrame) -> str:
-    """SHA-256 of the values of a table, in their order."""
-    hashes = pd.util.hash_pandas_object(frame, index=False)
-    return digest(hashes.tolist())

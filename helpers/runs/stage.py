@@ -35,7 +35,8 @@ from helpers.core.provenance import peak_memory_mib, provenance
 from helpers.core.records import read_records, tidy, write_records
 from helpers.runs import jobs, locks
 from helpers.runs.code_digests import reached_from_function
-from helpers.runs.keys import holdings, key_parts, plain, results
+from helpers.runs.contents import holdings, results
+from helpers.runs.keys import key_parts, plain
 from helpers.runs.readings import Unchanged, finished_jobs
 from helpers.runs.store import find_job, job_folder
 
