@@ -108,9 +108,9 @@ def dpo_loss(
 
 
 def sft_loss(policy: PreTrainedModel, tokenizer, pair, max_length: int) -> float:
-    """TRL's SFT loss of the chosen reply of one pair."""
-    texts = pair["prompt"].tolist(), pair["chosen"].tolist()
-    data = datasets.reply_dataset(*texts, tokenizer, max_length)
+    """TRL's SFT loss of the chosen reply of one pair, whose prompt is cut for both."""
+    read = datasets.pair_dataset(pair, tokenizer, max_length)
+    data = datasets.masked_sequences(zip(read["prompt_ids"], read["chosen_ids"]))
     return said(training.language_trainer, (policy,), tokenizer, data, max_length)
 
 

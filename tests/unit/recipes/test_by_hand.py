@@ -63,6 +63,11 @@ def test_sft_by_hand(base: Path) -> None:
     said = by_hand.sft_loss(policy, tokenizer, PAIR, LENGTH)
     assert said == pytest.approx(float(-chosen.mean()), abs=1e-5)
     assert said != pytest.approx(float(-rejected.mean()), abs=1e-4)
+    # where the prompt is cut, the longer reply decides how far, for both
+    cut = PAIR.assign(prompt=PAIR["prompt"] * 3, rejected=PAIR["rejected"] * 2)
+    chosen, _ = by_hand.token_logprobs(policy, tokenizer, cut, LENGTH)
+    said = by_hand.sft_loss(policy, tokenizer, cut, LENGTH)
+    assert said == pytest.approx(float(-chosen.mean()), abs=1e-5)
 
 
 def test_the_pieces_of_a_reply_are_its_tokens_in_words(base: Path) -> None:
