@@ -6,7 +6,7 @@ import logging
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -86,15 +86,25 @@ def cell_that_ends_late(*_: object, **__: object) -> None:
     logging.getLogger("papermill").error("Kernel died while waiting for a reply.")
 
 
+@pytest.fixture
+def talkative() -> Iterator[None]:
+    """Libraries as they are before `execute` was called; afterwards as they were."""
+    loggers = [logging.getLogger(name) for name in pipeline.TELL_TWICE]
+    before = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.NOTSET)
+    yield
+    for each, level in zip(loggers, before):
+        each.setLevel(level)
+
+
 def test_a_cell_that_an_interrupt_ended_is_not_told_of(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    talkative: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cell_that_ends_late()
     assert "never retrieved" in caplog.text and "Kernel died" in caplog.text
     caplog.clear()
     monkeypatch.setattr(pipeline.papermill, "execute_notebook", cell_that_ends_late)
-    for name in pipeline.TELL_TWICE:  # as it was, afterwards
-        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
     pipeline.execute(Path("a"), Path("b"), {}, Path())
     assert caplog.text == ""
 
