@@ -116,6 +116,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SLURM_STAND_IN", str(jobs))
     commands = ROOT / "tests" / "slurm"
     monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    submitit = pytest.importorskip("submitit")
+    submitit.SlurmJob.watcher.clear()  # it knows how job 1 of another test ended
     return jobs
 
 
