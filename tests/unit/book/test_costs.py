@@ -7,6 +7,7 @@ import pytest
 
 from helpers.book import cost_page, measured
 from helpers.core import measurements
+from helpers.core.paths import ROOT
 from helpers.core.records import tidy, write_records
 
 
@@ -68,6 +69,8 @@ def test_a_kept_command_names_no_place_of_this_machine(tmp_path, monkeypatch) ->
     assert "planted" not in command and "\n" not in command and "\x1b" not in command
     assert command.startswith("python prefbook tune --data 'hh rlhf (")
     assert "../shared/hh" in command  # it starts at the project
+    package = [str(ROOT / "tests" / "chaos" / "__main__.py"), "--kills", "2"]
+    assert measurements.typed(package) == "python -m tests.chaos --kills 2"
 
 
 def test_hostile_cells_of_a_measurement_stay_cells(kept) -> None:
