@@ -17,8 +17,8 @@ REPAIRS = {
     ),
     r'role="doc-biblioentry"': 'role="listitem"',
     r'<div class="output text_html">': '<div class="output text_html" tabindex="0">',
-    r"<script defer src=\"[^\"]*/fontawesome\.js[^\"]*\"></script>\n?": "",
-    r"<link rel=\"preload\" [^>]*/fontawesome\.js[^>]*>\n?": "",
+    r'<script defer src="[^"]*/fontawesome\.js[^"]*"></script>\n?': "",
+    r'<link rel="preload" [^>]*/fontawesome\.js[^>]*>\n?': "",
 }
 FORMULA = 'class="math '
 SETS_FORMULAS = re.compile(r"<script [^>]*mathjax[^>]*></script>\n?")

@@ -48,7 +48,7 @@ def typed(arguments: list[str]) -> str:
     clean = without_places(arguments, named, ROOT)
     if Path(clean[0]).is_absolute():
         clean[0] = Path(clean[0]).name
-    if (file := Path(clean[0])).name == "__main__.py":
+    elif (file := Path(clean[0])).name == "__main__.py":
         clean[:1] = ["-m", ".".join(file.parent.parts)]
     return escape.visible(shlex.join(["python", *clean]))
 

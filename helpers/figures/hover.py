@@ -4,7 +4,6 @@ Without a pointer, or in print, the figure is what it would be anyway.
 """
 
 import io
-import re
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -34,5 +33,5 @@ def as_svg(figure: Figure, told: Sequence[str], alt: str) -> str:
     for number, words in enumerate(told):
         found = f'<g id="{SPOT.format(number)}">'
         text = text.replace(found, f"{found}<title>{escape.html(words)}</title>", 1)
-    shown = f'<svg role="img" aria-label="{escape.html(alt)}"'
-    return re.sub("<svg", lambda _: shown, text, count=1)
+    told_all = f'<svg role="img" aria-label="{escape.html(alt)}"'
+    return told_all + text.removeprefix("<svg")

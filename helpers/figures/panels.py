@@ -69,9 +69,9 @@ def training_curves(
     if len(names) > TOGETHER:
         return one_panel_each(data, names, hue, (x, label))
     figure, axis = plt.subplots(figsize=(7, 3.6))
-    ends = seed_curves(axis, data, hue)
+    lines = seed_curves(axis, data, hue)
     axis.set(xlabel=x, ylabel=label)
-    if label_ends(axis, ends):
+    if label_ends(axis, lines):
         return tidy(figure)
     return legend_below(tidy(figure), axis, SHOWN.get(hue, hue))
 
@@ -83,11 +83,12 @@ def one_panel_each(
     rows = -(-len(names) // 3)
     size = {"figsize": (8.4, 2.3 * rows + 0.4), "squeeze": False}
     figure, axes = plt.subplots(rows, 3, sharex=True, sharey=True, **size)
+    palette, parts = colours(data[hue]), data.groupby(hue)
+    means = {name: part.groupby("step")["value"].mean() for name, part in parts}
     for axis, name in zip(axes.flat, names):
-        for other, part in data[data[hue] != name].groupby(hue):
-            mean = part.groupby("step")["value"].mean()
+        for mean in (mean for other, mean in means.items() if other != name):
             axis.plot(mean.index, mean, color="0.8", lw=0.8, zorder=1)
-        seed_curves(axis, data[data[hue] == name], hue, colours(data[hue]))
+        seed_curves(axis, data[data[hue] == name], hue, palette)
         axis.set_title(title(name), fontsize="small")
     for axis in list(axes.flat)[max(len(names) - 3, 0) : len(names)]:
         axis.tick_params(labelbottom=True)  # none may stand below it

@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
 from helpers import methods
@@ -89,12 +90,12 @@ def colours(names: pd.Series) -> dict:
 
 def seed_curves(
     axis: Axes, data: pd.DataFrame, hue: str, palette: dict | None = None
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, Line2D]:
     """Draw value over step: the mean of each `hue` thick, its single runs thin.
 
-    Returns where each mean ends. Runs are told apart by `RUN`, as far as it is there.
+    Returns the means' lines. Runs are told apart by `RUN`, as far as it is there.
     """
-    palette, ends = palette or colours(data[hue]), {}
+    palette, means = palette or colours(data[hue]), {}
     data = data.astype({"step": int, "value": float}).sort_values("step")
     apart = [name for name in RUN if name in data]
     for name, part in data.groupby(hue, sort=False):
@@ -103,18 +104,18 @@ def seed_curves(
             look = {"lw": 0.7, "alpha": 0.45, "zorder": 1}
             axis.plot(run["step"], run["value"], color=palette[name], **look)
         mean = part.groupby("step")["value"].mean()
-        axis.plot(mean.index, mean, color=palette[name], lw=1.8, label=name)
-        ends[name] = float(mean.index[-1]), float(mean.iloc[-1])
-    return ends
+        look = {"color": palette[name], "lw": 1.8, "label": name}
+        (means[name],) = axis.plot(mean.index, mean, **look)
+    return means
 
 
-def label_ends(axis: Axes, ends: Mapping[str, tuple[float, float]]) -> bool:
+def label_ends(axis: Axes, lines: Mapping[str, Line2D]) -> bool:
     """Name curves where they end, if the names do not meet; whether they were named."""
     low, high = axis.get_ylim()
+    ends = {name: line.get_xydata()[-1] for name, line in lines.items()}
     heights = sorted(y for _, y in ends.values())
     if any(b - a < ROOM * (high - low) for a, b in pairwise(heights)):
         return False
-    lines = {line.get_label(): line for line in axis.get_lines()}
     for name, place in ends.items():
         look = {"color": lines[name].get_color(), "fontsize": "small", "va": "center"}
         aside = {"xytext": (5, 0), "textcoords": "offset points", **look}

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -102,22 +101,18 @@ def dpo_loss(
     max_length: int,
 ) -> float:
     """TRL's DPO loss of one pair."""
-    data = datasets.pair_dataset(pair, tokenizer, max_length)
     told = {"beta": beta, "reference": reference}
-    return said(training.dpo_trainer, (policy,), tokenizer, data, max_length, **told)
+    return said(training.dpo_trainer, (policy,), tokenizer, pair, max_length, **told)
 
 
 def sft_loss(policy: PreTrainedModel, tokenizer, pair, max_length: int) -> float:
     """TRL's SFT loss of the chosen reply of one pair, whose prompt is cut for both."""
-    read = datasets.pair_dataset(pair, tokenizer, max_length)
-    data = datasets.masked_sequences(zip(read["prompt_ids"], read["chosen_ids"]))
-    return said(training.language_trainer, (policy,), tokenizer, data, max_length)
+    return said(training.chosen_trainer, (policy,), tokenizer, pair, max_length)
 
 
 def reward_loss(scorer: PreTrainedModel, tokenizer, pair, max_length: int) -> float:
     """TRL's Bradley-Terry loss of one pair."""
-    data = datasets.pair_dataset(pair, tokenizer, max_length)
-    return said(training.reward_trainer, (scorer,), tokenizer, data, max_length)
+    return said(training.reward_trainer, (scorer,), tokenizer, pair, max_length)
 
 
 def codepmp_loss(
@@ -126,20 +121,15 @@ def codepmp_loss(
     """The loss of CodePMP's trainer on one code pair; policy: whose head reads code."""
     models = (scorer, policy.get_output_embeddings())
     told = {"rm_coef": 1.0, "lm_coef": 1.0}
-    data = datasets.pair_dataset(pair, tokenizer, max_length)
     make = training.preference_trainer
-    return said(make, models, tokenizer, data, max_length, **told)
+    return said(make, models, tokenizer, pair, max_length, **told)
 
 
 def said(
-    make: Callable,
-    models: tuple,
-    tokenizer,
-    data: Dataset,
-    max_length: int,
-    **told: object,
+    make: Callable, models: tuple, tokenizer, pair, max_length: int, **told: object
 ) -> float:
-    """What a trainer made by `make` says of one example; it never takes a step."""
+    """What a trainer made by `make` says of one pair; it never takes a step."""
+    data = datasets.pair_dataset(pair, tokenizer, max_length)
     fit = Fit(learning_rate=1e-6, batch_size=1, max_length=max_length)
     with tempfile.TemporaryDirectory() as out:
         trainer = make(*models, tokenizer, data, fit, Path(out), **told)

@@ -77,21 +77,22 @@ def reached_from_cells(cells: Iterable[str], package: Path) -> dict[str, str]:
 
     Raises UnfollowedImport.
     """
-    code = read("\n".join(cells), "", Layout.of(package))
-    names = used(code.behind(""), code)
-    return follow({each for each in names if each[0]}, package)  # "" is the cells' own
+    layout = Layout.of(package)
+    code = read("\n".join(cells), "", layout)
+    names = {each for each in used(code.behind(""), code) if each[0]}  # "": the cells'
+    return follow(names, package, layout)
 
 
 def reached_from_function(function: Callable, package: Path) -> dict[str, str]:
     """The same from a function on; empty if it is not one of the package."""
     top, _, module = function.__module__.partition(".")
-    ours = top == "helpers" and Layout.of(package).file(module)
-    return follow({(module, function.__name__)}, package) if ours else {}
-
-
-def follow(start: set[Name], package: Path) -> dict[str, str]:
-    """Digest, for each module, of the statements that some names lead to."""
     layout = Layout.of(package)
+    ours = top == "helpers" and layout.file(module)
+    return follow({(module, function.__name__)}, package, layout) if ours else {}
+
+
+def follow(start: set[Name], package: Path, layout: "Layout") -> dict[str, str]:
+    """Digest, for each module, of the statements that some names lead to."""
     modules: dict[str, Code] = {}
     texts: dict[Name, list[str]] = {}
     waiting = set(start)
@@ -184,10 +185,6 @@ def read(source: str, module: str, layout: Layout) -> Code:
     return Code(module, definitions, imports, effects)
 
 
-# What depends on a source alone is computed once: all stages reach the same modules.
-
-
-@cache
 def taken_apart(
     source: str, room: str
 ) -> tuple[dict[str, list[ast.stmt]], list[ast.stmt], list[tuple[str, Name]]]:

@@ -164,6 +164,14 @@ def language_trainer(
     )
 
 
+def chosen_trainer(
+    model: PreTrainedModel, tokenizer, pairs: Dataset, fit: Fit, out: Path
+) -> ReplyTrainer:
+    """As `language_trainer`, on the chosen replies of pairs."""
+    replies = masked_sequences(zip(pairs["prompt_ids"], pairs["chosen_ids"]))
+    return language_trainer(model, tokenizer, replies, fit, out)
+
+
 def fit_language_model(model: PreTrainedModel, *args) -> list[dict]:
     """Next-token loss (SFT, base model, coders); arguments of `language_trainer`."""
     return train(language_trainer(model, *args))
@@ -281,9 +289,6 @@ def fit_dpo(policy: PreTrainedModel, *args, adapters=False, **kwargs) -> list[di
     return rows
 
 
-def fit_chosen(
-    model: PreTrainedModel, tokenizer, data: Dataset, fit: Fit, out: Path
-) -> list[dict]:
-    """SFT on the chosen replies of pairs."""
-    replies = masked_sequences(zip(data["prompt_ids"], data["chosen_ids"]))
-    return fit_language_model(model, tokenizer, replies, fit, out)
+def fit_chosen(model: PreTrainedModel, *args, **kwargs) -> list[dict]:
+    """SFT on the chosen replies of pairs; arguments of `chosen_trainer`."""
+    return train(chosen_trainer(model, *args, **kwargs))

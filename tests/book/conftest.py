@@ -114,6 +114,13 @@ def served(folder: Path) -> Iterator[str]:
     server.shutdown()
 
 
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    """The book served on this machine."""
+    with served(site) as address:
+        yield address
+
+
 class QuietHandler(SimpleHTTPRequestHandler):
     """Serves files and says nothing."""
 

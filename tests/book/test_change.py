@@ -1,7 +1,7 @@
 """The page "What can I change?": every command of it works, in the order of the page.
 
-Executed on a copy of the shared run, at the smoke tier, in a folder of the test's own; of
-the runs that go on through all stages only what the page speaks of.
+Executed on a copy of the shared run, at the smoke tier; of runs that go on through all
+stages only what the page speaks of. Sweeps have tests of their own.
 """
 
 import json
@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,20 @@ def of(program: str, word: str) -> list[str]:
     (line,) = [
         each for each in COMMANDS if each.startswith(program) and word in each.split()
     ]
-    return [HERE.get(each, each) for each in shlex.split(line)[1:]]
+    return [here(each) for each in shlex.split(line)[1:]]
+
+
+def here(word: str) -> str:
+    """A word of a command, or what it gives to a name, as it is called here."""
+    name, equals, value = word.rpartition("=")
+    return f"{name}{equals}{HERE.get(value, value)}"
+
+
+def prefbook_does(*arguments: str) -> str:
+    """What the command prints, when all is well."""
+    done = prefbook(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def python(word: str) -> str:
@@ -49,35 +63,35 @@ def python(word: str) -> str:
     return done.stdout
 
 
+def clear() -> None:
+    """Remove what the commands make here."""
+    runs = [f"runs/{name}" for name in HERE.values() if name.startswith(RUN)]
+    for place in (*runs, PAIRS, MODEL):
+        shutil.rmtree(ROOT / place, ignore_errors=True)
+
+
 @pytest.fixture(scope="module")
-def own(run: Path) -> Path:
+def own(run: Path) -> Iterator[Path]:
     """A copy of the shared run to change."""
-    for name in HERE.values():
-        shutil.rmtree(ROOT / "runs" / name, ignore_errors=True)
-    for folder in (PAIRS, MODEL):
-        shutil.rmtree(ROOT / folder, ignore_errors=True)
+    clear()
     copy_run(ROOT / "runs" / NAME, ROOT / "runs" / RUN)
     yield ROOT / "runs" / RUN
-    for name in HERE.values():
-        shutil.rmtree(ROOT / "runs" / name, ignore_errors=True)
-    for folder in (PAIRS, MODEL):
-        shutil.rmtree(ROOT / folder, ignore_errors=True)
+    clear()
 
 
 def test_a_number(own: Path) -> None:
     given = of("prefbook run", "06_dpo.beta=0.3")
-    done = prefbook(*given, "--run", RUN, "--tier", "smoke", "--only", "06")
-    assert done.returncode == 0, done.stderr
-    assert "05_sft" not in done.stdout and "06_dpo: done" in done.stdout
+    said = prefbook_does(*given, "--run", RUN, "--tier", "smoke", "--only", "06")
+    assert "05_sft" not in said and "06_dpo: done" in said
+    assert "06_dpo" in prefbook_does(*of("prefbook", "status"), "--run", RUN)
+    assert "beta" in prefbook_does(*of("prefbook", "params"))
     assert read_manifest(own, "06_dpo")["parameters"]["beta"] == 0.3
 
 
 def test_pairs_of_your_own(own: Path) -> None:
     python("book/examples/my_pairs.py")
     given = of("prefbook run", "data_source=my_pairs")
-    given = [each.replace("=my_pairs", f"={PAIRS}") for each in given]
-    done = prefbook(*given, "--tier", "smoke")
-    assert done.returncode == 0, done.stderr
+    prefbook_does(*given, "--tier", "smoke")
     note = "Sums and PINs, made up."
     made = read_manifest(ROOT / "runs" / HERE["mine"], "00_data")
     assert made["parameters"]["data_note"] == note and note in given[-1]
@@ -87,10 +101,7 @@ def test_pairs_of_your_own(own: Path) -> None:
 
 def test_a_base_model_of_your_own(own: Path) -> None:
     python("book/examples/my_model.py")
-    given = of("prefbook run", "pretrained=my_model")
-    given = [each.replace("=my_model", f"={MODEL}") for each in given]
-    done = prefbook(*given, "--tier", "smoke")
-    assert done.returncode == 0, done.stderr
+    prefbook_does(*of("prefbook run", "pretrained=my_model"), "--tier", "smoke")
     job = next((ROOT / "runs" / HERE["llama"] / "01_base_model" / "jobs").iterdir())
     assert json.loads((job / "config.json").read_text())["model_type"] == "llama"
 
@@ -110,12 +121,13 @@ def test_a_judge_of_your_own(own: Path) -> None:
 
 def test_no_command_of_the_page_is_left_out() -> None:
     tested = [
+        of("prefbook", "params"),
+        of("prefbook", "status"),
         of("prefbook run", "06_dpo.beta=0.3"),
         of("prefbook run", "data_source=my_pairs"),
         of("prefbook run", "pretrained=my_model"),
         *(of("python", f"book/examples/my_{each}.py") for each in ("pairs", "model")),
         *(of("python", f"book/examples/my_{each}.py") for each in ("method", "judge")),
     ]
-    short = [each for each in COMMANDS if each.split()[1] in ("params", "status")]
     elsewhere = [each for each in COMMANDS if each.split()[1] == "sweep"]
-    assert len(tested) + len(short) + len(elsewhere) == len(COMMANDS)
+    assert len(tested) + len(elsewhere) == len(COMMANDS)

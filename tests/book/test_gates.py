@@ -9,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from helpers.book.pages_repaired import repaired
-from tests.book.conftest import served
 from tests.book.test_site import BEYOND, DESKTOP, PAGES, PAPER
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -34,13 +33,6 @@ REACHED = """() => {
 }"""
 MISSED = """() => window.wanted.filter(each => !window.met.has(each))
     .map(each => each.outerHTML.slice(0, 120))"""
-
-
-@pytest.fixture(scope="module")
-def address(site: Path):
-    """The book served on this machine."""
-    with served(site) as address:
-        yield address
 
 
 # --- time and weight ---------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import gzip
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 from axe_core_python.sync_playwright import Axe
@@ -13,7 +12,6 @@ from helpers.core.paths import ROOT, STAGES
 from helpers.core.yaml_files import read_yaml
 from helpers.ledger import rule
 from helpers.ledger.entries import read_ledger
-from tests.book.conftest import served
 
 CONTENTS = read_yaml(ROOT / "_toc.yml")
 PAGES = [CONTENTS["root"]] + [
@@ -34,13 +32,6 @@ BEYOND = """width => [...document.querySelectorAll("article *")]
     .filter(each => each.getBoundingClientRect().right > width + 2)
     .map(each => each.outerHTML.slice(0, 120))"""
 ASIDE = ".bd-sidebar-primary, .bd-sidebar-secondary, .header-article"
-
-
-@pytest.fixture(scope="module")
-def address(site: Path):
-    """The book served on this machine."""
-    with served(site) as address:
-        yield address
 
 
 def faults(tab) -> dict[str, str]:
