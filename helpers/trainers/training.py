@@ -165,10 +165,10 @@ def language_trainer(
 
 
 def chosen_trainer(
-    model: PreTrainedModel, tokenizer, pairs: Dataset, fit: Fit, out: Path
+    model: PreTrainedModel, tokenizer, data: Dataset, fit: Fit, out: Path
 ) -> ReplyTrainer:
     """As `language_trainer`, on the chosen replies of pairs."""
-    replies = masked_sequences(zip(pairs["prompt_ids"], pairs["chosen_ids"]))
+    replies = masked_sequences(zip(data["prompt_ids"], data["chosen_ids"]))
     return language_trainer(model, tokenizer, replies, fit, out)
 
 
