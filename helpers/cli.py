@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -168,12 +169,15 @@ def params(
             found = {name: json_schema(schema) for name, schema in schemas.items()}
             print(json.dumps(found, indent=1))
             return
-        for name, schema in schemas.items():
-            print(name)
+        known = [each for schema in schemas.values() for each in schema.values()]
+        for (name, title), group in groupby(
+            known, lambda each: (each.stage, each.group)
+        ):
+            print(f"{name}: {title.lower()}" if title else name)
             print_table(
                 [
                     ("", each.name, each.type, repr(each.default), each.meaning())
-                    for each in schema.values()
+                    for each in group
                 ]
             )
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import nbformat
@@ -23,7 +24,7 @@ from helpers.book.recorded_runs import real_page
 from helpers.book.reference_pages import api_page, changelog_page, cite_page
 from helpers.book.reliability_page import reliability_page
 from helpers.book.settings_page import settings_section
-from helpers.config.schema import declares, plain, read_schema
+from helpers.config.schema import Parameter, declares, plain, read_schema
 from helpers.core import escape
 from helpers.core.manifests import read_manifest
 from helpers.core.paths import ROOT, STAGES, Project
@@ -42,8 +43,9 @@ processor may differ in the last digits, and training carries such differences o
 PARAMETERS = """\
 # Parameters
 
-Made from the `parameters` cells of the notebooks. Defaults are the `cpu` tier. Each has an
-address: `parameters.html#06_dpo.beta`.
+Made from the `parameters` cells of the notebooks. Defaults are the `cpu` tier. In each
+stage stand first what one changes first, then all else that the method has, then what says
+where and how it runs. Each has an address: `parameters.html#06_dpo.beta`.
 """
 
 
@@ -145,18 +147,22 @@ def parameter_page(root: Path) -> str:
     parts = [PARAMETERS]
     for stage in STAGES:
         schema = read_schema(root / "notebooks" / f"{stage}.ipynb")
-        rows = [
-            {
-                "name": f'<span id="{stage}.{each.name}"></span>`{each.name}`',
-                "type": f"`{each.type}`",
-                "default": escape.code(repr(each.default)),
-                "meaning": escape.markdown(each.help),
-                "allowed": escape.markdown(each.allowed()),
-            }
-            for each in schema.values()
-        ]
-        parts += [f"## {stage}\n", pd.DataFrame(rows).to_markdown(index=False), ""]
+        parts.append(f"## {stage}\n")
+        for title, group in groupby(schema.values(), lambda each: each.group):
+            rows = pd.DataFrame(map(parameter_row, group))
+            parts += [f"**{title}**\n", rows.to_markdown(index=False), ""]
     return "\n".join(parts)
+
+
+def parameter_row(each: Parameter) -> dict[str, str]:
+    """What the parameter reference says of one parameter, which has an address there."""
+    return {
+        "name": f'<span id="{each.stage}.{each.name}"></span>`{each.name}`',
+        "type": f"`{each.type}`",
+        "default": escape.code(repr(each.default)),
+        "meaning": escape.markdown(each.help),
+        "allowed": escape.markdown(each.allowed()),
+    }
 
 
 def reproducibility_page(manifests: dict[str, dict]) -> str:

@@ -4,7 +4,7 @@ Every line of the cell reads `name: type = default  # meaning; in (0, 10]`, or e
 `; one of: a, b`. For lists the range or the choices hold for each item, of which there is
 at least one; with `; any of: a, b` or `; any number` there may be none. Where Colab shall
 show a field, the meaning stands in the lines above, each after `@markdown`, and behind the
-value stands `@param`: see `plain`.
+value stands `@param`: see `plain`. A line `@markdown ### Title` by itself begins a group.
 What is read becomes a type of pydantic's, which checks values and has a JSON schema. All
 that is wrong is a ParameterError of one line: stage, name, what was given, what was
 expected.
@@ -16,7 +16,7 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -40,6 +40,7 @@ CHOICES = re.compile(r"(one|any) of: *(.+)")
 ANY = "any number"  # of a list's items
 SAID = "# @markdown "
 FIELD = re.compile(rf"^((?:{SAID}.+\n)+)(\w+: .+)  # @param .+$", re.MULTILINE)
+GROUP = re.compile(rf"^{SAID}### (.+)(?=\n\n)", re.MULTILINE)  # a line is free below
 
 
 class ParameterError(InputError):
@@ -61,6 +62,7 @@ class Parameter:
     high_open: bool = False
     choices: tuple = ()
     least: int = 1  # items of a list
+    group: str = ""  # the title that it stands under
 
     @property
     def kind(self) -> type:
@@ -132,7 +134,8 @@ def read_schema(notebook: Path) -> dict[str, Parameter]:
     from papermill.translators import PythonTranslator
 
     stage = notebook.stem
-    source = plain(parameters_cell(notebook))
+    form = parameters_cell(notebook)
+    source, groups = plain(form), groups_of(form)
     logging.getLogger("papermill").setLevel(logging.ERROR)
     found = {each.name: each for each in PythonTranslator.inspect({"source": source})}
     for name in assigned_names(source):
@@ -141,7 +144,8 @@ def read_schema(notebook: Path) -> dict[str, Parameter]:
             raise ParameterError(f"{stage}: {name}: {hint}")
     schema = {}
     for name, line in found.items():
-        schema[name] = declared(stage, **line._asdict())
+        read = declared(stage, **line._asdict())
+        schema[name] = replace(read, group=groups.get(name, ""))
         check(schema[name], schema[name].default)
     return schema
 
@@ -150,9 +154,17 @@ def plain(source: str) -> str:
     """The source of a cell without the fields of its form on Colab.
 
     `# @markdown meaning`, then `x: int = 1  # @param {...}`, becomes the one line
-    `x: int = 1  # meaning`. A meaning may go over several such lines.
+    `x: int = 1  # meaning`. A meaning may go over several such lines. The title of a
+    group becomes a comment.
     """
-    return FIELD.sub(one_line, source)
+    return FIELD.sub(one_line, GROUP.sub(r"# \1", source))
+
+
+def groups_of(source: str) -> dict[str, str]:
+    """The title that each parameter of a cell stands under, where there are titles."""
+    _, *parts = GROUP.split(source)
+    titled = zip(parts[::2], parts[1::2])
+    return {name: title for title, part in titled for name in assigned_names(part)}
 
 
 def one_line(field: re.Match[str]) -> str:

@@ -125,6 +125,30 @@ def test_papermill_reads_a_form_itself(tmp_path: Path) -> None:
     assert read_schema(notebook)["steps"].meaning() == "how long; in [1, 20]"
 
 
+def test_titles_group_what_stands_below_them(tmp_path: Path) -> None:
+    form = "# @markdown ### First\n\nx: int = 1  # a\n# @markdown b\ny: int = 2  # @param {}"
+    form += "\n\n# @markdown ### The rest\n\nz: int = 3  # c"
+    schema = read_schema(
+        write_notebook(tmp_path / "a.ipynb", f"w: int = 0  # d\n{form}")
+    )
+    found = {name: each.group for name, each in schema.items()}
+    assert found == {"w": "", "x": "First", "y": "First", "z": "The rest"}
+    assert "# First\n\nx" in plain(form) and schema["y"].help == "b"
+
+
+GROUPS = ["Change these first", "Further settings", "Machine and folders"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_one_changes_first_stands_first(stage: str) -> None:
+    schema = read_schema(PROJECT.notebook(stage))
+    groups = list(dict.fromkeys(each.group for each in schema.values()))
+    assert groups == [each for each in GROUPS if each in groups]  # each in one piece
+    assert {GROUPS[0], GROUPS[2]} <= set(groups)
+    assert sum(each.group == GROUPS[0] for each in schema.values()) <= 8
+    assert schema["run_dir"].group == GROUPS[2]
+
+
 def test_a_meaning_may_go_over_several_lines(tmp_path: Path) -> None:
     form = (
         "# @markdown which; any of: long,\n# @markdown longer,\n# @markdown longest\n"
