@@ -59,9 +59,12 @@ def arguments(fit: Fit, out: Path, steps: int, model: nn.Module | None = None) -
     `steps` are those of one epoch.
     """
     decays, tenth = fit.schedule == "warmup_stable_decay", int(steps * fit.epochs / 10)
+    rows = fit.batch_size // processes()
+    part = hardware.rows_a_pass(rows, model)
     return quiet_arguments(out, fit.seed, model) | dict(
         learning_rate=fit.learning_rate,
-        per_device_train_batch_size=fit.batch_size // processes(),
+        per_device_train_batch_size=part,
+        gradient_accumulation_steps=rows // part,
         num_train_epochs=fit.epochs,
         warmup_steps=fit.warmup,
         lr_scheduler_type=fit.schedule,
@@ -110,7 +113,8 @@ def pair_arguments(fit: Fit, out: Path, pairs: Dataset, model: nn.Module) -> dic
     """As `arguments`, for pairs, whose batches may be filled by tokens instead."""
     if fit.token_budget:
         filled = budget_batches(pairs["length"], fit.token_budget, processes())
-        return arguments(fit, out, len(filled), model)
+        whole = {"gradient_accumulation_steps": 1}  # a step is what the budget fills
+        return arguments(fit, out, len(filled), model) | whole
     return arguments(fit, out, batches(fit, len(pairs)), model)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from datasets import Dataset
 from torch import nn
 
 from helpers.models import hardware
@@ -60,3 +61,28 @@ def test_a_gpu_is_asked_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     for capability, dtype in (((7, 5), torch.float16), ((9, 0), torch.bfloat16)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda c=capability: c)
         assert hardware.reading_dtype(SMALL) == dtype
+
+
+def test_a_large_model_goes_through_a_processor_in_parts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    def parts(batch: int, model: nn.Module | None) -> tuple[int, int]:
+        given = training.arguments(Fit(1e-3, batch), tmp_path, 1, model)
+        size, steps = "per_device_train_batch_size", "gradient_accumulation_steps"
+        return given[size], given[steps]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert parts(16, SMALL) == parts(16, None) == (16, 1)
+    assert [parts(rows, LARGE) for rows in (16, 6, 2, 7)] == [
+        (4, 4),
+        (3, 2),
+        (2, 1),
+        (1, 7),
+    ]
+    pairs = Dataset.from_dict({"length": [30, 20, 10]})
+    filled = training.pair_arguments(
+        Fit(1e-3, 16, token_budget=40), tmp_path, pairs, LARGE
+    )
+    assert filled["gradient_accumulation_steps"] == 1
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert hardware.rows_a_pass(16, LARGE) == 16
