@@ -75,5 +75,5 @@ GPUS = {
     "H100": Gpu(speed=989e12, bandwidth=3.35e12, memory=80, share=0.06),
 }
 # SmolLM2-135M in float32, between SFT and the reward model: `laptop`
-CORES = {"two cores": Cores(trained=1.28e11, read=1.42e11, sampled=3.75e10)}
+CORES = {"two cores": Cores(trained=1.28e11, read=1.5e11, sampled=3.75e10)}
 MACHINES = GPUS | CORES
