@@ -159,7 +159,8 @@ def params(
 ) -> None:
     """List every parameter: type, default (the cpu tier), range, meaning."""
     with one_line_errors():
-        from helpers.config.schema import json_schema, read_schema
+        from helpers.config.parameters import json_schema
+        from helpers.config.schema import read_schema
         from helpers.config.settings import stage_name
 
         project = project_of(context)
@@ -321,7 +322,7 @@ def weights(
 ) -> None:
     """List pretrained weights of the package index, or fetch some: NAME."""
     with one_line_errors():
-        from helpers.config.schema import unknown
+        from helpers.config.parameters import unknown
         from helpers.models.weights import CATALOGUE, fetch, listed
 
         if name is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.config.schema import unknown
+from helpers.config.parameters import unknown
 from helpers.core.manifests import read_manifest
 from helpers.core.measurements import TUNING
 from helpers.core.paths import PROJECT, Project

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.analysis.run_notes import setting
-from helpers.config.schema import ParameterError, check, read_schema, unknown
+from helpers.config.parameters import ParameterError, check, unknown
+from helpers.config.schema import read_schema
 from helpers.core import escape
 from helpers.core.digests import digest
 from helpers.core.inputs import decimal, shown

@@ -24,7 +24,8 @@ from helpers.book.recorded_runs import real_page
 from helpers.book.reference_pages import api_page, changelog_page, cite_page
 from helpers.book.reliability_page import reliability_page
 from helpers.book.settings_page import settings_section
-from helpers.config.schema import Parameter, declares, plain, read_schema
+from helpers.config.parameters import Parameter
+from helpers.config.schema import declares, plain, read_schema
 from helpers.core import escape
 from helpers.core.manifests import read_manifest
 from helpers.core.paths import ROOT, STAGES, Project

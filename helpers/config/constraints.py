@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from os.path import isdir, isfile  # unlike Path's, False for a name that is too long
 from typing import NamedTuple
 
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.core.hub import is_located
 from helpers.core.inputs import each_of, shown
 from helpers.core.model_files import ModelError, check_source

@@ -11,14 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from helpers.config.constraints import check_across, check_models, check_together
-from helpers.config.schema import (
-    Parameter,
-    ParameterError,
-    check,
-    read_schema,
-    resolve,
-    unknown,
-)
+from helpers.config.parameters import Parameter, ParameterError, check, resolve, unknown
+from helpers.config.schema import read_schema
 from helpers.config.texts import parse_text
 from helpers.core.inputs import InputError, quoted, shown
 from helpers.core.manifests import finished_parameters

@@ -2,7 +2,7 @@
 
 import re
 
-from helpers.config.schema import Parameter, check
+from helpers.config.parameters import Parameter, check
 from helpers.core.inputs import decimal, integer
 
 ITEM = re.compile(r"""'([^'"]*)'|"([^'"]*)"|([^][,'"]+)""")  # of a list

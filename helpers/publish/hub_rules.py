@@ -12,7 +12,7 @@ from huggingface_hub import RepoCard
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 
 LICENCES = ("mit", "apache-2.0", "other")  # the hub's names, as far as cards have them
 LICENCE_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")

@@ -20,7 +20,7 @@ from huggingface_hub import (
 )
 
 from helpers.analysis import run_notes
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.core import escape, hub
 from helpers.core.manifests import read_manifest
 from helpers.core.paths import RunError, whole_name

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from helpers.config.schema import ParameterError, read_schema
+from helpers.config.parameters import ParameterError
+from helpers.config.schema import read_schema
 from helpers.config.settings import Values, checked, from_texts, merge
 from helpers.core.atomic import Damaged, read_json, write_json
 from helpers.core.digests import content_digest

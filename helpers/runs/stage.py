@@ -17,7 +17,8 @@ from types import SimpleNamespace
 import pandas as pd
 
 from helpers.config.constraints import check_across, check_models, check_together
-from helpers.config.schema import ParameterError, read_schema, resolve
+from helpers.config.parameters import ParameterError, resolve
+from helpers.config.schema import read_schema
 from helpers.core.atomic import write_json
 from helpers.core.digests import digest
 from helpers.core.manifests import (

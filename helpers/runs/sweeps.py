@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.config.settings import Values, all_values
 from helpers.core.atomic import read_json, write_json
 from helpers.core.inputs import shown

@@ -7,7 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.utils import filter_repo_objects
 
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.core.paths import ROOT
 from helpers.publish import model_cards
 from tests.book.conftest import NAME, prefbook

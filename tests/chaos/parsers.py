@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.config.constraints import check_models, check_together
-from helpers.config.schema import Parameter, read_schema, resolve
+from helpers.config.parameters import Parameter, resolve
+from helpers.config.schema import read_schema
 from helpers.config.settings import from_texts, from_yaml, select, tier_files
 from helpers.core.paths import PROJECT, STAGES, checked_name, in_runs
 from helpers.core.records import tidy

@@ -64,7 +64,7 @@ def test_a_refusal_that_takes_long_is_wrong(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("settings", "helpers.core.yaml_files.MOST_LEVELS", 10**6),
         ("rows", "helpers.data.hh.check_texts", lambda *_: None),
-        ("texts", "helpers.config.schema.quoted", repr),
+        ("texts", "helpers.config.parameters.quoted", repr),
         ("names", "tests.chaos.parsers.checked_name", lambda text, option: text),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.runs import watch
 from helpers.terminal import one_line_errors, print_table
 

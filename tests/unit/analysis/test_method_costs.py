@@ -15,7 +15,7 @@ from helpers.analysis.method_costs import (
     preference_pairs,
     same_pairs,
 )
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.core.paths import PROJECT
 from helpers.core.records import tidy, write_records
 from helpers.runs.jobs import slug

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from helpers.analysis import tuning
 from helpers.book import cost_page, settings_page
 from helpers.cli import app
-from helpers.config.schema import ParameterError, read_schema
+from helpers.config.parameters import ParameterError
+from helpers.config.schema import read_schema
 from helpers.core import measurements
 from helpers.core.paths import PROJECT, ROOT, RunError
 from helpers.methods import METHODS, OFFLINE, ONLINE

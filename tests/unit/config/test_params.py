@@ -9,16 +9,14 @@ from papermill import inspect_notebook
 from typer.testing import CliRunner
 
 from helpers.cli import app
-from helpers.config.schema import (
+from helpers.config.parameters import (
     Parameter,
     ParameterError,
     check,
     json_schema,
-    parameters_cell,
-    plain,
-    read_schema,
     resolve,
 )
+from helpers.config.schema import parameters_cell, plain, read_schema
 from helpers.config.texts import parse_text
 from helpers.core.paths import PROJECT, STAGES
 from tests.toys import write_notebook

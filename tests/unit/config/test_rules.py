@@ -7,7 +7,8 @@ from accelerate.commands.config.config_args import load_config_from_file
 
 from helpers.config import constraints
 from helpers.config.constraints import ACROSS, RULES, check_together
-from helpers.config.schema import ParameterError, read_schema
+from helpers.config.parameters import ParameterError
+from helpers.config.schema import read_schema
 from helpers.config.settings import all_values
 from helpers.core import hub
 from helpers.core.paths import PROJECT, Project

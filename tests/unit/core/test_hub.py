@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from helpers.config.constraints import SOURCES, check_models
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.core import hub
 from helpers.data.code import descriptions
 from helpers.models import loading

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from helpers.config.constraints import SOURCES, check_models
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.core import hub, model_files
 from helpers.core.model_files import ModelError, check_source
 

@@ -9,7 +9,7 @@ from huggingface_hub import (
     ModelCardData,
 )
 
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.publish import hub_rules
 
 

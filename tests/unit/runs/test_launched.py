@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.config.constraints import check_together
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.core.flops import metered
 from helpers.core.paths import ROOT
 from helpers.core.processes import Processes

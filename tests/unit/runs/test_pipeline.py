@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.config.settings import all_values, select, stage_name
 from helpers.core.manifests import manifest_file
 from helpers.core.paths import PROJECT, STAGES, Project, RunError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.core.paths import Project
 from helpers.runs import rerun
 from tests.toys import GRAPH, command, run

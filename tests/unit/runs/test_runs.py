@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.core.flops import aside
 from helpers.core.manifests import read_manifest
 from helpers.core.paths import PROJECT, STAGES, Project, RunError

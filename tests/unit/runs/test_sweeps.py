@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from helpers.analysis import sweep_table
 from helpers.cli import app
-from helpers.config.schema import ParameterError
+from helpers.config.parameters import ParameterError
 from helpers.core.paths import ROOT, Project, RunError
 from helpers.core.records import tidy
 from helpers.runs import sweeps
