@@ -36,7 +36,7 @@ app = typer.Typer(
 )
 
 Run = Annotated[str, typer.Option("--run", help="Name of the run, a folder in runs/.")]
-Tier = Annotated[str, typer.Option(help="smoke, cpu, t4 or h100.")]
+Tier = Annotated[str, typer.Option(help="smoke, cpu, full, laptop, t4 or h100.")]
 Given = Annotated[
     list[str] | None,
     typer.Option("-p", help="name=value, or 06_dpo.name=value for one stage."),
