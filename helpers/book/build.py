@@ -28,6 +28,7 @@ from helpers.config.parameters import Parameter
 from helpers.config.schema import declares, plain, read_schema
 from helpers.core import escape
 from helpers.core.manifests import read_manifest
+from helpers.core.markdown_tables import markdown_table, stacked
 from helpers.core.paths import ROOT, STAGES, Project
 from helpers.core.yaml_files import read_yaml
 from helpers.ledger.claims_page import claims_page
@@ -150,8 +151,8 @@ def parameter_page(root: Path) -> str:
         schema = read_schema(root / "notebooks" / f"{stage}.ipynb")
         parts.append(f"## {stage}\n")
         for title, group in groupby(schema.values(), lambda each: each.group):
-            rows = pd.DataFrame(map(parameter_row, group))
-            parts += [f"**{title}**\n", rows.to_markdown(index=False), ""]
+            rows = map(parameter_row, group)
+            parts += [f"**{title}**\n", stacked(rows, "parameters"), ""]
     return "\n".join(parts)
 
 
@@ -192,9 +193,9 @@ def reproducibility_page(manifests: dict[str, dict]) -> str:
         "# Reproducibility\n",
         "Made from the manifests that the stages of this run wrote.\n",
         "## Machine and versions\n",
-        facts.to_markdown(index=False, disable_numparse=True),
+        markdown_table(facts),
         "\n## Stages and their keys\n",
-        pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True),
+        markdown_table(rows),
         KEYS,
     ]
     return "\n".join(parts)

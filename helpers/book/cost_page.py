@@ -8,6 +8,7 @@ import pandas as pd
 from helpers.book.measured import measurement
 from helpers.config.settings import all_values
 from helpers.core import escape
+from helpers.core.markdown_tables import markdown_table
 from helpers.core.measurements import ELSEWHERE
 from helpers.core.paths import PROJECT, STAGES
 from helpers.core.records import PROCESSOR, read_records
@@ -51,10 +52,10 @@ def costs_page(run: Path, manifests: Mapping[str, dict], recorded: Path) -> str:
     parts = [
         INTRODUCTION,
         "## The stages of this run\n",
-        stage_times(manifests).to_markdown(index=False, disable_numparse=True),
+        markdown_table(stage_times(manifests)),
         STAGES_TEXT,
         "## The jobs of this run\n",
-        job_times(run, manifests).to_markdown(index=False, disable_numparse=True),
+        markdown_table(job_times(run, manifests)),
         JOBS_TEXT,
     ]
     return "\n".join([*parts, *plans(), *recorded_tables(recorded)])

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from math import isnan
 from pathlib import Path
 
-import pandas as pd
-
 from helpers.analysis import run_notes
 from helpers.book.side_by_side import FULL, evidence_of, recorded_numbers
 from helpers.core import escape
+from helpers.core.markdown_tables import markdown_table
 from helpers.data.synthetic.corpus import SUBSETS
 from helpers.ledger import claims
 from helpers.ledger.checks import Evidence
@@ -55,7 +54,7 @@ def answer_table(run: Path, root: Path) -> str:
         {"question": words, **{name: found[c] for name, found in columns.items()}}
         for c, words in ASKED_FIRST.items()
     ]
-    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
+    return markdown_table(rows) + "\n"
 
 
 def this_run(run: Path) -> str:
@@ -129,7 +128,7 @@ def further_table(run: Path, root: Path) -> str:
         }
         verdict = claims.by_subset(decisions, claim)
         rows.append({"question": words, **shown, "verdict": verdict})
-    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
+    return markdown_table(rows) + "\n"
 
 
 def first_records(root: Path) -> Mapping[str, dict]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.core import escape
+from helpers.core.markdown_tables import markdown_table
 from helpers.methods import title
 
 
@@ -26,7 +27,7 @@ def measurement(folder: Path) -> list[str]:
     return [
         f"\n## {about['title']}\n",
         f"{about['text']}\n",
-        table.to_markdown(index=False, disable_numparse=True),
+        markdown_table(table),
         f"\nRecorded {about['date']} on {machine}, with {versions}:\n",
         f"```bash\n{about['command']}\n```\n",
     ]

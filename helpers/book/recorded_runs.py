@@ -30,6 +30,7 @@ from helpers.config.schema import read_schema
 from helpers.core import escape
 from helpers.core.atomic import write_json
 from helpers.core.manifests import read_manifest
+from helpers.core.markdown_tables import markdown_table
 from helpers.core.measurements import MADE_WITH
 from helpers.core.paths import PROJECT, Project
 from helpers.core.places import shown
@@ -169,7 +170,7 @@ def run_section(folder: Path) -> str:
         [
             f"\n## Run `{about['name']}`\n",
             *(f":::{{warning}}\n{why}\n:::\n" for why in filter(None, [superseded])),
-            table.to_markdown(index=False, disable_numparse=True),
+            markdown_table(table),
             *(in_titles(path.read_text(encoding="utf-8")) for path in tables),
             *(figure_of(path, folder) for path in figures),
         ]

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from myst_nb import glue
 
 from helpers.core import escape
+from helpers.core.markdown_tables import markdown_table
 from helpers.figures.hover import as_svg
 from helpers.methods import title
 from helpers.statistics.flags import table as flagged
@@ -68,7 +69,7 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
         body = page.to_html(escape=False, **look)
     head = f'<p class="{escape.LITERAL}"><em>{escape.html(caption)}</em></p>'
     display(HTML(head + body))
-    rows = kept.reset_index().to_markdown(index=False, disable_numparse=True)
+    rows = markdown_table(kept.reset_index())
     keep_text(f"*{escape.markdown(caption)}*\n\n{rows}")
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from helpers.analysis import run_notes
 from helpers.core import escape
+from helpers.core.markdown_tables import markdown_table
 from helpers.core.paths import STAGES
 from helpers.core.records import read_records, select, tidy
 from helpers.ledger import claims
@@ -75,7 +76,7 @@ def side_by_side(run: Path, root: Path) -> list[str]:
             found = quoted(table, **each["record"])
             row[title] = "–" if found is None else cell(found)
         rows.append(row)
-    return [TEXT, pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)]
+    return [TEXT, markdown_table(rows)]
 
 
 class Recorded(NamedTuple):

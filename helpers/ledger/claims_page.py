@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from math import isnan
 from pathlib import Path
 
-import pandas as pd
-
 from helpers.analysis import run_notes
 from helpers.core import escape
+from helpers.core.markdown_tables import markdown_table, stacked
 from helpers.ledger import claims
 from helpers.ledger.checks import Evidence
 from helpers.ledger.entries import ClaimError, Ledger, read_ledger
@@ -60,7 +59,7 @@ def claims_page(
             }
             for number, claim in enumerate(own, start=1)
         ]
-        parts += [f"\n## {title}\n", in_markdown(rows)]
+        parts += [f"\n## {title}\n", stacked(rows, "claims")]
     setting = run_notes.setting(run)
     kinds = {name: escape.markdown(str(setting[name])) for name in ("source", "models")}
     page = PAGE.format(counts=tally(found), **kinds)
@@ -117,7 +116,7 @@ def families_table(ledger: Ledger) -> str:
         {"family": name, "claims": sizes[name], "why together": why}
         for name, why in ledger.families.items()
     ]
-    return in_markdown(rows)
+    return markdown_table(rows)
 
 
 def least_table(ledger: Ledger) -> str:
@@ -126,11 +125,9 @@ def least_table(ledger: Ledger) -> str:
         {"of": name, "smallest effect of interest": str(each["value"]), **each}
         for name, each in ledger.least.items()
     ]
-    return in_markdown([{k: v for k, v in row.items() if k != "value"} for row in rows])
-
-
-def in_markdown(rows: list[dict]) -> str:
-    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    return markdown_table(
+        [{k: v for k, v in row.items() if k != "value"} for row in rows]
+    )
 
 
 def cited(source: str) -> str:
