@@ -54,11 +54,10 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     """
 
     def in_html(value: object) -> str:
-        text = escape.html(cell(titled(value), digits))
-        return text if isinstance(value, str) else text.replace(" ", UNBROKEN)
+        return unbroken(value, escape.html(cell(titled(value), digits)))
 
     def in_markdown(value: object) -> str:
-        return plain(value, cell(titled(value), digits))
+        return unbroken(value, plain(value, cell(titled(value), digits)))
 
     page, kept = (
         frame.map(target).rename(columns=target, index=target)
@@ -71,6 +70,11 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     display(HTML(head + body))
     rows = markdown_table(kept.reset_index())
     keep_text(f"*{escape.markdown(caption)}*\n\n{rows}")
+
+
+def unbroken(value: object, text: str) -> str:
+    """The text of a value: a string may go over several lines, a number or interval not."""
+    return text if isinstance(value, str) else text.replace(" ", UNBROKEN)
 
 
 def titled(value: object) -> object:

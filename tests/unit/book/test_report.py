@@ -96,6 +96,15 @@ def test_what_is_shown_can_be_kept_in_its_order(shown, tmp_path):
     assert texts[0].startswith("\n*First*\n\n|") and "0.500" in texts[0]
 
 
+def test_an_interval_stays_on_one_line_where_words_may_not(shown, tmp_path):
+    report.keep(tmp_path / "tables")
+    frame = pd.DataFrame({"a b": [Interval(0.5, 0.25, 0.75)], "why": ["two words"]})
+    report.table(frame, "First")
+    (kept,) = (tmp_path / "tables").iterdir()
+    for text in (kept.read_text(), shown[-1][0]["text/html"]):
+        assert "0.500\u00a0[0.250,\u00a00.750]" in text and "two words" in text
+
+
 def test_numbers_of_many_digits_are_shown_by_their_order():
     assert formats.cell(-0.0001) == "0.000"
     assert formats.cell(2.0**50) == "1e+15" and formats.cell(123456.0) == "123456.000"
