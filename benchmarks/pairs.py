@@ -7,7 +7,7 @@ The model is a small OPT with random weights, the pairs are test pairs of the da
 fit into 384 tokens, so that nobody has to cut or drop one. Ours and stock take turns, so
 that the ratios hold where a machine's speed drifts; `compare` gives each a process of its
 own, so that memory is what one of them needed. Tokenising for a trainer is not timed; the
-reference pass of DPO is. `scoring` is forward only: texts to rewards of both replies,
+reference pass of DPO is. `sft` reads the chosen replies alone. `scoring` is forward only: texts to rewards of both replies,
 against a loop over padded batches in the given order.
 """
 
@@ -29,7 +29,14 @@ import torch
 import typer
 from datasets import Dataset
 from transformers import PrinterCallback
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
+from trl import (
+    DPOConfig,
+    DPOTrainer,
+    RewardConfig,
+    RewardTrainer,
+    SFTConfig,
+    SFTTrainer,
+)
 
 from helpers.core import measurements
 from helpers.core.progress import quiet
@@ -42,7 +49,7 @@ from helpers.trainers.training import Fit
 
 FIT = Fit(learning_rate=1e-4, batch_size=8, max_length=384)
 SHAPE = {"hidden": 128, "layers": 4, "heads": 4, "max_positions": FIT.max_length}
-KINDS, WHO = ("reward", "dpo", "scoring"), ("ours", "stock")
+KINDS, WHO = ("sft", "reward", "dpo", "scoring"), ("ours", "stock")
 # what `growth` varies, one at a time, from 64 pairs of the model and lengths above
 GROWTH = {
     "length": [(n, {"lengths": (n * 3 // 4, n)}) for n in (96, 192, 384)],
@@ -50,7 +57,11 @@ GROWTH = {
     "pairs": [(32, {"count": 32}), (64, {}), (128, {"count": 128})],
 }
 SIDES = ("chosen", "rejected")
-STOCK = {"reward": (RewardConfig, RewardTrainer), "dpo": (DPOConfig, DPOTrainer)}
+STOCK = {
+    "sft": (SFTConfig, SFTTrainer),
+    "reward": (RewardConfig, RewardTrainer),
+    "dpo": (DPOConfig, DPOTrainer),
+}
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Data = Annotated[str, typer.Option(help="A data_source of 00_data.")]
 Subset = Annotated[str, typer.Option(help="helpful or harmless.")]
@@ -211,11 +222,13 @@ def ours(kind: str, folder: Path, tokenizer, frame: pd.DataFrame) -> Callable:
         arguments = scorer, tokenizer, frame["prompt"].tolist() * 2, texts
         return lambda: judges.reward_scores(*arguments, **settings)
     data = datasets.pair_dataset(frame, tokenizer, FIT.max_length)
-    if kind == "reward":
-        scorer = loading.load_scorer(folder)
-        return lambda: training.fit_reward_model(scorer, tokenizer, data, FIT, folder)
-    policy = loading.load_policy(folder)
-    return lambda: training.fit_dpo(policy, tokenizer, data, FIT, folder, beta=0.1)
+    load = loading.load_scorer if kind == "reward" else loading.load_policy
+    fit = {
+        "sft": training.fit_chosen,
+        "reward": training.fit_reward_model,
+        "dpo": partial(training.fit_dpo, beta=0.1),
+    }[kind]
+    return partial(fit, load(folder), tokenizer, data, FIT, folder)
 
 
 def stock(kind: str, folder: Path, tokenizer, frame: pd.DataFrame) -> Callable:
@@ -230,7 +243,7 @@ def stock(kind: str, folder: Path, tokenizer, frame: pd.DataFrame) -> Callable:
 def stock_trainer(
     kind: str, tokenizer, frame: pd.DataFrame, fit: Fit, out: Path, model, **more
 ):
-    """TRL's own trainer of rewards or DPO, at the settings and precision of ours."""
+    """TRL's own trainer, at the settings and precision of ours."""
     config, trainer = STOCK[kind]
     arguments = config(
         **training.quiet_arguments(out, fit.seed),
@@ -239,8 +252,10 @@ def stock_trainer(
         num_train_epochs=fit.epochs,
         max_length=fit.max_length,
     )
-    columns = ["prompt", "chosen", "rejected"]
-    data = Dataset.from_pandas(frame[columns], preserve_index=False)
+    data = frame[["prompt", "chosen", "rejected"]]
+    if kind == "sft":
+        data = data[["prompt", "chosen"]].rename(columns={"chosen": "completion"})
+    data = Dataset.from_pandas(data, preserve_index=False)
     made = trainer(
         model, args=arguments, train_dataset=data, processing_class=tokenizer, **more
     )
