@@ -36,6 +36,9 @@ from helpers.statistics.flags import raised
 JobFunction = Callable[..., list[dict]]
 
 
+HALF = ".job-"  # how the folder of a job begins that is not done
+
+
 class JobError(RuntimeError):
     """A job failed; the message names it and its arguments."""
 
@@ -83,7 +86,7 @@ def run_job(
     another key is replaced. Raises JobError, from the cause, when it fails.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".job-", dir=folder.parent))
+    aside = Path(tempfile.mkdtemp(prefix=HALF, dir=folder.parent))
     started = time.monotonic()
     try:
         with reading_for(stage) as read:
@@ -163,6 +166,8 @@ def run_grid(
     grid = list(grid)
     if not grid:
         return tidy([])
+    for half in folder.glob(f"{HALF}*"):  # of a run that was killed: nobody works there
+        shutil.rmtree(half, ignore_errors=True)
     places = [folder / slug(job) for job in grid]
     todo = [at for at, place in enumerate(places) if not is_done(place, key, unchanged)]
     calls = [

@@ -509,6 +509,14 @@ def test_a_worker_s_failure_names_its_job(tmp_path: Path) -> None:
     jobs.stop_workers()
 
 
+def test_what_a_killed_job_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".job-abc"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half a model")
+    jobs.run_grid(double, GRID[:1], tmp_path, stage="a", shared={"factor": 2})
+    assert [each.name for each in tmp_path.iterdir()] == [jobs.slug(GRID[0])]
+
+
 def test_slugs_are_safe_and_distinct() -> None:
     assert jobs.slug({"init": "codepmp", "pairs": 1000, "seed": 0}) == (
         "init=codepmp,pairs=1000,seed=0"
