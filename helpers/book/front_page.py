@@ -11,14 +11,14 @@ from pathlib import Path
 from helpers.analysis import run_notes
 from helpers.book.side_by_side import FULL, evidence_of, recorded_numbers
 from helpers.core import escape
-from helpers.core.markdown_tables import markdown_table
+from helpers.core.markdown_tables import markdown_table, stacked
 from helpers.data.synthetic.corpus import SUBSETS
 from helpers.ledger import claims
 from helpers.ledger.checks import Evidence
 from helpers.ledger.entries import read_ledger, read_reported
 from helpers.ledger.rule import OPEN, Decision
 from helpers.statistics import estimates
-from helpers.statistics.formats import cell
+from helpers.statistics.formats import cell, unbroken
 
 # claim of the ledger, by its id without the subset -> the question that it answers
 ASKED_FIRST = {
@@ -128,7 +128,7 @@ def further_table(run: Path, root: Path) -> str:
         }
         verdict = claims.by_subset(decisions, claim)
         rows.append({"question": words, **shown, "verdict": verdict})
-    return markdown_table(rows) + "\n"
+    return stacked(rows, "further")
 
 
 def first_records(root: Path) -> Mapping[str, dict]:
@@ -144,4 +144,4 @@ def estimate(record: dict, evidence: Evidence) -> str:
     kept = ("metric", "method", "opponent", "subset")
     wanted = {name: record[name] for name in kept if name in record}
     found = estimates.find_interval(evidence.records(record["stage"]), **wanted)
-    return "–" if found is None else cell(found)
+    return "–" if found is None else unbroken(cell(found))

@@ -18,9 +18,8 @@ from helpers.core.markdown_tables import markdown_table
 from helpers.figures.hover import as_svg
 from helpers.methods import title
 from helpers.statistics.flags import table as flagged
-from helpers.statistics.formats import cell, number
+from helpers.statistics.formats import cell, number, unbroken
 
-UNBROKEN = "\u00a0"  # a blank at which no line ends: an interval stays on one
 glued: dict[str, str] = {}  # what this notebook has glued so far
 kept_in: list[Path] = []  # where this notebook keeps what it shows, if anywhere
 
@@ -54,10 +53,10 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     """
 
     def in_html(value: object) -> str:
-        return unbroken(value, escape.html(cell(titled(value), digits)))
+        return whole(value, escape.html(cell(titled(value), digits)))
 
     def in_markdown(value: object) -> str:
-        return unbroken(value, plain(value, cell(titled(value), digits)))
+        return whole(value, plain(value, cell(titled(value), digits)))
 
     page, kept = (
         frame.map(target).rename(columns=target, index=target)
@@ -72,9 +71,9 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     keep_text(f"*{escape.markdown(caption)}*\n\n{rows}")
 
 
-def unbroken(value: object, text: str) -> str:
+def whole(value: object, text: str) -> str:
     """The text of a value: a string may go over several lines, a number or interval not."""
-    return text if isinstance(value, str) else text.replace(" ", UNBROKEN)
+    return text if isinstance(value, str) else unbroken(text)
 
 
 def titled(value: object) -> object:

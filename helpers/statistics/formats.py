@@ -32,6 +32,11 @@ def decimal(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"  # never -0.000
 
 
+def unbroken(text: str) -> str:
+    """The text of a number or interval, so that no line ends within it."""
+    return text.replace(" ", "\u00a0")
+
+
 def cell(value: object, digits: int = 3) -> str:
     """A value as a table shows it: an interval as `0.512 [0.498, 0.526]`."""
     if isinstance(value, Interval):
