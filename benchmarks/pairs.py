@@ -7,8 +7,8 @@ The model is a small OPT with random weights, the pairs are test pairs of the da
 fit into 384 tokens, so that nobody has to cut or drop one. Ours and stock take turns, so
 that the ratios hold where a machine's speed drifts; `compare` gives each a process of its
 own, so that memory is what one of them needed. Tokenising for a trainer is not timed; the
-reference pass of DPO is. `sft` reads the chosen replies alone. `scoring` is forward only: texts to rewards of both replies,
-against a loop over padded batches in the given order.
+reference pass of DPO is. `sft` reads the chosen replies alone. `scoring` is forward only:
+texts to rewards of both replies, against a loop over padded batches in the given order.
 """
 
 import json
