@@ -36,6 +36,7 @@ BOLD = """() => [...document.querySelectorAll("article *")]
     .filter(each => each.innerText && !each.closest("h1, h2, h3, dt, th")
         && Number(getComputedStyle(each).fontWeight) >= 600)
     .map(each => each.innerText)"""
+NOT_DRAWN = "article figure:not(:has(img, svg))"
 ASIDE = ".bd-sidebar-primary, .bd-sidebar-secondary, .header-article"
 
 
@@ -53,10 +54,12 @@ def packed(response) -> int:
     return len(body if response.url.endswith("woff2") else gzip.compress(body))
 
 
-def test_axe_finds_what_is_wrong(browser):
+def test_what_is_wrong_is_found(browser):
     tab = browser.new_page()
     tab.set_content("<main><h1>A</h1><img src='x.png'></main>")
     assert "image-alt" in faults(tab)
+    tab.set_content("<article><figure>a table<figcaption>Fig. 1</figure></article>")
+    assert tab.locator(NOT_DRAWN).count() == 1
     tab.close()
 
 
@@ -81,6 +84,7 @@ def test_a_page_reads_well(browser, address, page):
     assert all(widths), widths
     told = tab.eval_on_selector_all("article img", "all => all.map(each => each.alt)")
     assert all(len(each.split()) > 3 for each in told), told
+    assert not tab.locator(NOT_DRAWN).count(), "a caption numbers what is no picture"
     assert tab.locator("article h1").count() == 1
     text = tab.locator("article").inner_text()
     assert "glue:" not in text and "{cite}" not in text
