@@ -152,7 +152,8 @@ def parameter_page(root: Path) -> str:
         parts.append(f"## {stage}\n")
         for title, group in groupby(schema.values(), lambda each: each.group):
             rows = map(parameter_row, group)
-            parts += [f"**{title}**\n", stacked(rows, "parameters"), ""]
+            parts += [f"**{title}**\n"] if title else []
+            parts += [stacked(rows, "parameters"), ""]
     return "\n".join(parts)
 
 
