@@ -138,6 +138,7 @@ def test_the_front_page_gives_the_answer_and_a_figure(browser, address):
     heads = table.locator("th").all_inner_texts()
     assert heads[1] == "real pairs" and heads[2].startswith("this run: synthetic")
     assert "0.718" in table.inner_text() and "Xu" in table.inner_text()
+    assert tab.locator("article strong").count() == 0
     assert not (loud := tab.evaluate(BOLD)), loud
     tab.add_style_tag(
         content="article span.pasted-text { font-weight: bold !important }"
