@@ -11,9 +11,9 @@ and weights by values, norms, activations and the optimiser.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from helpers.core.records import PROCESSOR
 
@@ -49,7 +49,7 @@ def metered() -> Iterator[Spent]:
 
     Meters can be nested: what an inner one counts, outer ones count too.
     """
-    spent, started = Spent(), time.process_time()
+    spent = Spent(cpu_seconds=-time.process_time())
     first = not _hooks
     if first:
         _hooks.extend(_listen())
@@ -57,7 +57,7 @@ def metered() -> Iterator[Spent]:
     try:
         yield spent
     finally:
-        spent.add(cpu_seconds=time.process_time() - started)
+        spent.add(cpu_seconds=time.process_time())
         _running.pop()
         while first and _hooks:
             _hooks.pop().remove()
@@ -82,6 +82,22 @@ def book(**spent: float) -> None:
     """Add to all meters that run; what `Spent` has, by name."""
     for each in _running:
         each.add(**spent)
+
+
+def so_far() -> list[Spent]:
+    """What each meter that runs has counted until now, the innermost last."""
+    now = time.process_time()
+    return [replace(each, cpu_seconds=each.cpu_seconds + now) for each in _running]
+
+
+def go_on(before: Sequence[Spent]) -> None:
+    """Let the meters that run count on from what `so_far` said of the same ones.
+
+    Raises ValueError if there are more or fewer of them.
+    """
+    now = time.process_time()
+    for meter, spent in zip(_running, before, strict=True):
+        vars(meter).update(as_values(spent), cpu_seconds=spent.cpu_seconds - now)
 
 
 def as_values(spent: Spent) -> dict[str, float]:

@@ -15,6 +15,9 @@ from pathlib import Path
 from helpers.core.inputs import InputError, shown
 
 ROOT = Path(__file__).resolve().parents[2]
+HALF = ".job-"  # how the folder of a job begins that is not done
+SITTING = "sitting.json"  # in it: what its trainings have left there, to go on from
+PROGRESS = "progress.json"  # how far a stage is, or a job in a process of its own
 
 # stage -> the stages whose results it reads
 STAGES: dict[str, tuple[str, ...]] = {

@@ -59,7 +59,7 @@ def ppo_trainer(
         normalise_rewards=settings.normalise_rewards,
         normalise_values=settings.normalise_values,
     )
-    return PPOTrainer(
+    trainer = PPOTrainer(
         policy,
         payment,
         config,
@@ -69,6 +69,8 @@ def ppo_trainer(
         value_model=critic,
         peft_config=adapter(settings.adapters),
     )
+    trainer.history = payment.seen
+    return trainer
 
 
 def fit_ppo(policy: PreTrainedModel, *given, **named) -> list[dict]:

@@ -2,15 +2,13 @@
 
 A job is a function with its arguments and an own folder. It works in a folder aside
 that is renamed when the job is done, so what a broken run finished is there when it
-resumes.
+resumes, and so is what long trainings have left there (`core.sittings`).
 """
 
 import hashlib
 import os
 import re
 import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,17 +24,16 @@ from helpers.core.failures import keep_failed
 from helpers.core.flops import metered
 from helpers.core.manifests import reading_for
 from helpers.core.parents import follow
+from helpers.core.paths import HALF, PROGRESS
 from helpers.core.processes import ALONE, Processes
 from helpers.core.progress import Line, Progress, quiet
 from helpers.core.provenance import give_memory_back, idle_memory_mib, watched_memory
 from helpers.core.records import ABOVE_IDLE, COLUMNS, read_records, tidy, write_records
+from helpers.core.sittings import can_go_on, sitting
 from helpers.runs.launch import launch
 from helpers.statistics.flags import raised
 
 JobFunction = Callable[..., list[dict]]
-
-
-HALF = ".job-"  # how the folder of a job begins that is not done
 
 
 class JobError(RuntimeError):
@@ -70,6 +67,11 @@ def is_done(
         return False
 
 
+def half_of(folder: Path) -> Path:
+    """Where a job works until its folder can be there."""
+    return folder.with_name(HALF + folder.name)
+
+
 def run_job(
     function: JobFunction,
     job: dict,
@@ -83,15 +85,17 @@ def run_job(
 
     The record columns among the job's arguments are filled into its rows; further rows
     say what looks wrong (`flags`) and what it cost (`measured`). What was there under
-    another key is replaced. Raises JobError, from the cause, when it fails.
+    another key is replaced. It goes on from what an earlier sitting has left in its half
+    folder. Raises JobError, from the cause, when it fails; nothing is left then.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=HALF, dir=folder.parent))
-    started = time.monotonic()
+    aside = half_of(folder)
+    aside.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        with reading_for(stage) as read:
+        with reading_for(stage) as read, sitting(aside, key, read) as clock:
             rows = measured(function, aside, {**job, **shared}, processes)
-        seconds = time.monotonic() - started
+        seconds = clock.seconds()
+        clock.clear()
+        (aside / PROGRESS).unlink(missing_ok=True)
         common = {name: value for name, value in job.items() if name in COLUMNS}
         common["stage"] = stage
         rows = [*rows, *raised(tidy(rows)), {"metric": "seconds", "value": seconds}]
@@ -166,9 +170,11 @@ def run_grid(
     grid = list(grid)
     if not grid:
         return tidy([])
-    for half in folder.glob(f"{HALF}*"):  # of a run that was killed: nobody works there
-        shutil.rmtree(half, ignore_errors=True)
     places = [folder / slug(job) for job in grid]
+    wanted = {half_of(place) for place in places}
+    for half in folder.glob(f"{HALF}*"):  # of a run that was killed: nobody works there
+        if half not in wanted or not can_go_on(half, key, unchanged):
+            shutil.rmtree(half, ignore_errors=True)
     todo = [at for at, place in enumerate(places) if not is_done(place, key, unchanged)]
     calls = [
         (function, grid[at], shared or {}, places[at], stage, key, processes)
@@ -231,9 +237,14 @@ def limited(threads: int) -> Iterator[None]:
 
 
 def _run_quietly(*call: object) -> None:
-    """`run_job` in a worker process."""
+    """`run_job` in a worker process; a file in its half folder tells how far it is."""
     quiet()
-    run_job(*call)
+    *_, folder, stage, _, _ = call
+    Progress.line = Line(stage, half_of(folder) / PROGRESS)
+    try:
+        run_job(*call)
+    finally:
+        Progress.line = None
 
 
 def stop_workers() -> None:

@@ -27,7 +27,7 @@ from helpers.config.settings import Values
 from helpers.core.atomic import Damaged, read_json, write_json
 from helpers.core.manifests import read_manifest
 from helpers.core.parents import followed
-from helpers.core.paths import Project
+from helpers.core.paths import PROGRESS, Project
 from helpers.core.places import without_places
 from helpers.runs.locks import held
 from helpers.runs.rerun import write_run_manifest
@@ -147,7 +147,7 @@ def run_stages(
                 continue
             say(f"{stage}: runs ({reason})")
             started = time.monotonic()
-            with Watch(stage, run / stage / "progress.json", say):
+            with Watch(stage, run / stage / PROGRESS, say):
                 run_stage(project, run, stage, values[stage], execute)
             say(f"{stage}: done in {duration(time.monotonic() - started)}")
             for line in flags_of(run, stage):

@@ -28,7 +28,7 @@ from helpers.core.manifests import (
     read_manifest,
 )
 from helpers.core.parents import follow_parent
-from helpers.core.paths import PROJECT, Project, RunError
+from helpers.core.paths import PROGRESS, PROJECT, Project, RunError
 from helpers.core.places import all_shown
 from helpers.core.processes import Processes
 from helpers.core.progress import REPORT_TO, Line, quiet
@@ -126,7 +126,7 @@ class Stage:
             unchanged=Unchanged(self.run),
             workers=self.params.workers,
             shared=shared,
-            line=Line(self.name, self.dir / "progress.json"),
+            line=Line(self.name, self.dir / PROGRESS),
             processes=self.processes(),
         )
         self.add(records)
@@ -160,7 +160,7 @@ class Stage:
         for folder in self.jobs_dir.glob("*"):  # left by other parameters or breaks
             if folder.name not in self.slugs:
                 shutil.rmtree(folder)
-        (self.dir / "progress.json").unlink(missing_ok=True)
+        (self.dir / PROGRESS).unlink(missing_ok=True)
         started = datetime.fromtimestamp(self.started, UTC)
         files = holdings(self.dir)
         manifest = {

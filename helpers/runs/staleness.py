@@ -17,7 +17,7 @@ from helpers.core.manifests import (
     load_manifest,
     manifest_file,
 )
-from helpers.core.paths import Project, RunError
+from helpers.core.paths import HALF, PROGRESS, SITTING, Project, RunError
 from helpers.core.provenance import versions
 from helpers.runs.keys import UNKEYED, key_parts
 from helpers.runs.watch import progress
@@ -170,7 +170,7 @@ def status(
         try:
             old = load_manifest(run, stage, project)
         except FileNotFoundError:
-            far = progress(run / stage / "progress.json").removesuffix(", ")
+            far = progress(run / stage / PROGRESS).removesuffix(", ")
             begun = f"not finished: {far}" if far else "not done"
             rows.append((stage, begun, "", ""))
             continue
@@ -201,7 +201,12 @@ def kept(project: Project, run: Path) -> str:
     """What a run that was interrupted has, in words, and how it goes on."""
     done = [each for each in project.stages if manifest_file(run, each).exists()]
     begun = [each for each in project.stages if each not in done]
-    jobs = len(list((run / begun[0] / "jobs").glob("[!.]*"))) if begun else 0
-    more = f" and {jobs} finished jobs of {begun[0]}" if jobs else ""
+    folder = run / begun[0] / "jobs" if begun else run
+    found = {
+        "finished jobs": len(list(folder.glob("[!.]*"))) if begun else 0,
+        "checkpoints": len(list(folder.glob(f"{HALF}*/{SITTING}"))),
+    }
+    more = [f" and {count} {what}" for what, count in found.items() if count]
+    more = f"{''.join(more)} of {begun[0]}" if more else ""
     where = project.shown(run)
     return f"{where} keeps {len(done)} finished stages{more}; the same command goes on"

@@ -23,7 +23,7 @@ from helpers.config.settings import Values, all_values
 from helpers.core.atomic import read_json, write_json
 from helpers.core.inputs import shown
 from helpers.core.parents import follow_parent, followed
-from helpers.core.paths import Project
+from helpers.core.paths import PROGRESS, Project
 from helpers.runs.watch import Say
 
 MOST_POINTS = 1000  # of a grid: more is a slip of the keyboard
@@ -142,7 +142,7 @@ def copy_run(source: Path, target: Path) -> None:
     """A run's copy, in links where the disk allows; a run never changes a file in place."""
     aside = target.with_name(f".{target.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
-    left_out = shutil.ignore_patterns("book", "progress.json", ".*")
+    left_out = shutil.ignore_patterns("book", PROGRESS, ".*")
     try:
         shutil.copytree(source, aside, copy_function=os.link, ignore=left_out)
     except OSError:

@@ -9,6 +9,7 @@ from typing import Self
 
 from helpers.core.atomic import Damaged, read_json
 from helpers.core.escape import terminal
+from helpers.core.paths import HALF, PROGRESS
 
 Say = Callable[[str], None]
 
@@ -53,13 +54,24 @@ class Watch(threading.Thread):
 
 
 def progress(file: Path) -> str:
-    """How far a stage says it is, like `3/6 jobs, training 40/200, `, or ""."""
+    """How far a stage says it is, like `3/6 jobs, training 40/200, `, or "".
+
+    Jobs that run in processes of their own each say it in their half folder.
+    """
+    halves = sorted(file.parent.glob(f"jobs/{HALF}*/{PROGRESS}"))
+    found = list(filter(None, map(said, [file, *halves])))
+    total = found[0]["total"] if found else 0
+    parts = [f"{found[0]['done']}/{total} jobs"] if total else []
+    parts += [state["note"] for state in found if state["note"]]
+    return "".join(f"{part}, " for part in parts)
+
+
+def said(file: Path) -> dict:
+    """What a file says of how far something is; {} if it is not there, or damaged."""
     try:
-        state = read_json(file, done=int, total=int, note=str)
+        return read_json(file, done=int, total=int, note=str)
     except (FileNotFoundError, Damaged):
-        return ""
-    parts = [f"{state['done']}/{state['total']} jobs"] if state["total"] else []
-    return "".join(f"{part}, " for part in [*parts, state["note"]] if part)
+        return {}
 
 
 def duration(seconds: float) -> str:

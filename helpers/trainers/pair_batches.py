@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import Sampler
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.dpo_trainer import DataCollatorForPreference as PairCollator
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
@@ -69,6 +70,28 @@ def gathering_uneven(accelerator: Accelerator, own: bool) -> Iterator[None]:
 
 
 # --- batches -------------------------------------------------------------------------
+
+
+class ByEpoch(LengthGroupedSampler):
+    """The library's rows of like length, in an order that an epoch knows by itself.
+
+    The library's draws on from the epoch before, which a training that goes on has not
+    drawn.
+    """
+
+    def __init__(self, rows: int, lengths: list[int], seed: int) -> None:
+        super().__init__(rows, lengths=lengths)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Told by the trainer before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed(self.seed)
+        for _ in range(self.epoch):  # as many draws as one training makes until then
+            list(super().__iter__())
+        return super().__iter__()
 
 
 class BudgetSampler(Sampler):

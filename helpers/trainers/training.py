@@ -20,6 +20,7 @@ from helpers.core.processes import processes
 from helpers.core.progress import REPORT_TO, Progress
 from helpers.models import hardware
 from helpers.models.batching import budget_batches
+from helpers.trainers import resumable
 from helpers.trainers.datasets import as_sequences, masked_sequences
 from helpers.trainers.fsdp import whole_afterwards
 from helpers.trainers.trl_trainers import (
@@ -133,13 +134,14 @@ def train(trainer) -> list[dict]:
 def log_of(trainer, note: str) -> list[dict]:
     """Train, telling how far it is under the name `note`, and return the trainer's log.
 
-    Raises NotFinite, as all trainers here do, once a number is none (`watched`).
+    A training of a job goes on where an earlier sitting has left it (`resumable`). Raises
+    NotFinite, as all trainers here do, once a number is none (`watched`).
     """
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(note).callback())
     sharded = trainer.is_fsdp_enabled
     with whole_afterwards(trainer.model) if sharded else nullcontext():
-        trainer.train()
+        resumable.train(trainer)
     trainer.check_weights()
     return trainer.state.log_history
 

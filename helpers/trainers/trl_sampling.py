@@ -7,6 +7,7 @@ from torch import nn
 from helpers.models.encoding import encode_prompt
 from helpers.models.generation import Reply, continue_prompts, uniform_draws
 from helpers.models.loading import disable_dropout
+from helpers.trainers.resumable import Resumable
 from helpers.trainers.rollouts import seeded
 from helpers.trainers.watched import Watched
 
@@ -22,14 +23,13 @@ def count_positions(trunk: nn.Module, args: tuple, given: dict) -> tuple[tuple, 
     return args, {**given, "position_ids": (mask.long().cumsum(1) - 1).clamp(min=0)}
 
 
-class OurReplies(Watched):
+class OurReplies(Watched, Resumable):
     """Mix-in for TRL's RLOO and GRPO trainers: prompts, replies and texts are ours.
 
     `max_prompt_length` is set by whoever makes the trainer, before it trains.
     """
 
     max_prompt_length: int
-    generated: int = 0  # rollouts so far
 
     def __init__(self, *args, **kwargs) -> None:
         """TRL's leaves dropout on, by default, and OPT's in any case.
@@ -55,7 +55,8 @@ class OurReplies(Watched):
         """The ids of one reply to each prompt, drawn by the seed and the rollout alone."""
         here, several = self.accelerator.process_index, self.accelerator.num_processes
         count, tokens = len(prompt_ids), self.args.max_completion_length
-        chance = seeded(self.args.seed, 1, self.generated)
+        updates = self.args.steps_per_generation * self.args.num_iterations
+        chance = seeded(self.args.seed, 1, self.state.global_step // updates)
         draws = uniform_draws(count * several, tokens, chance)
         self.replies: list[Reply] = continue_prompts(
             self.accelerator.unwrap_model(self.model_wrapped),
@@ -65,7 +66,6 @@ class OurReplies(Watched):
             temperature=self.args.temperature,
             draws=draws[here * count : (here + 1) * count],
         )
-        self.generated += 1
         return [reply.ids for reply in self.replies]
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):

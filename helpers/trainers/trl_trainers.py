@@ -16,7 +16,6 @@ from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedModel
-from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import DPOTrainer, RewardTrainer, SFTTrainer
 
 from helpers.core.processes import booked_once
@@ -27,6 +26,7 @@ from helpers.models.prompt_sharing import last_tokens, sharing_prompts
 from helpers.models.scoring import reads_both_ways
 from helpers.trainers.pair_batches import (
     BudgetSampler,
+    ByEpoch,
     LabelledPairs,
     WeightedPairs,
     first_pairs,
@@ -35,10 +35,11 @@ from helpers.trainers.pair_batches import (
     own_rows,
 )
 from helpers.trainers.reference import SIDES, cached_scores
+from helpers.trainers.resumable import Resumable
 from helpers.trainers.watched import Watched
 
 
-class ByLength(Watched):
+class ByLength(Watched, Resumable):
     """Mix-in for TRL's trainers: batches hold rows of like length, drawn by the seed."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
@@ -48,11 +49,8 @@ class ByLength(Watched):
         """
         data = self.train_dataset if train_dataset is None else train_dataset
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(
-            batch * self.args.world_size,
-            lengths=list(data["length"]),
-            generator=torch.Generator().manual_seed(self.args.data_seed),
-        )
+        lengths = list(data["length"])
+        return ByEpoch(batch * self.args.world_size, lengths, self.args.data_seed)
 
 
 class ReplyTrainer(ByLength, SFTTrainer):

@@ -23,39 +23,39 @@ from tests.conformance.conftest import FIT, LENGTH, PAIRS
 SPLITS = {(5, 1), (1, 5), (4, 2), (2, 3)}
 
 
-def sft(model, tokenizer, pairs, out):
+def sft(model, tokenizer, pairs, out, fit=FIT):
     texts = PAIRS["prompt"].tolist(), PAIRS["chosen"].tolist()
     data = datasets.reply_dataset(*texts, tokenizer, LENGTH)
-    training.fit_language_model(model, tokenizer, data, FIT, out)
+    return training.fit_language_model(model, tokenizer, data, fit, out)
 
 
-def rm(model, tokenizer, pairs, out):
-    training.fit_reward_model(model, tokenizer, pairs, FIT, out)
+def rm(model, tokenizer, pairs, out, fit=FIT):
+    return training.fit_reward_model(model, tokenizer, pairs, fit, out)
 
 
-def codepmp(model, tokenizer, pairs, out):
+def codepmp(model, tokenizer, pairs, out, fit=FIT):
     head = torch.nn.Linear(model.score.in_features, len(tokenizer), bias=False)
     torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(0))
     model.config.tie_word_embeddings = False
-    fit = training.fit_preference_model
-    fit(model, head, tokenizer, pairs, FIT, out, rm_coef=1.0, lm_coef=1.0)
+    given = (model, head, tokenizer, pairs, fit, out)
+    return training.fit_preference_model(*given, rm_coef=1.0, lm_coef=1.0)
 
 
-def dpo(model, tokenizer, pairs, out, loss="sigmoid", **more):
+def dpo(model, tokenizer, pairs, out, fit=FIT, loss="sigmoid", **more):
     frozen = deepcopy(model)
     with torch.no_grad():
         model.get_input_embeddings().weight.mul_(1.1)  # away from its reference
     settings = {"beta": 0.3, "loss": loss, "reference": frozen, **more}
-    training.fit_dpo(model, tokenizer, pairs, FIT, out, **settings)
+    return training.fit_dpo(model, tokenizer, pairs, fit, out, **settings)
 
 
-def tis(model, tokenizer, pairs, out):
+def tis(model, tokenizer, pairs, out, fit=FIT):
     for side in reference.SIDES:
         weights = [
             [0.5 + at % 3 for at in range(len(ids))] for ids in pairs[f"{side}_ids"]
         ]
         pairs = pairs.add_column(f"{side}_weights", weights)
-    dpo(model, tokenizer, pairs, out)
+    return dpo(model, tokenizer, pairs, out, fit)
 
 
 KINDS = {

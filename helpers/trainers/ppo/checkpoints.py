@@ -1,44 +1,38 @@
-"""Checkpoints of a trainer that works by rollouts: written between two of them.
-
-A run that resumes from one gives the same records, because it holds every tensor that
-training changes, and all else follows from the seed.
-"""
+"""Checkpoints of PPO: what they hold, and when: between two rollouts."""
 
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
-STATE = "ppo_state.safetensors"
+from helpers.trainers.resumable import Resumable
 
 
-class Resumable:
-    """Mix-in for a `Trainer` of a `policy`: saves it, and all that training changes.
+class Checkpointed(Resumable):
+    """Mix-in for a `Trainer` of policy and critic: a checkpoint is a policy that loads."""
 
-    What that is, tensors by their names, the trainer's method `changing` says.
-    """
+    def changing(self) -> dict[str, Tensor]:
+        """Weights, the moments of rewards and values, a reference that moves, and beta."""
+        model = nn.ModuleDict({"model": self.model})
+        tensors = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        moments = nn.ModuleDict({"moments": self.moments, "scale": self.scale})
+        tensors |= dict(moments.named_buffers())
+        if self.args.ref_ema:
+            named = self.ref_model.named_parameters(prefix="reference")
+            tensors |= dict(named)
+        return {**tensors, "kl_coef": self.kl_coef}
+
+    def write_state(self, folder: Path) -> None:
+        """Beside the state, the policy."""
+        super().write_state(folder)
+        self._save(str(folder))
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None):
-        """Save the policy, as `from_pretrained` reads it, and the trainer's own state."""
+        """The library's saves the module it trains; here the policy is saved alone."""
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         self.model.policy.save_pretrained(folder)
         self.processing_class.save_pretrained(folder)
-        state = {name: each.detach().cpu() for name, each in self.changing().items()}
-        save_file(state, folder / STATE)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        """Put the state of a checkpoint in place; raises ValueError if it has none."""
-        file = Path(resume_from_checkpoint) / STATE
-        if not file.exists():
-            raise ValueError(f"{file}: not there, so this is no checkpoint of PPO")
-        stored, changing = load_file(file), self.changing()
-        if odd := stored.keys() ^ changing.keys():
-            raise ValueError(f"{file}: another run's, it differs in {min(odd)}")
-        with torch.no_grad():
-            for name, tensor in changing.items():
-                tensor.copy_(stored[name])
 
 
 class RolloutEnd(TrainerCallback):

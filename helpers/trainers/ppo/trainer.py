@@ -35,7 +35,7 @@ from helpers.trainers.ppo.advantages import (
     clipped_losses,
     summarise,
 )
-from helpers.trainers.ppo.checkpoints import Resumable, RolloutEnd
+from helpers.trainers.ppo.checkpoints import Checkpointed, RolloutEnd
 from helpers.trainers.ppo.config import PPOConfig
 from helpers.trainers.ppo.moments import AveragedMoments, RunningMoments
 from helpers.trainers.ppo.parts import InParts
@@ -67,7 +67,7 @@ def on_texts(reward: RewardFunction, tokenizer) -> RewardFunction:
 # --- the trainer ---------------------------------------------------------------------
 
 
-class PPOTrainer(Watched, InParts, Resumable, Trainer):
+class PPOTrainer(Watched, InParts, Checkpointed, Trainer):
     """Trains a policy, in place, to raise a reward, near a reference.
 
     model: a causal language model, or where one is stored. reward: a function of texts,
@@ -301,16 +301,3 @@ class PPOTrainer(Watched, InParts, Resumable, Trainer):
         self.kl_coef.fill_(adapted(kl_coef, kl, self.args.episodes, self.args))
         number = self.state.global_step // self.args.updates
         self.log({"rollout": number, **record})
-
-    # --- checkpoints ---
-
-    def changing(self) -> dict[str, Tensor]:
-        """Every tensor that training changes, by name: what a checkpoint must hold."""
-        model = nn.ModuleDict({"model": self.model})
-        tensors = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        moments = nn.ModuleDict({"moments": self.moments, "scale": self.scale})
-        tensors |= dict(moments.named_buffers())
-        if self.args.ref_ema:
-            named = self.ref_model.named_parameters(prefix="reference")
-            tensors |= dict(named)
-        return {**tensors, "kl_coef": self.kl_coef}

@@ -16,7 +16,7 @@ import pytest
 from helpers.config.parameters import ParameterError
 from helpers.core.flops import aside
 from helpers.core.manifests import read_manifest
-from helpers.core.paths import PROJECT, STAGES, Project, RunError
+from helpers.core.paths import PROGRESS, PROJECT, STAGES, Project, RunError
 from helpers.core.progress import Line, Progress
 from helpers.core.provenance import provenance
 from helpers.core.records import COLUMNS, MEASURED
@@ -29,6 +29,7 @@ from helpers.runs.code_digests import (
 )
 from helpers.runs.keys import key_parts, named_folders
 from helpers.runs.stage import Stage, open_stage
+from helpers.runs.watch import progress
 from tests.manifests import write_manifest
 from tests.toys import HEADER, write_notebook
 
@@ -515,6 +516,41 @@ def test_what_a_killed_job_left_is_removed(tmp_path: Path) -> None:
     (left / "model.safetensors").write_bytes(b"half a model")
     jobs.run_grid(double, GRID[:1], tmp_path, stage="a", shared={"factor": 2})
     assert [each.name for each in tmp_path.iterdir()] == [jobs.slug(GRID[0])]
+
+
+def telling(out: Path, *, seed: int, marks: Path) -> list[dict]:
+    """A job that is at step 3 of 8 until both are."""
+    Progress("training")(3 + seed, 8)
+    (marks / str(seed)).touch()
+    until = time.monotonic() + 30
+    while len(list(marks.iterdir())) < 3 and time.monotonic() < until:
+        time.sleep(0.05)
+    return []
+
+
+def test_how_far_workers_are_is_told(tmp_path: Path) -> None:
+    marks, stage = tmp_path / "marks", tmp_path / "a"
+    marks.mkdir()
+    line, found = Line("a", stage / PROGRESS), []
+    stage.mkdir()
+
+    def ask() -> None:
+        until = time.monotonic() + 30
+        while len(list(marks.iterdir())) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        found.append(progress(stage / PROGRESS))
+        (marks / "asked").touch()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    grid, given = [{"seed": 0}, {"seed": 1}], {"marks": marks}
+    place = stage / "jobs"
+    jobs.run_grid(telling, grid, place, stage="a", workers=2, shared=given, line=line)
+    asking.join()
+    jobs.stop_workers()
+    assert found == ["0/2 jobs, training 3/8, training 4/8, "]
+    assert progress(stage / PROGRESS) == "2/2 jobs, "
+    assert not list(place.rglob(PROGRESS))
 
 
 def test_slugs_are_safe_and_distinct() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.core.paths import Project, RunError
+from helpers.core.paths import HALF, SITTING, Project, RunError
 from helpers.runs.staleness import check_fresh, kept, status
 from tests.toys import command, run, said
 
@@ -159,6 +159,12 @@ def test_what_is_kept_of_a_broken_run_is_said(project: Project) -> None:
     assert kept(project, folder).startswith("runs/cpu keeps 2 finished stages; the")
     (folder / "00_a" / "manifest.json").unlink()
     words = "runs/cpu keeps 1 finished stages and 2 finished jobs of 00_a; the"
+    assert kept(project, folder).startswith(words)
+    half = folder / "00_a" / "jobs" / f"{HALF}seed=7"
+    half.mkdir()
+    assert kept(project, folder).startswith(words)
+    (half / SITTING).touch()
+    words = "runs/cpu keeps 1 finished stages and 2 finished jobs and 1 checkpoints of"
     assert kept(project, folder).startswith(words)
 
 

@@ -23,6 +23,7 @@ from helpers.trainers.ppo.advantages import adapted, assign_credit
 from helpers.trainers.ppo.config import PPOConfig
 from helpers.trainers.ppo.moments import RunningMoments
 from helpers.trainers.ppo.trainer import PPOTrainer
+from helpers.trainers.resumable import STATE
 from helpers.trainers.rollouts import Rollout, prompt_rows
 from tests.unit.runs import launched_ppo
 
@@ -360,8 +361,8 @@ def test_a_checkpoint_of_something_else_is_refused(trainer, tmp_path) -> None:
         trained(
             trainer(shared=True), resume_from_checkpoint=str(tmp_path / "checkpoint-8")
         )
-    (tmp_path / "checkpoint-8" / "ppo_state.safetensors").unlink()
-    with pytest.raises(ValueError, match="no checkpoint of PPO"):
+    (tmp_path / "checkpoint-8" / STATE).unlink()
+    with pytest.raises(ValueError, match="no checkpoint of ours"):
         trained(trainer(), resume_from_checkpoint=str(tmp_path / "checkpoint-8"))
 
 

@@ -32,6 +32,8 @@ HOOKS = {
     "_clip_grad_norm": ["model"],
     "_load_from_checkpoint": ["resume_from_checkpoint", "model"],
     "_save": ["output_dir", "state_dict"],
+    "_save_checkpoint": ["model", "trial"],
+    "save_model": ["output_dir", "_internal_call"],
     "_tokenize_prompts": ["prompts"],
     "_compute_loss": ["model", "inputs", "return_outputs"],
     "_get_grad_norm": ["model", "grad_norm"],
