@@ -6,6 +6,7 @@ is run again under the same key, and what it read is the same, they go on; recor
 costs are then those of a job that nobody disturbed.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +17,22 @@ from pathlib import Path
 from helpers.core import flops
 from helpers.core.atomic import read_json, write_json
 from helpers.core.digests import damage, inventory
+from helpers.core.inputs import DECIMAL, InputError, quoted
 from helpers.core.paths import SITTING
 
-EVERY = 300.0  # seconds of training between two checkpoints; shorter ones leave none
+VARIABLE = "PREFBOOK_CHECKPOINT_SECONDS"
+
+
+def seconds_between(given: str) -> float:
+    """How long a training waits between two checkpoints; InputError if that is none."""
+    if not DECIMAL.fullmatch(given) or given.startswith("-") or len(given) > 20:
+        raise InputError(
+            f"{VARIABLE} is {quoted(given)}, expected seconds, such as 300"
+        )
+    return float(given)
+
+
+EVERY = seconds_between(os.environ.get(VARIABLE, "300"))  # shorter trainings leave none
 
 
 class Sitting:

@@ -3,6 +3,7 @@
 A try: one stage of a finished run is taken away and run again; at a random moment its
 command, its kernel, a worker or a whole process group gets KILL, TERM or INT. Then
 nothing of it may live on, and the same command must finish the stage with equal records.
+In half of the tries trainings leave checkpoints as often as they can.
 """
 
 import os
@@ -11,12 +12,14 @@ import shutil
 import signal
 import subprocess
 import time
+from unittest.mock import patch
 
 import psutil
 
 from helpers.core.manifests import read_manifest
 from helpers.core.parents import alive
 from helpers.core.paths import PROJECT
+from helpers.core.sittings import VARIABLE
 from tests.chaos import subjects
 
 TARGETS = ("command", "kernel", "worker", "group of the command", "group of the kernel")
@@ -47,12 +50,14 @@ def attempt(number: int) -> list[str]:
     target, how = draw.choice(TARGETS), draw.choice(SIGNALS)
     usual = read_manifest(PROJECT.run(subjects.REFERENCE), stage)["seconds"]
     moment = draw.uniform(0.3, 1.0) * (STARTED + usual)
+    often = draw.choice(("0", "300"))  # checkpoints at each log entry, or hardly one
     name, folder = subjects.copied("kill")
     shutil.rmtree(folder / stage)
     command = subjects.smoke(name, "--only", stage)
     try:
-        wrong = killed(command, target, how, moment)
-        again = subjects.prefbook(*command)
+        with patch.dict(os.environ, {VARIABLE: often}):
+            wrong = killed(command, target, how, moment)
+            again = subjects.prefbook(*command)
         if again.code:
             wrong += f"does not go on: {again.wrong.strip()}"
         elif not subjects.same(folder, [stage]):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from helpers.core import flops, sittings
+from helpers.core.inputs import InputError
 from helpers.core.paths import SITTING
 
 
@@ -113,3 +114,12 @@ def test_what_a_job_goes_on_from_is_its_own(tmp_path: Path, clock) -> None:
         assert not goes_on()
     (tmp_path / SITTING).unlink()
     assert not goes_on()
+
+
+def test_how_often_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sittings.seconds_between("0") == 0 and sittings.seconds_between("2.5") == 2.5
+    for wrong in ("", "-1", "often", "nan", "1" * 400):
+        with pytest.raises(
+            InputError, match="PREFBOOK_CHECKPOINT_SECONDS is .*such as"
+        ):
+            sittings.seconds_between(wrong)
