@@ -7,8 +7,6 @@ from helpers.core.records import select
 from helpers.statistics import compare, estimates, rates
 from helpers.statistics.metrics import preference_accuracy
 
-NO_EQUAL_LENGTH = "cannot be told: no gap straddles zero"
-
 
 def judged(records: pd.DataFrame, judge: object, decoding: str) -> pd.DataFrame:
     """Per-reply rewards of every policy from a judge or a panel, named for comparison."""
@@ -29,8 +27,8 @@ def win_rates(
 
     scores and lengths: records with a column `name`. Columns: name, subset, win, tie,
     lose (shares), rate (ties count one half, with its interval), at equal length (the
-    same by `rates.rate_at_equal_length`, or why it cannot be told), length gap
-    (characters, mean).
+    same by `rates.rate_at_equal_length`, None where all replies are longer than the
+    opponent's, or all shorter), length gap (characters, mean).
     """
     rows = []
     for subset, part in scores.groupby("subset", sort=False):
@@ -46,7 +44,7 @@ def win_rates(
                     "tie": float((margin == 0).mean()),
                     "lose": float((margin < 0).mean()),
                     "rate": rates.rate_interval(won),
-                    "at equal length": NO_EQUAL_LENGTH if fair is None else fair,
+                    "at equal length": fair,
                     "length gap": float(gap.mean()),
                 }
             )

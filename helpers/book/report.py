@@ -20,6 +20,8 @@ from helpers.methods import title
 from helpers.statistics.flags import table as flagged
 from helpers.statistics.formats import cell, number, unbroken
 
+LONG = 15  # rows that a table shows at most without being opened
+
 glued: dict[str, str] = {}  # what this notebook has glued so far
 kept_in: list[Path] = []  # where this notebook keeps what it shows, if anywhere
 
@@ -49,7 +51,8 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     """Show a table with its caption; intervals and numbers formatted alike everywhere.
 
     Intervals are 95 % intervals, as everywhere in the book. Where a label or a cell is
-    the name of a method in records, its title stands (`methods.title`).
+    the name of a method in records, its title stands (`methods.title`). A table of more
+    than `LONG` rows is folded: it is there to be looked up.
     """
 
     def in_html(value: object) -> str:
@@ -65,6 +68,9 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 3) -> None:
     with pd.option_context("display.max_colwidth", None):  # none is cut in an entity
         look = {"border": 0, "classes": f"dataframe {escape.LITERAL}"}
         body = page.to_html(escape=False, **look)
+    if len(frame) > LONG:
+        rows = f"<summary>{len(frame)} rows</summary>"
+        body = f'<details class="long {escape.LITERAL}">{rows}{body}</details>'
     head = f'<p class="{escape.LITERAL}"><em>{escape.html(caption)}</em></p>'
     display(HTML(head + body))
     rows = markdown_table(kept.reset_index())

@@ -60,6 +60,18 @@ def test_a_table_escapes_its_cells_and_names(shown):
     assert "A &amp; B" in page and "2.000" in page and "–" in page
 
 
+def test_a_long_table_is_folded_and_says_how_long_it_is(shown, tmp_path):
+    report.keep(tmp_path)
+    for rows in (report.LONG, report.LONG + 1):
+        report.table(pd.DataFrame({"x": range(rows)}), "Many")
+    pages = [data["text/html"] for data, _ in shown]
+    assert "<details" not in pages[0]
+    assert re.search("</em></p><details [^>]*><summary>16 rows</summary><tab", pages[1])
+    assert pages[1].endswith("</details>")
+    kept = (tmp_path / "00.md").read_text()  # recorded: a page that folds by itself
+    assert "<details" not in kept and kept.count("\n|") > 2 * report.LONG
+
+
 def test_what_is_flagged_is_shown_with_its_job(shown):
     row = {"metric": "flag_far_from_reference", "method": "<b>", "value": 99.0}
     report.flags(tidy([row, {"metric": "kl", "value": 99.0}]))
