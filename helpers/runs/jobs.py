@@ -171,9 +171,8 @@ def run_grid(
     if not grid:
         return tidy([])
     places = [folder / slug(job) for job in grid]
-    wanted = {half_of(place) for place in places}
-    for half in folder.glob(f"{HALF}*"):  # of a run that was killed: nobody works there
-        if half not in wanted or not can_go_on(half, key, unchanged):
+    for half in map(half_of, places):  # of a run that was killed: nobody works there
+        if half.exists() and not can_go_on(half, key, unchanged):
             shutil.rmtree(half, ignore_errors=True)
     todo = [at for at, place in enumerate(places) if not is_done(place, key, unchanged)]
     calls = [

@@ -16,7 +16,7 @@ import pytest
 from helpers.config.parameters import ParameterError
 from helpers.core.flops import aside
 from helpers.core.manifests import read_manifest
-from helpers.core.paths import PROGRESS, PROJECT, STAGES, Project, RunError
+from helpers.core.paths import HALF, PROGRESS, PROJECT, STAGES, Project, RunError
 from helpers.core.progress import Line, Progress
 from helpers.core.provenance import provenance
 from helpers.core.records import COLUMNS, MEASURED
@@ -510,19 +510,26 @@ def test_a_worker_s_failure_names_its_job(tmp_path: Path) -> None:
     jobs.stop_workers()
 
 
-def test_what_a_killed_job_left_is_removed(tmp_path: Path) -> None:
-    left = tmp_path / ".job-abc"
-    left.mkdir()
-    (left / "model.safetensors").write_bytes(b"half a model")
-    jobs.run_grid(double, GRID[:1], tmp_path, stage="a", shared={"factor": 2})
-    assert [each.name for each in tmp_path.iterdir()] == [jobs.slug(GRID[0])]
+def test_what_a_killed_job_left_is_removed(project: Project) -> None:
+    stage = opened(project, "a")
+    halves = [stage.jobs_dir / f"{HALF}{name}" for name in (jobs.slug(GRID[0]), "abc")]
+    for half in halves:
+        half.mkdir(parents=True)
+        (half / "model.safetensors").write_bytes(b"half a model")
+    stage.run_jobs(double, GRID[:1], factor=2)
+    # the other may be of a grid that comes after this one, until the stage is done
+    assert [half.exists() for half in halves] == [False, True]
+    stage.close()
+    (left,) = stage.jobs_dir.iterdir()
+    assert left.name == jobs.slug(GRID[0])
+    assert not (left / "model.safetensors").exists()
 
 
 def telling(out: Path, *, seed: int, marks: Path) -> list[dict]:
     """A job that is at step 3 of 8 until both are."""
     Progress("training")(3 + seed, 8)
     (marks / str(seed)).touch()
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while len(list(marks.iterdir())) < 3 and time.monotonic() < until:
         time.sleep(0.05)
     return []
@@ -535,7 +542,7 @@ def test_how_far_workers_are_is_told(tmp_path: Path) -> None:
     stage.mkdir()
 
     def ask() -> None:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while len(list(marks.iterdir())) < 2 and time.monotonic() < until:
             time.sleep(0.05)
         found.append(progress(stage / PROGRESS))
