@@ -22,6 +22,7 @@ from helpers.figures.style import (
     colours,
     dots,
     label_ends,
+    label_levels,
     label_pairs,
     legend_below,
     seed_curves,
@@ -134,12 +135,13 @@ def sample_efficiency(accuracy: pd.DataFrame, lines: pd.DataFrame) -> Figure:
             axis.fill_between(
                 part["pairs"], part["low"], part["high"], color=colour, alpha=0.12
             )
-        for line in lines[lines["subset"] == subset].itertuples():
-            axis.axhline(line.value, ls=":", lw=1, color="black")
-            place = {"xycoords": ("axes fraction", "data")}
-            axis.annotate(title(line.name), (1, line.value), **place)
+        for level in lines.loc[lines["subset"] == subset, "value"]:
+            axis.axhline(level, ls=":", lw=1, color="black")
         axis.set(title=subset, xscale="log", xlabel="HH training pairs")
         label_pairs(axis, accuracy["pairs"])
+    for axis, subset in zip(axes[0], subsets):  # which share their limits
+        own = lines[lines["subset"] == subset]
+        label_levels(axis, dict(zip(own["name"], own["value"])))
     axes[0][0].set_ylabel("accuracy on held-out pairs")
     return legend_below(tidy(figure), axes[0][0], "reward model starts from")
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
+from scipy.optimize import isotonic_regression
 
 from helpers import methods
 from helpers.methods import INITS, METHODS, ONLINE, name_of
@@ -121,6 +122,29 @@ def label_ends(axis: Axes, lines: Mapping[str, Line2D]) -> bool:
         aside = {"xytext": (5, 0), "textcoords": "offset points", **look}
         axis.annotate(methods.title(name), place, **aside)
     return True
+
+
+def label_levels(axis: Axes, levels: Mapping[str, float]) -> None:
+    """Name horizontal lines at the right border of an axis whose limits are final."""
+    low, high = axis.get_ylim()
+    heights = spaced(list(levels.values()), ROOM * (high - low))
+    for name, height in zip(levels, heights):
+        place = {"xycoords": ("axes fraction", "data"), "va": "center"}
+        aside = {"xytext": (3, 0), "textcoords": "offset points"}
+        axis.annotate(methods.title(name), (1, height), **place, **aside)
+
+
+def spaced(heights: Sequence[float], least: float) -> np.ndarray:
+    """Heights (N,) moved so that no two are nearer than `least`, as little as can be.
+
+    Least squares in their order: what each is beyond its place in a ladder must not fall.
+    """
+    heights = np.asarray(heights, float)
+    order = np.argsort(heights, kind="stable")
+    ladder = least * np.arange(len(order))
+    moved = np.empty_like(heights)
+    moved[order] = isotonic_regression(heights[order] - ladder).x + ladder
+    return moved
 
 
 def tidy(figure: Figure) -> Figure:

@@ -9,6 +9,7 @@ import pytest
 
 from helpers.analysis.per_seed import seed_points
 from helpers.figures import hover, panels, policies
+from helpers.figures.style import spaced
 from helpers.statistics import compare
 from helpers.statistics.intervals import Interval
 
@@ -180,3 +181,32 @@ def test_a_point_of_the_frontier_says_its_numbers() -> None:
     assert titles == [("0", told[0]), ("1", "&lt;b&gt;two&lt;/b&gt;")]
     spots = {line.get_gid(): line.get_xdata()[0] for line in figure.axes[0].lines}
     assert (spots["spot-0"], spots["spot-1"]) == (4.0, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("heights", "moved"),
+    [
+        ([0.1, 0.5, 0.9], [0.1, 0.5, 0.9]),
+        ([0.5, 0.5], [0.45, 0.55]),
+        ([0.52, 0.9, 0.50], [0.56, 0.9, 0.46]),  # in their own order
+        ([0.5, 0.55, 0.58, 0.1], [0.4433333, 0.5433333, 0.6433333, 0.1]),
+        ([], []),
+    ],
+)
+def test_labels_keep_apart_and_near_what_they_name(heights, moved) -> None:
+    assert spaced(heights, 0.1) == pytest.approx(moved)
+
+
+def test_levels_of_like_height_can_be_read() -> None:
+    accuracy = pd.DataFrame(
+        [(s, "base", n, 0.6, 0.5, 0.7) for s in ("a", "b") for n in (100, 200)],
+        columns=["subset", "init", "pairs", "estimate", "low", "high"],
+    )
+    rows = [("a", "length", 0.601), ("a", "Bayes", 0.603), ("b", "length", 0.6)]
+    lines = pd.DataFrame(rows, columns=["subset", "name", "value"])
+    figure = panels.sample_efficiency(accuracy, lines)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 2 and not boxes[0].overlaps(boxes[1])
+    (only,) = figure.axes[1].texts
+    assert only.xy[1] == pytest.approx(0.6)
