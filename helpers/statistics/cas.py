@@ -83,9 +83,9 @@ def winner(passed: Mapping[str, Sequence[np.ndarray]]) -> str:
         return "none: it takes two models"
     first, second, gap = lead(passed)
     if gap.low > 0:
-        return f"`{first}`, {number(percent(gap), 1)} above `{second}`"
+        return f"{first}, {number(percent(gap), 1)} above {second}"
     return (
-        f"none: the two highest, `{first}` and `{second}`, differ by "
+        f"none: the two highest, {first} and {second}, differ by "
         f"{number(percent(gap), 1)}"
     )
 
