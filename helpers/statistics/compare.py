@@ -34,20 +34,21 @@ def by_seed(records: pd.DataFrame) -> np.ndarray:
     """Per-example values of one model as an array (seeds, examples), both in order.
 
     Where several judges have scored, (judges, seeds, examples). Raises ValueError where
-    a seed lacks an example: pairing needs all of them.
+    a seed lacks an example, or has it twice: pairing needs all of them.
     """
     seeds = records["seed"].fillna(0).astype(int)
     examples = records["subset"] + "/" + records["example"]
-    judges = records.get("judge", "")
-    array = records.assign(judge=judges, seed=seeds, example=examples).pivot(
-        index=["judge", "seed"], columns="example", values="value"
-    )
-    array = array.reindex(pd.MultiIndex.from_product(array.index.levels))
-    if lacking := int(array.isna().sum().sum()):
+    judges = records.get("judge", pd.Series("", records.index)).fillna("")
+    axes = [pd.factorize(each, sort=True) for each in (judges, seeds, examples)]
+    places = tuple(place for place, _ in axes)
+    array = np.full([len(names) for _, names in axes], np.nan)
+    array[places] = records["value"]
+    count = len(np.unique(np.ravel_multi_index(places, array.shape)))
+    if twice := len(records) - count:
+        raise ValueError(f"{twice} values of an example and a seed stand twice")
+    if lacking := int(np.isnan(array).sum()):
         raise ValueError(f"{lacking} examples lack a seed's value")
-    shape = [len(level) for level in array.index.levels]
-    whole = array.to_numpy(float).reshape(*shape, -1)
-    return whole[0] if len(whole) == 1 else whole
+    return array[0] if len(array) == 1 else array
 
 
 def balanced(values: np.ndarray, subsets: Sequence[str]) -> np.ndarray:

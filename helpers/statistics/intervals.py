@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import special, stats
-from statsmodels.stats.multitest import multipletests
 
 from helpers.statistics import sampling_errors
 from helpers.statistics.sampling_errors import Errors, Spread
@@ -277,5 +276,13 @@ def _seen(found: Errors, power: float, level: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """p-values of one family of tests, adjusted by Holm (1979); (tests,)."""
-    return multipletests(p_values, method="holm")[1]
+    """p-values of one family of tests, adjusted by Holm (1979); (tests,).
+
+    As statsmodels has it, which collects garbage in each call: a third of chapter 09.
+    """
+    p_values = np.asarray(p_values, float)
+    order = np.argsort(p_values)
+    left = np.arange(len(order), 0, -1)  # hypotheses that are not rejected yet
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.maximum.accumulate(left * p_values[order]).clip(max=1)
+    return adjusted

@@ -5,7 +5,6 @@ line; whatever else happens is wrong, and its name is printed: `--only NAME` rep
 """
 
 import argparse
-import gc
 import json
 import random
 import sys
@@ -52,7 +51,6 @@ def tried(name: str, folder: Path) -> tuple[str, str]:
 def run(seed: int, inputs: int, say: Callable[[str], None] = print) -> list[dict]:
     """Try so many inputs; a row for every parser: parser, inputs, refused, accepted, wrong."""
     rows = []
-    gc.freeze()  # statsmodels collects garbage for every ledger: only what is new
     for parser in PARSERS:
         count, found = max(1, inputs * parser.share // 100), Counter()
         with TemporaryDirectory() as folder:

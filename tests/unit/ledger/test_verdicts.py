@@ -1,6 +1,5 @@
 """The rule that decides claims: its errors simulated, its borders by hand."""
 
-import gc
 import math
 
 import numpy as np
@@ -20,12 +19,6 @@ from helpers.ledger.rule import (
     Part,
 )
 from helpers.statistics.intervals import Interval
-
-
-@pytest.fixture(autouse=True)
-def no_collection(monkeypatch):
-    """statsmodels collects garbage in each call, which is most of a simulation's time."""
-    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
 def interval(estimate: float, error: float, freedom: float = 4) -> Interval:

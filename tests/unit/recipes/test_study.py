@@ -232,9 +232,7 @@ def test_the_highest_cas_has_a_winner_only_beyond_its_error() -> None:
     best = opt350m_rates.best_cas(
         records(scores, LAST.name), LAST.name, JUDGE, JUDGE.thresholds
     )
-    assert best.startswith(
-        "none: the two highest, SFT and base model, differ by 2.5 ("
-    )
+    assert best.startswith("none: the two highest, SFT and base model, differ by 2.5 (")
     one = records({"sft": [1.0] * 40}, LAST.name)
     assert opt350m_rates.best_cas(one, LAST.name, JUDGE, JUDGE.thresholds).startswith(
         "none"

@@ -144,6 +144,10 @@ def test_several_judges_are_an_axis_of_their_own() -> None:
     assert (compare.by_seed(pd.concat(parts)) == values).all()
     with pytest.raises(ValueError, match="1 examples lack"):
         compare.by_seed(pd.concat(parts).iloc[1:])
+    with pytest.raises(
+        ValueError, match="1 values of an example and a seed stand twice"
+    ):
+        compare.by_seed(pd.concat([*parts, parts[0].iloc[:1]]))
 
 
 def test_estimates_come_back_from_their_records():
