@@ -3,6 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import isnan
 from pathlib import Path
 
@@ -70,16 +72,30 @@ def claims_page(
 def decisions(
     ledger: Ledger, evidence: Evidence, root: Path
 ) -> dict[tuple[str, int], Decision]:
-    """The decision on every claim, by section and number; ClaimError names the claim."""
+    """The decision on every claim, by section and number; ClaimError names the claim.
+
+    Tests run in processes of their own, while the rest is decided.
+    """
     recorded, found = claims.decide(evidence, root), {}
-    for title, own in ledger.sections.items():
-        for number, claim in enumerate(own, start=1):
+    every = {
+        (title, number): claim
+        for title, own in ledger.sections.items()
+        for number, claim in enumerate(own, start=1)
+    }
+    tests = [place for place, claim in every.items() if "test" in claim]
+    with ThreadPoolExecutor() as pool:
+        decide = partial(pool.submit, claims.judge)
+        begun = {at: decide(every[at], recorded, evidence, root) for at in tests}
+        for place in sorted(every, key=begun.__contains__):  # stable: these come last
             try:
-                found[title, number] = claims.judge(claim, recorded, evidence, root)
+                if place in begun:
+                    found[place] = begun[place].result()
+                else:
+                    found[place] = claims.judge(every[place], recorded, evidence, root)
             except ClaimError as error:
-                where = f"claims.yml: {title}, {number}"
+                where = "claims.yml: {}, {}".format(*place)
                 raise ClaimError(f"{where}: {error}") from None
-    return found
+    return {place: found[place] for place in every}
 
 
 def status(decision: Decision, elsewhere: str = "") -> str:
