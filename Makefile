@@ -14,10 +14,10 @@ book: run  ## install, run the cpu tier, build the book, print where it is
 	@$(BIN)/prefbook build
 
 run: .venv/book.stamp  ## run the stages of the cpu tier that are stale
-	@$(BIN)/prefbook run --tier cpu
+	@$(BIN)/prefbook run --tier cpu --pages
 
 full: .venv/book.stamp  ## as book, with all that it compares: the full tier
-	@$(BIN)/prefbook run --tier full
+	@$(BIN)/prefbook run --tier full --pages
 	@$(BIN)/prefbook build --run full
 
 test: .venv/test.stamp browser  ## install what the tests need and run them all
@@ -42,7 +42,7 @@ colab: .venv/test.stamp .venv-colab/colab.stamp  ## run the notebooks as Colab w
 	@$(BIN)/python -m pytest tests/colab
 
 deepspeed: .venv-deepspeed/deepspeed.stamp  ## train on two processes with DeepSpeed
-	@.venv-deepspeed/bin/python -m pytest tests/unit/test_launched.py
+	@.venv-deepspeed/bin/python -m pytest tests/unit/runs/test_launched.py
 
 clean:  ## remove the environment, all runs and their books
 	rm -rf .venv .venv-oracle .venv-colab .venv-deepspeed runs

@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,9 +67,13 @@ def run(
     seeds: Annotated[
         str | None, typer.Option(help="Number of seeds; short for -p seeds=N.")
     ] = None,
+    pages: Annotated[
+        bool, typer.Option("--pages", help="Build pages of what is done meanwhile.")
+    ] = False,
 ) -> None:
     """Run the stages that are stale. STAGE is `06_dpo`, `06` or `dpo`."""
     with one_line_errors():
+        from helpers.book.meanwhile import pages_meanwhile
         from helpers.config.settings import all_values, select
         from helpers.runs.pipeline import run_stages
         from helpers.runs.staleness import kept
@@ -84,8 +88,9 @@ def run(
             project, chosen, f"runs/{name}", tier, files or (), [*texts, *(given or ())]
         )
         started = time.monotonic()
-        with interruptible(lambda: kept(project, folder)):
-            ran = run_stages(project, folder, values)
+        meanwhile = pages_meanwhile(project, folder) if pages else nullcontext()
+        with interruptible(lambda: kept(project, folder)), meanwhile as ended:
+            ran = run_stages(project, folder, values, ended=ended)
         took = duration(time.monotonic() - started)
         print(f"run {name}: {len(ran)} of {len(chosen)} stages ran, {took}")
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from helpers.book.reliability_page import reliability_page
 from helpers.book.settings_page import settings_section
 from helpers.config.parameters import Parameter
 from helpers.config.schema import declares, plain, read_schema
+from helpers.config.settings import Values
 from helpers.core import escape
 from helpers.core.manifests import read_manifest
 from helpers.core.markdown_tables import markdown_table, stacked
@@ -92,6 +94,24 @@ def finished(run: Path, stage: str) -> dict:
 
 def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) -> None:
     """Lay out sources, executed notebooks, figures and generated pages under `tree`."""
+    lay_out(root, tree)
+    full = full_run.full_values(Project(root))
+    for stage in STAGES:
+        stage_chapter(run, root, tree, manifests[stage], full)
+    pages = {
+        "costs": costs_page(run, manifests, root / "book" / "recorded"),
+        "reproducibility": reproducibility_page(manifests)
+        + settings_section(root / "book" / "recorded"),
+        "real": real_page(run, root),
+        "claims": claims_page(run, root, full_run.decided_there(root)),
+        "answer": answer_table(run, root),
+        "further": further_table(run, root),
+    }
+    write_pages(tree, pages | pages_of_no_run(root))
+
+
+def lay_out(root: Path, tree: Path) -> None:
+    """Copy the sources of the book to `tree`, in place of what was there."""
     tree.mkdir(parents=True, exist_ok=True)
     for part in ("book", "notebooks"):
         shutil.rmtree(tree / part, ignore_errors=True)
@@ -100,32 +120,39 @@ def stage_tree(run: Path, root: Path, tree: Path, manifests: dict[str, dict]) ->
         shutil.copy(root / name, tree / name)
     (tree / "notebooks").mkdir()
     (tree / "book" / "figures").mkdir(exist_ok=True)
-    project = Project(root)
-    full = full_run.full_values(project)
-    for stage in STAGES:
-        name = f"{stage}.ipynb"
-        used = manifests[stage]["parameters"]
-        note = full_run.note(stage, used, full, project)
-        stage_notebook(run / "notebooks" / name, tree / "notebooks" / name, note)
-        for figure in sorted((run / stage / "figures").glob("*.svg")):
-            shutil.copy(figure, tree / "book" / "figures" / figure.name)
-    pages = {
+
+
+def pages_of_no_run(root: Path) -> dict[str, str]:
+    """The generated pages that every book of this copy has alike, as Markdown."""
+    return {
         "parameters": parameter_page(root),
-        "costs": costs_page(run, manifests, root / "book" / "recorded"),
-        "reproducibility": reproducibility_page(manifests)
-        + settings_section(root / "book" / "recorded"),
         "reliability": reliability_page(root / "book" / "recorded"),
-        "real": real_page(run, root),
-        "claims": claims_page(run, root, full_run.decided_there(root)),
         "full": full_run.full_page(root),
-        "answer": answer_table(run, root),
-        "further": further_table(run, root),
         "api": api_page(ROOT / "helpers"),
         "changelog": changelog_page(ROOT),
         "cite": cite_page(ROOT),
     }
+
+
+def write_pages(tree: Path, pages: Mapping[str, str]) -> None:
+    """Write generated pages of the book, by name."""
     for name, text in pages.items():
         (tree / "book" / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def stage_chapter(
+    run: Path, root: Path, tree: Path, manifest: dict, full: Values
+) -> None:
+    """Lay out the executed notebook of a finished stage, and its figures.
+
+    full: the values of the full run; the chapter says what it leaves out of that.
+    """
+    stage = manifest["stage"]
+    note = full_run.note(stage, manifest["parameters"], full, Project(root))
+    name = f"{stage}.ipynb"
+    stage_notebook(run / "notebooks" / name, tree / "notebooks" / name, note)
+    for figure in sorted((run / stage / "figures").glob("*.svg")):
+        shutil.copy(figure, tree / "book" / "figures" / figure.name)
 
 
 def stage_notebook(executed: Path, page: Path, note: str = "") -> None:

@@ -25,7 +25,7 @@ from traitlets import default
 from helpers.config.schema import read_schema
 from helpers.config.settings import Values
 from helpers.core.atomic import Damaged, read_json, write_json
-from helpers.core.manifests import read_manifest
+from helpers.core.manifests import manifest_file, read_manifest
 from helpers.core.parents import followed
 from helpers.core.paths import PROGRESS, Project
 from helpers.core.places import without_places
@@ -130,20 +130,23 @@ def run_stages(
     values: Values,
     say: Say = say_on_terminal,
     execute: Callable[[Path, Path, dict, Path], None] = execute,
+    ended: Callable[[list[str]], None] | None = None,
 ) -> list[str]:
     """Run the stages of `values` that are stale, in order; returns those that ran.
 
-    Raises RunError if an input is missing or damaged, or if another process changes the
+    ended: told after each stage that ran which ones are done now. Raises RunError if an input is missing or damaged, or if another process changes the
     run, before anything runs; StageError, naming the notebook to open, when a stage
     fails.
     """
     check_inputs(project, run, list(values))
-    ran = []
+    others = [each for each in project.stages if each not in values]
+    done, ran = [each for each in others if manifest_file(run, each).exists()], []
     with held(run, project), followed():
         for stage in values:
             reason = why_stale(project, run, stage, values[stage])
             if reason is None:
                 say(f"{stage}: skipped, nothing that it depends on has changed")
+                done.append(stage)
                 continue
             say(f"{stage}: runs ({reason})")
             started = time.monotonic()
@@ -153,6 +156,9 @@ def run_stages(
             for line in flags_of(run, stage):
                 say(f"{stage}: {line}")
             ran.append(stage)
+            done.append(stage)
+            if ended:
+                ended(list(done))
         write_run_manifest(project, run)
     return ran
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
+from helpers.book import meanwhile
 from helpers.config.parameters import ParameterError
 from helpers.config.settings import all_values, select, stage_name
 from helpers.core.manifests import manifest_file
@@ -37,6 +38,36 @@ def test_only_what_is_stale_runs(project: Project) -> None:
     assert "02_c: runs (input 01_b changed)" in said(project)
     assert run(project, "01_b.x=7") == []
     assert run(project, "workers=2", "01_b.x=7") == []
+
+
+def test_who_asks_is_told_what_is_done(project: Project) -> None:
+    told: list[list[str]] = []
+
+    def again(*given: str, only: tuple[str, ...] = ()) -> None:
+        told.clear()
+        selected = select(list(project.stages), only)
+        values = all_values(project, selected, "runs/cpu", given=given)
+        run_stages(project, project.run("cpu"), values, ended=told.append)
+
+    again()
+    stages = list(GRAPH)
+    assert told == [stages[: count + 1] for count in range(len(stages))]
+    again()
+    assert told == []
+    again("01_b.x=7", only=("01_b",))  # 02 is there, but stale; it is not asked for
+    assert [sorted(done) for done in told] == [stages]
+    again("01_b.x=8")
+    assert told == [stages[:2], stages[:3]]  # the last is skipped
+
+
+def test_pages_are_built_meanwhile_if_asked_for(project: Project, monkeypatch) -> None:
+    (project.root / "builder.py").write_text("import sys; print(sys.argv[2:])")
+    monkeypatch.setattr(meanwhile, "BUILDER", "builder")
+    monkeypatch.setattr(meanwhile.EarlyBook, "close", lambda book: book.thread.join())
+    assert "pages of" not in command(project, "run").stdout
+    done = command(project, "run", "--pages", "-p", "01_b.x=7")
+    assert done.exit_code == 0
+    assert "pages of what is done: ['00_a', '01_b']" in done.stdout
 
 
 def test_what_looks_wrong_is_said_once(make_project: MakeProject) -> None:
