@@ -134,9 +134,9 @@ def run_stages(
 ) -> list[str]:
     """Run the stages of `values` that are stale, in order; returns those that ran.
 
-    ended: told after each stage that ran which ones are done now. Raises RunError if an input is missing or damaged, or if another process changes the
-    run, before anything runs; StageError, naming the notebook to open, when a stage
-    fails.
+    ended: told after each stage that ran which ones are done now. Raises RunError if an
+    input is missing or damaged, or if another process changes the run, before anything
+    runs; StageError, naming the notebook to open, when a stage fails.
     """
     check_inputs(project, run, list(values))
     others = [each for each in project.stages if each not in values]

@@ -12,7 +12,7 @@ class Checkpointed(Resumable):
     """Mix-in for a `Trainer` of policy and critic: a checkpoint is a policy that loads."""
 
     def changing(self) -> dict[str, Tensor]:
-        """Weights, the moments of rewards and values, a reference that moves, and beta."""
+        """Weights, moments of rewards and values, a reference that moves, the KL weight."""
         model = nn.ModuleDict({"model": self.model})
         tensors = {n: p for n, p in model.named_parameters() if p.requires_grad}
         moments = nn.ModuleDict({"moments": self.moments, "scale": self.scale})
