@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 from scipy.special import expit
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
 # --- pairs of replies -----------------------------------------------------------------
 
@@ -54,6 +52,10 @@ class BagOfWords:
     """
 
     def __init__(self) -> None:
+        # slow to import, and most processes fit no words
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+
         # marks count as words: better in cross-validation on the training pairs
         self.words = TfidfVectorizer(
             token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 2), min_df=2
