@@ -69,7 +69,7 @@ def ppo_trainer(
         value_model=critic,
         peft_config=adapter(settings.adapters),
     )
-    trainer.history = payment.seen
+    trainer.history = getattr(payment, "seen", ())  # a plain function keeps none
     return trainer
 
 

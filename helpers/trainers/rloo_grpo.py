@@ -88,7 +88,8 @@ def fit_grouped(
         processing_class=tokenizer,
         peft_config=adapter(settings.adapters),
     )
-    fitted.max_prompt_length, fitted.history = settings.max_prompt_length, payment.seen
+    fitted.max_prompt_length = settings.max_prompt_length
+    fitted.history = getattr(payment, "seen", ())  # a plain function keeps none
     log = [entry for entry in log_of(fitted, method.upper()) if "num_tokens" in entry]
     if settings.adapters:
         fitted.accelerator.unwrap_model(fitted.model).merge_and_unload()
