@@ -13,13 +13,10 @@ class Checkpointed(Resumable):
 
     def changing(self) -> dict[str, Tensor]:
         """Weights, moments of rewards and values, a reference that moves, the KL weight."""
-        model = nn.ModuleDict({"model": self.model})
-        tensors = {n: p for n, p in model.named_parameters() if p.requires_grad}
         moments = nn.ModuleDict({"moments": self.moments, "scale": self.scale})
-        tensors |= dict(moments.named_buffers())
+        tensors = super().changing() | dict(moments.named_buffers())
         if self.args.ref_ema:
-            named = self.ref_model.named_parameters(prefix="reference")
-            tensors |= dict(named)
+            tensors |= dict(self.ref_model.named_parameters(prefix="reference"))
         return {**tensors, "kl_coef": self.kl_coef}
 
     def write_state(self, folder: Path) -> None:
