@@ -24,6 +24,7 @@ from helpers.models.encoding import Prompt, encode_prompt
 from helpers.models.endings import Ending
 from helpers.models.hardware import reading, replies_at_once
 from helpers.models.kv_cache import roomy_cache
+from helpers.models.language_heads import logits_of
 from helpers.models.states import evaluating
 
 
@@ -98,7 +99,7 @@ def continue_prompts(
         size = batch_size or replies_at_once()
         for rows in length_batches([len(ids) for ids in encoded], size):
             batch = [encoded[row] for row in rows]
-            sampled, states = _decode(
+            sampled, states = decode(
                 model, batch, pick, draws[rows], ending.reached, keep_states
             )
             for place, (row, ids) in enumerate(zip(rows, sampled)):
@@ -114,7 +115,7 @@ def uniform_draws(rows: int, columns: int, generator: torch.Generator) -> Tensor
     return torch.rand(rows, columns, generator=generator, dtype=torch.float64)
 
 
-def _decode(
+def decode(
     model: PreTrainedModel,
     prompts: list[list[int]],
     pick: Callable[[Tensor, Tensor], Tensor],
@@ -132,7 +133,7 @@ def _decode(
     ones = [torch.ones_like(row) for row in tokens]
     mask = pad_sequence(ones, batch_first=True, padding_side="left")
     cache, kept = roomy_cache(model.config), []
-    trunk, head = model.get_decoder(), model.get_output_embeddings()
+    trunk = model.get_decoder()
     replies: list[list[int]] = [[] for _ in prompts]
     active = list(range(len(prompts)))
     for drawn in draws.T:
@@ -147,7 +148,7 @@ def _decode(
         if keep_states:
             kept.append(states.new_zeros(len(prompts), states.shape[1]))
             kept[-1][active] = states
-        ids = pick(head(states), drawn[active]).unsqueeze(1)
+        ids = pick(logits_of(model, states), drawn[active]).unsqueeze(1)
         for row, token in zip(active, ids[:, 0].tolist()):
             replies[row].append(token)
         keep = [i for i, row in enumerate(active) if not ended(replies[row])]

@@ -7,17 +7,19 @@ Inside, because what wraps a model, to spread it over processes or to compute in
 precision, must see all of its work.
 """
 
-import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial, wraps
 from types import MethodType
 
 import torch
 from accelerate.utils import is_peft_model
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 from trl.trainer.utils import FusedCausalLMOutput
 
+from helpers.models.language_heads import after_head, logits_of
 from helpers.models.prompt_sharing import last_tokens
 
 
@@ -36,14 +38,14 @@ def score_labelled_positions(model: PreTrainedModel) -> None:
         model = model.get_base_model()
     stock = type(model).forward
 
-    @functools.wraps(stock)
+    @wraps(stock)
     def forward(self, *args, fused_lm_head=False, labels=None, **kwargs):
         if not fused_lm_head:
             return stock(self, *args, labels=labels, **kwargs)
         items = kwargs.pop("num_items_in_batch", None)
         kwargs["use_cache"] = False
         hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]
-        return labelled_output(self.get_output_embeddings(), hidden, labels, items)
+        return labelled_output(partial(logits_of, self), hidden, labels, items)
 
     model.forward = MethodType(forward, model)
 
@@ -59,21 +61,28 @@ def score_last_tokens(scorer: PreTrainedModel) -> None:
     """
     stock = type(scorer).forward
 
-    @functools.wraps(stock)
+    @wraps(stock)
     def forward(self, input_ids, attention_mask, labels=None, **kwargs):
         output = self.base_model(input_ids, attention_mask=attention_mask, **kwargs)
         hidden = output.last_hidden_state
         rewards = self.score(hidden[last_tokens(attention_mask)])
         if labels is None:
             return SequenceClassifierOutputWithPast(logits=rewards)
-        output = labelled_output(self.lm_head, hidden[: len(labels), :-1], labels, None)
+
+        def logits(states: Tensor) -> Tensor:
+            return after_head(self.lm_head(states), self.config)
+
+        output = labelled_output(logits, hidden[: len(labels), :-1], labels, None)
         return rewards.squeeze(-1), output.log_probs, output.label_mask
 
     scorer.forward = MethodType(forward, scorer)
 
 
 def labelled_output(
-    head: nn.Module, hidden: Tensor, labels: Tensor, items: Tensor | int | None
+    head: Callable[[Tensor], Tensor],
+    hidden: Tensor,
+    labels: Tensor,
+    items: Tensor | int | None,
 ) -> LabelledOutput:
     """Log-probability and statistics of each labelled token from its hidden state."""
     targets = labels[:, 1:]

@@ -14,6 +14,7 @@ from huggingface_hub import HfApi
 from tokenizers import ByteLevelBPETokenizer
 from torch import nn
 from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -30,6 +31,7 @@ from helpers.core.model_files import ModelError, told_in_one_line
 from helpers.models import encoding
 from helpers.models.hardware import device
 from helpers.models.hub_files import check_files
+from helpers.models.own_forward import check_own_forward
 from helpers.models.whole_weights import check_whole
 
 PAD, EOS = "<pad>", "</s>"  # the names OPT's own tokenizer uses
@@ -187,9 +189,14 @@ def no_report() -> Iterator[None]:
 def load_policy(
     source: str | Path, dtype: torch.dtype = torch.float32
 ) -> PreTrainedModel:
-    """Load a causal language model on the best device, ready to generate."""
+    """Load a causal language model on the best device, ready to generate.
+
+    Raises ModelError for one that could not be sampled here (`own_forward`).
+    """
     model = from_pretrained(AutoModelForCausalLM, source, dtype=dtype)
-    return model.to(device()).eval()
+    model = model.to(device()).eval()
+    check_own_forward(model, source)
+    return model
 
 
 def load_scorer(
@@ -204,6 +211,15 @@ def load_scorer(
     loader = AutoModelForSequenceClassification
     model = from_pretrained(loader, source, new_head=new_head, num_labels=1)
     return model.to(device()).eval()
+
+
+def check_scored(model: PreTrainedModel, source: object) -> None:
+    """Raise ModelError if no reward model of this family can be loaded."""
+    if type(model.config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise ModelError(
+            f"{source}: transformers has no sequence classifier of the family "
+            f"{model.config.model_type}, so no reward model could start from it"
+        )
 
 
 def new_scorer(

@@ -18,6 +18,7 @@ from helpers.models import hardware
 from helpers.models.batching import cheap_batches, length_batches
 from helpers.models.encoding import Encoded, Prompt, encode_together
 from helpers.models.generation import check_positions
+from helpers.models.language_heads import logits_of
 from helpers.models.prompt_sharing import can_share, last_tokens, sharing_prompts
 from helpers.models.states import collate, evaluating, reply_logits, states_at
 
@@ -67,10 +68,9 @@ def token_scores(
     model: PreTrainedModel, encoded: Sequence[Encoded], batch_size: int | None = None
 ) -> list[np.ndarray]:
     """As `sequence_logprobs`, for (prompt ids, reply ids)."""
-    head = model.get_output_embeddings()
 
     def score(states: Tensor, following: Tensor) -> Tensor:
-        return token_logprobs(head(states).float(), following)
+        return token_logprobs(logits_of(model, states).float(), following)
 
     return read_replies(model, encoded, score, batch_size)
 

@@ -10,6 +10,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from helpers.models.language_heads import logits_of
 from helpers.models.prompt_sharing import can_share, columns_of, last_block_at
 
 # --- reading replies -----------------------------------------------------------------
@@ -33,7 +34,7 @@ def collate(
 
 def reply_logits(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
     """Logits (N, V) of the N reply tokens of a `collate`d batch, row after row."""
-    return model.get_output_embeddings()(reply_states(model, ids, mask)).float()
+    return logits_of(model, reply_states(model, ids, mask)).float()
 
 
 def reply_states(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:

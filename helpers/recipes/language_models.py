@@ -57,11 +57,12 @@ def pretrained_model(
 
     source: a folder, a name of `prefbook weights`, a `.gguf` file, or a hub name.
     prompt_form: `data`, or `chat` for an instruct model, which is then asked by its own
-    template in every stage.
+    template in every stage. Raises ModelError for a family without reward models.
     """
     if hub.is_gguf(source):
         source = str(weights.from_gguf(ROOT / source))
     tokenizer, model = loading.load_tokenizer(source), loading.load_policy(source)
+    loading.check_scored(model, source)
     if prompt_form == encoding.CHAT:
         encoding.speak_chat(tokenizer)
     loading.save(model, tokenizer, out)

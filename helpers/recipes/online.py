@@ -19,12 +19,13 @@ from helpers.rewards.judges import RewardModelJudge
 from helpers.rewards.payment import Payment
 from helpers.runs import store
 from helpers.runs.stage import Stage
+from helpers.trainers.adapters import adapter
 from helpers.trainers.iterative_dpo import fit_iterative
 from helpers.trainers.online_settings import VARIANTS, Online
 from helpers.trainers.ppo.config import PPOConfig
 from helpers.trainers.ppo.trainer import PPOTrainer
 from helpers.trainers.rloo_grpo import common, fit_grouped
-from helpers.trainers.training import adapter, log_of
+from helpers.trainers.training import log_of
 
 # --- one fit for each kind of method -------------------------------------------------
 
@@ -67,7 +68,7 @@ def ppo_trainer(
         tokenizer,
         ref_model=reference,
         value_model=critic,
-        peft_config=adapter(settings.adapters),
+        peft_config=adapter(policy, settings.adapters),
     )
     trainer.history = getattr(payment, "seen", ())  # a plain function keeps none
     return trainer

@@ -31,7 +31,7 @@ class Online:
     dpo_learning_rate: float = 1e-4  # of iterative DPO
     rloo_learning_rate: float | None = None
     grpo_learning_rate: float | None = None
-    adapters: bool = False  # `training.adapter` is trained in place of all weights
+    adapters: bool = False  # `adapters.adapter` is trained in place of all weights
     seed: int = 0
 
 

@@ -13,8 +13,9 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from helpers.core.processes import processes
 from helpers.rewards.payment import Payment
+from helpers.trainers.adapters import adapter
 from helpers.trainers.online_settings import Online, epochs_of
-from helpers.trainers.training import adapter, log_of, quiet_arguments
+from helpers.trainers.training import LOSS_ALONE, log_of, quiet_arguments
 from helpers.trainers.trl_sampling import OurReplies
 
 UNPENALISED = 1e-12  # in place of a weight of 0, at which TRL does not measure the KL
@@ -67,6 +68,7 @@ def fit_grouped(
     batch = settings.episodes // settings.minibatches
     arguments = config(
         **common(policy, settings, out),
+        **LOSS_ALONE,
         **own,
         lr_scheduler_type="constant",
         max_steps=settings.rollouts * updates,
@@ -86,7 +88,7 @@ def fit_grouped(
         args=arguments,
         train_dataset=Dataset.from_dict({"prompt": list(prompts) * copies}),
         processing_class=tokenizer,
-        peft_config=adapter(settings.adapters),
+        peft_config=adapter(policy, settings.adapters),
     )
     fitted.max_prompt_length = settings.max_prompt_length
     fitted.history = getattr(payment, "seen", ())  # a plain function keeps none

@@ -18,6 +18,7 @@ from helpers.models import hardware
 from helpers.models.batching import cheap_batches
 from helpers.models.encoding import Prompt
 from helpers.models.generation import generate
+from helpers.models.language_heads import logits_of
 from helpers.models.states import collate, reply_states
 
 # reward(prompts=texts, completions=texts): one finite score each, as TRL's trainers ask
@@ -55,7 +56,7 @@ class ActorCritic(nn.Module):
         """
         if states is None:
             states = reply_states(self.policy, ids, targets)
-        logits = self.policy.get_output_embeddings()(states).float()
+        logits = logits_of(self.policy, states).float()
         if self.critic is None:
             return logits, self.value_head(states).squeeze(-1).float()
         states = reply_states(self.critic, ids, targets)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
 from torch import nn
 from transformers import PreTrainedModel, PrinterCallback
 from trl import DPOConfig, RewardConfig, SFTConfig
@@ -21,6 +20,7 @@ from helpers.core.progress import REPORT_TO, Progress
 from helpers.models import hardware
 from helpers.models.batching import budget_batches
 from helpers.trainers import resumable
+from helpers.trainers.adapters import adapter
 from helpers.trainers.datasets import as_sequences, masked_sequences
 from helpers.trainers.fsdp import whole_afterwards
 from helpers.trainers.trl_trainers import (
@@ -33,6 +33,9 @@ from helpers.trainers.trl_trainers import (
 
 # of a trainer's log, what becomes a record; the norm is that of a gradient before its cut
 LOGGED = ("loss", "grad_norm", "accuracy", "rewards/accuracies", "mean_token_accuracy")
+# mixtures of experts learn the methods' losses, which the others learn, and no other: TRL
+# would add one that keeps experts busy
+LOSS_ALONE = {"router_aux_loss_coef": 0.0}
 
 
 @dataclass(frozen=True)
@@ -94,17 +97,6 @@ def quiet_arguments(out: Path, seed: int, model: nn.Module | None = None) -> dic
     )
 
 
-def adapter(wanted: bool) -> LoraConfig | None:
-    """The adapters that are trained in place of all weights, if they are wanted.
-
-    Those of the OPT-350M study (arXiv 2509.09055). TRL switches dropout off in every
-    model that DPO trains, this one too.
-    """
-    targets = ["q_proj", "v_proj"]
-    lora = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=targets)
-    return lora if wanted else None
-
-
 def batches(fit: Fit, rows: int) -> int:
     """How many batches of the fit's size hold so many rows."""
     return math.ceil(rows / fit.batch_size)
@@ -163,7 +155,9 @@ def language_trainer(
 ) -> ReplyTrainer:
     """TRL's trainer with the next-token loss, on the masked-in tokens of `data`."""
     config = SFTConfig(
-        **arguments(fit, out, batches(fit, len(data)), model), completion_only_loss=True
+        **arguments(fit, out, batches(fit, len(data)), model),
+        **LOSS_ALONE,
+        completion_only_loss=True,
     )
     return ReplyTrainer(
         model, args=config, train_dataset=data, processing_class=tokenizer
@@ -265,6 +259,7 @@ def dpo_trainer(
     weighted = "chosen_weights" in data.column_names
     config = DPOConfig(
         **pair_arguments(fit, out, data, policy),
+        **LOSS_ALONE,
         beta=beta,
         loss_type=loss,
         label_smoothing=label_smoothing,
@@ -279,7 +274,7 @@ def dpo_trainer(
         share_prompts=fit.share_prompts,
         cache=cache,
         reference=reference,
-        peft_config=adapter(adapters),
+        peft_config=adapter(policy, adapters),
     )
 
 

@@ -148,7 +148,7 @@ def test_one_rule_of_where_a_reply_ends_and_what_is_paid(
     def scripted(model, prompts, *_):
         return [list(script[at % 4]) for at in range(len(prompts))], None
 
-    monkeypatch.setattr(generation, "_decode", scripted)
+    monkeypatch.setattr(generation, "decode", scripted)
     reward, paid = Letters(), []
     stock = Payment.__call__
 
@@ -170,13 +170,13 @@ def test_one_rule_of_where_a_reply_ends_and_what_is_paid(
 @pytest.mark.parametrize("method", ["rloo", "grpo", "ppo"])
 def test_all_methods_read_the_same_ids(method, kind, tmp_path, monkeypatch):
     tokenizer, read = loading.load_tokenizer(kind), []
-    stock = generation._decode
+    stock = generation.decode
 
     def watch(model, prompts, *rest):
         read.extend(map(tuple, prompts))
         return stock(model, prompts, *rest)
 
-    monkeypatch.setattr(generation, "_decode", watch)
+    monkeypatch.setattr(generation, "decode", watch)
     settings = replace(SETTINGS, max_prompt_length=12, rollouts=1, epochs=1)
     fitted(method, kind, tmp_path, settings)
     known = {tuple(encode_prompt(tokenizer, prompt, 12)) for prompt in PROMPTS}

@@ -17,7 +17,14 @@ from trl import DPOConfig, DPOTrainer, RewardTrainer
 from helpers.losses import preference
 from helpers.models import labelled_heads, loading
 from helpers.models.scoring import token_scores
-from helpers.trainers import datasets, pair_batches, reference, training, trl_trainers
+from helpers.trainers import (
+    adapters,
+    datasets,
+    pair_batches,
+    reference,
+    training,
+    trl_trainers,
+)
 from helpers.trainers.training import Fit
 
 PAIRS = pd.DataFrame(
@@ -308,7 +315,7 @@ def test_trl_switches_the_dropout_of_adapters_off(policy, tokenizer, tmp_path):
         args=DPOConfig(**training.arguments(Fit(1e-3, 4), tmp_path, 1)),
         train_dataset=datasets.pair_dataset(PAIRS, tokenizer, 96),
         processing_class=tokenizer,
-        peft_config=training.adapter(True),
+        peft_config=adapters.adapter(policy, True),
     )
     chances = {m.p for m in trainer.model.modules() if isinstance(m, torch.nn.Dropout)}
     assert chances == {0.0}
