@@ -46,6 +46,17 @@ def test_a_plan_is_for_the_model_that_is_named() -> None:
     assert REAL.parameters in {each.parameters for each in other}
 
 
+def test_code_of_a_folder_is_as_long_as_real_code(tmp_path) -> None:
+    given = (f"02_code_pairs.code_source={tmp_path}", "02_code_pairs.functions=1000")
+    (real,), (own,) = (
+        [each for each in planned("laptop", *some) if each.stage == "03_codepmp"]
+        for some in (given, given[1:])
+    )
+    tokens = 1000 * (192 + 2 * 72)
+    assert real.trained + real.read == pytest.approx(tokens)
+    assert own.trained + own.read == pytest.approx(1000 * (40 + 2 * 80))
+
+
 def test_a_first_answer_on_a_laptop_takes_three_hours() -> None:
     assert tables.plan_table(planned("laptop")).loc["together", "two cores"] < 185
 
