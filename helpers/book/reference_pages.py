@@ -26,7 +26,7 @@ ROOMS = [
     "figures",
     "book",
     "publish",
-    "terminal",
+    "commands",
     "cli",
 ]
 API = """\

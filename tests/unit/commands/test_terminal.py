@@ -3,9 +3,9 @@
 import pytest
 import typer
 
+from helpers.commands.terminal import one_line_errors, print_table
 from helpers.config.parameters import ParameterError
 from helpers.runs import watch
-from helpers.terminal import one_line_errors, print_table
 
 BAD = "\x1b[2J\x1b]0;title\x07\r\x9b"
 
