@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.core import escape
-from helpers.core.yaml_files import read_yaml
+from helpers.core.yaml_files import read_yaml, text_at
 
 # modules and folders of the package, from the ground up
 ROOMS = [
@@ -123,7 +123,7 @@ def cite_page(root: Path) -> str:
         "title": about["title"],
         "author": " and ".join(f"{{{each['name']}}}" for each in about["authors"]),
         "version": about["version"],
-        "note": read_yaml(root / "_config.yml")["repository"]["url"],
+        "note": text_at(root / "_config.yml", "repository.url"),
     }
     lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
     return CITE.format(entry="\n".join(["@software{preference_book,", *lines, "}"]))

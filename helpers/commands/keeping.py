@@ -86,14 +86,13 @@ def push(
 def address(context: typer.Context) -> None:
     """Write the address of _config.yml into the notebooks' first cells and the README."""
     with one_line_errors():
-        from helpers.core.yaml_files import read_yaml
-        from helpers.publish.colab import write_cells, write_link
+        from helpers.publish.colab import address_in, write_cells, write_link
 
         project = project_of(context)
-        config = read_yaml(project.root / "_config.yml")
+        found = address_in(project.root / "_config.yml")
         paths = [project.notebook(stage) for stage in project.stages]
-        print(f"{write_cells(config, paths)} of {len(paths)} notebooks changed")
-        if write_link(config, project.root / "README.md"):
+        print(f"{write_cells(found, paths)} of {len(paths)} notebooks changed")
+        if write_link(found, project.root / "README.md"):
             print("README.md changed")
 
 

@@ -38,6 +38,19 @@ def read_yaml(path: Path) -> object:
     return parse_yaml(read_text(path, MOST_BYTES), shown(path))
 
 
+def text_at(path: Path, key: str) -> str:
+    """The text in a YAML file under a key as `repository.url`, a level for each dot.
+
+    InputError, naming file and key, where there is none.
+    """
+    found = read_yaml(path)
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    if not isinstance(found, str) or not found:
+        raise InputError(f"{shown(path)}: {key} is {quoted(found)}, expected a text")
+    return found
+
+
 def parse_yaml(text: str, where: str) -> object:
     """As `read_yaml`, of a text; `where` is how an error calls it."""
     if found := UNREADABLE.search(text):

@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
@@ -41,14 +42,29 @@ if "google.colab" in sys.modules:
     set_up(home, keep)"""
 
 
-def install_cell(config: dict) -> str:
-    """The first code cell of every notebook, for the repository that _config.yml names."""
-    repository = config["repository"]
-    return CELL.format(url=repository["url"], branch=repository["branch"])
+class Address(NamedTuple):
+    """Where the project is fetched from, and who opens its notebooks."""
+
+    url: str
+    branch: str
+    colab: str
 
 
-def write_cells(config: dict, notebooks: Sequence[Path]) -> int:
-    """Give every notebook the first cell that _config.yml asks for; how many changed."""
+def address_in(config: Path) -> Address:
+    """What `_config.yml` says of it; InputError where it does not."""
+    from helpers.core.yaml_files import text_at  # Colab may have no YAML yet
+
+    keys = ("repository.url", "repository.branch", "launch_buttons.colab_url")
+    return Address(*(text_at(config, key) for key in keys))
+
+
+def install_cell(address: Address) -> str:
+    """The first code cell of every notebook, for a repository."""
+    return CELL.format(url=address.url, branch=address.branch)
+
+
+def write_cells(address: Address, notebooks: Sequence[Path]) -> int:
+    """Give every notebook the first cell for a repository; how many changed."""
     changed = 0
     for path in notebooks:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -57,7 +73,7 @@ def write_cells(config: dict, notebooks: Sequence[Path]) -> int:
             for each in content["cells"]
             if "remove-cell" in each["metadata"].get("tags", [])
         )
-        lines = install_cell(config).splitlines(keepends=True)
+        lines = install_cell(address).splitlines(keepends=True)
         if cell["source"] != lines:
             cell["source"] = lines
             text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
@@ -66,13 +82,12 @@ def write_cells(config: dict, notebooks: Sequence[Path]) -> int:
     return changed
 
 
-def write_link(config: dict, readme: Path) -> bool:
+def write_link(address: Address, readme: Path) -> bool:
     """Let the README's link lead to Colab with this repository; whether it changed."""
-    repository = config["repository"]
-    place = repository["url"].partition("github.com/")[2]
-    start = f"{config['launch_buttons']['colab_url']}/github/"
+    place = address.url.partition("github.com/")[2]
+    start = f"{address.colab}/github/"
     text = readme.read_text(encoding="utf-8")
-    link = f"{start}{place}/blob/{repository['branch']}/notebooks/"
+    link = f"{start}{place}/blob/{address.branch}/notebooks/"
     changed = re.sub(rf"{re.escape(start)}\S+?/notebooks/", link, text)
     if changed != text:
         write_text(changed, readme)

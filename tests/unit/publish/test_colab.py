@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from helpers.core.inputs import InputError
 from helpers.core.paths import PROJECT, ROOT, STAGES
-from helpers.core.yaml_files import read_yaml
 from helpers.publish import colab
 
-CELL = colab.install_cell(read_yaml(ROOT / "_config.yml"))
+ADDRESS = colab.address_in(ROOT / "_config.yml")
+CELL = colab.install_cell(ADDRESS)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -29,27 +30,29 @@ def test_an_address_is_written_into_every_notebook(tmp_path) -> None:
     paths = [tmp_path / f"{stage}.ipynb" for stage in STAGES]
     for stage, path in zip(STAGES, paths):
         path.write_bytes(PROJECT.notebook(stage).read_bytes())
-    config = read_yaml(ROOT / "_config.yml")
-    assert colab.write_cells(config, paths) == 0
-    before = paths[0].read_text()
-    url = config["repository"]["url"]
-    config["repository"]["url"] = "https://example.org/fork"
-    assert colab.write_cells(config, paths) == len(paths)
-    assert paths[0].read_text() == before.replace(url, "https://example.org/fork")
+    assert colab.write_cells(ADDRESS, paths) == 0
+    before, fork = paths[0].read_text(), "https://example.org/fork"
+    assert colab.write_cells(ADDRESS._replace(url=fork), paths) == len(paths)
+    assert paths[0].read_text() == before.replace(ADDRESS.url, fork)
 
 
 def test_the_readme_leads_to_the_same_place(tmp_path) -> None:
     readme = tmp_path / "README.md"
     readme.write_bytes((ROOT / "README.md").read_bytes())
-    config = read_yaml(ROOT / "_config.yml")
-    assert not colab.write_link(config, readme)
-    config["repository"]["url"] = "https://github.com/some/fork"
-    assert colab.write_link(config, readme)
+    assert not colab.write_link(ADDRESS, readme)
+    fork = ADDRESS._replace(url="https://github.com/some/fork")
+    assert colab.write_link(fork, readme)
     assert "/github/some/fork/blob/main/notebooks/00_data.ipynb" in readme.read_text()
 
 
+@pytest.mark.parametrize("text", ["", "repository:\n", "repository:\n  url: 3\n"])
+def test_a_missing_address_is_said_in_one_line(tmp_path, text) -> None:
+    (tmp_path / "_config.yml").write_text(text)
+    with pytest.raises(InputError, match=r"_config.yml: repository.url is .*a text"):
+        colab.address_in(tmp_path / "_config.yml")
+
+
 def test_the_address_stands_in_one_place() -> None:
-    url = read_yaml(ROOT / "_config.yml")["repository"]["url"]
     tracked = (
         "helpers/**/*.py",
         "book/*.md",
@@ -58,18 +61,17 @@ def test_the_address_stands_in_one_place() -> None:
         "tests/**/*.py",
     )
     files = [path for pattern in tracked for path in ROOT.glob(pattern)]
-    assert files and not [path for path in files if url in path.read_text()]
+    assert files and not [each for each in files if ADDRESS.url in each.read_text()]
 
 
 def run_cell(folder: Path, colab_is_there: bool) -> subprocess.CompletedProcess[str]:
     """The cell in a new Python, where git finds this repository at the address."""
-    url = read_yaml(ROOT / "_config.yml")["repository"]["url"]
     clone = folder / "remote.git"
     if not clone.exists():
         subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, clone], check=True)
         branch = ["git", "-C", clone, "branch", "--force", "main", "HEAD"]
         subprocess.run(branch, check=False, capture_output=True)
-        settings = f'[url "file://{clone}"]\n    insteadOf = {url}\n'
+        settings = f'[url "file://{clone}"]\n    insteadOf = {ADDRESS.url}\n'
         (folder / "gitconfig").write_text(settings)
         (folder / "google" / "colab").mkdir(parents=True)
         (folder / "google" / "colab" / "__init__.py").touch()
