@@ -72,6 +72,7 @@ def test_a_large_model_goes_through_a_processor_in_parts(
         return given[size], given[steps]
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(hardware, "device", lambda: torch.device("cpu"))
     assert parts(16, SMALL) == parts(16, None) == (16, 1)
     assert [parts(rows, LARGE) for rows in (16, 6, 2, 7)] == [
         (4, 4),
@@ -84,5 +85,6 @@ def test_a_large_model_goes_through_a_processor_in_parts(
         Fit(1e-3, 16, token_budget=40), tmp_path, pairs, LARGE
     )
     assert filled["gradient_accumulation_steps"] == 1
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert hardware.rows_a_pass(16, LARGE) == 16
+    for kind in ("cuda", "mps"):
+        monkeypatch.setattr(hardware, "device", lambda kind=kind: torch.device(kind))
+        assert hardware.rows_a_pass(16, LARGE) == 16
