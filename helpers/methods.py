@@ -202,7 +202,7 @@ def names() -> set[str]:
     implicit = [f"{each} implicit" for each in (*OFFLINE, *ONLINE)]
     implicit += [name_of(f"{each} implicit", init) for each in ONLINE for init in INITS]
     scorers = [name_of("rm", init) for init in INITS]
-    scorers += [name_of(each, "base") for each in ALONE]
+    scorers += [name_of(each, init) for each in ALONE for init in ("base", "codepmp")]
     variants = [each.removeprefix("ppo_") for each in PARTS]
     policies = ["base", "chosen", *POLICIES, *rewarded, *chosen, *variants]
     return {*policies, *implicit, *scorers, *SCORERS, *INITS}

@@ -126,16 +126,17 @@ def agreement(margins: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 def pretraining_gains(margins: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of each pretrained start minus the base start, per subset and pairs.
 
-    Columns: pairs, init, subset ("both" too), name, estimate, low, high, interval.
+    Columns: learned (`rm`, or one subset alone), pairs, init, subset ("both" too), name,
+    estimate, low, high, interval.
     """
     scored = compare.rightness(margins).assign(name=lambda each: each["init"])
     contrasts = [(init, "base") for init in scored["init"].unique() if init != "base"]
     parts = []
-    for pairs, part in scored.groupby("pairs"):
+    for (learned, pairs), part in scored.groupby(["method", "pairs"]):
         for split in (True, False):
             gains = compare.difference_table(part, contrasts, subsets=split)
             init = gains["name"].str.split(" ").str[0]
-            parts.append(gains.assign(pairs=int(pairs), init=init))
+            parts.append(gains.assign(learned=learned, pairs=int(pairs), init=init))
     return pd.concat(parts, ignore_index=True)
 
 

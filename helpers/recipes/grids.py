@@ -11,6 +11,7 @@ from helpers.methods import BY_NAME
 
 Parameters = Mapping[str, object]
 Jobs = list[dict]
+STARTS = ("base", "codepmp")  # of reward models, at all sizes
 DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # of every policy; name -> temperature
 
 
@@ -27,7 +28,7 @@ def reward_models(given: Parameters, available: int) -> Jobs:
     available: training pairs that there are; no size is larger.
     """
     sizes, controls = capped(given["sizes"], available), given["controls"]
-    kinds = [(init, size) for size in sizes for init in ("base", "codepmp")]
+    kinds = [(init, size) for size in sizes for init in STARTS]
     few = [size for size in sizes if size <= given["control_size"]]
     kinds += [(init, size) for size in few for init in controls]
     found = []
@@ -40,16 +41,17 @@ def reward_models(given: Parameters, available: int) -> Jobs:
 
 
 def of_one_subset(given: Parameters, available: Mapping[str, int]) -> Jobs:
-    """04: reward models that learn one subset alone, from the base model.
+    """04: reward models that learn one subset alone, from base model and CodePMP.
 
     available: training pairs that there are, by subset. As many as half of the largest
     set, which is what a mixture has of a subset where there is enough of both.
     """
     most = max(given["sizes"]) // 2
     return [
-        {"method": f"rm_{subset}", "init": "base", "pairs": size, "seed": seed}
+        {"method": f"rm_{subset}", "init": init, "pairs": size, "seed": seed}
         for subset in given["alone"]
         for size in [min(most, available[subset])]
+        for init in STARTS
         for seed in range(given["seeds"])
     ]
 

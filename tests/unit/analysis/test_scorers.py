@@ -175,3 +175,20 @@ def test_errors_that_go_along_are_told_from_those_of_their_own() -> None:
     assert pair_scorers.shared_errors(
         pd.DataFrame(real), ["judge"], ["rm (base)"]
     ).empty
+
+
+def test_what_codepmp_gains_is_told_by_what_was_learned() -> None:
+    """Right on a fifth of the pairs more for both subsets, on all of one alone."""
+    place = {"pairs": 100, "subset": "helpful"}
+    share = np.linspace(0, 1, SIZE)
+
+    def rm(method: str, init: str, right: float) -> pd.DataFrame:
+        values = np.stack([np.where(share < right, 1.0, -1.0)] * 2)
+        return margins(method, values, init=init, **place)
+
+    shares = {("rm", "base"): 0.5, ("rm", "codepmp"): 0.7}
+    shares |= {("rm_helpful", "base"): 0.0, ("rm_helpful", "codepmp"): 1.1}
+    records = pd.concat([rm(*key, right) for key, right in shares.items()])
+    gains = pair_scorers.pretraining_gains(records)
+    found = gains[gains["subset"] == "helpful"].set_index("learned")["estimate"]
+    assert found.to_dict() == pytest.approx({"rm": 0.2, "rm_helpful": 1.0}, abs=0.01)

@@ -88,5 +88,10 @@ def test_reward_models_of_one_subset_have_half_of_the_most_pairs() -> None:
         given("04_reward_model", "full"), {"helpful": 9000, "harmless": 70}
     )
     found = {(job["method"], job["pairs"], job["init"]) for job in jobs}
-    assert found == {("rm_helpful", 4800, "base"), ("rm_harmless", 70, "base")}
-    assert [job["seed"] for job in jobs] == [0, 1, 2, 0, 1, 2]
+    sizes = {"rm_helpful": 4800, "rm_harmless": 70}
+    assert found == {
+        (method, size, init)
+        for method, size in sizes.items()
+        for init in ("base", "codepmp")
+    }
+    assert [job["seed"] for job in jobs] == [0, 1, 2] * 4
