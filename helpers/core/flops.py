@@ -118,7 +118,7 @@ def _listen() -> list:
 
 
 def _count(module, given: tuple, output) -> None:
-    """Book a module that multiplies by weights: linear layers, and TRL's fused head.
+    """Book a module that multiplies by weights: linear layers, experts, TRL's fused head.
 
     Told by their names where an import would load what a small job does not need.
     """
@@ -128,9 +128,22 @@ def _count(module, given: tuple, output) -> None:
         once = 2 * output.numel() * given[0].shape[-1]
         book(flops=once * passes(module.weight, given[0]))
         return
+    if type(module).__name__.endswith("Experts") and len(given) > 1:
+        book(flops=experts(module, *given[:2]))
+        return
     whole = hasattr(type(module), "get_output_embeddings")  # not what wraps a model
     if whole and type(output).__name__ == "FusedCausalLMOutput":
         book(flops=fused_head(module, output))
+
+
+def experts(module, states, chosen) -> float:
+    """FLOPs of a layer of experts: its matrices (experts, out, in), those chosen alone.
+
+    chosen (tokens, k): which experts each token of `states` goes through.
+    """
+    matrices = [each for each in module.parameters(recurse=False) if each.dim() == 3]
+    once = 2.0 * chosen.numel() * sum(each[0].numel() for each in matrices)
+    return once * passes(matrices[0], states) if matrices else 0.0
 
 
 def passes(weight, given) -> int:

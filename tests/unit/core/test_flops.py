@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from helpers.core import flops
 from helpers.models import loading
@@ -217,6 +218,28 @@ def test_a_judge_that_watches_costs_nothing(folder, tmp_path) -> None:
             paid(ASKED, [" a", " b"])
         spent.append(each.flops)
     assert spent[0] == spent[1] > 0
+
+
+def test_experts_cost_those_that_a_token_goes_through() -> None:
+    """Mixtral by hand: two of four experts a token, gate, up and down each, and back."""
+    config = MixtralConfig(
+        vocab_size=50,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_local_experts=4,
+    )
+    layer = MixtralForCausalLM(config).model.layers[0].mlp
+    states = torch.randn(2, 5, 16, requires_grad=True)
+    with flops.metered() as spent:
+        layer(states).sum().backward()
+    experts, router = 2 * 10 * 2 * (3 * 16 * 24), 2 * 10 * 16 * 4
+    assert spent.flops in (
+        3 * experts,
+        3 * (experts + router),
+    )  # forward, two gradients
 
 
 def test_a_meter_ends_where_its_work_fails() -> None:
