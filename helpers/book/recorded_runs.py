@@ -87,7 +87,8 @@ def record_run(run: Path, out: Path, project: Project = PROJECT) -> None:
 def kind_of(run: Path) -> str:
     """What kind of numbers a run's are, in words: data, models, seeds."""
     found = setting(run)
-    return f"{found['source']}, models {found['models']}, {found['seeds']} seeds"
+    seeds = "1 seed" if found["seeds"] == 1 else f"{found['seeds']} seeds"
+    return f"{found['source']}, models {found['models']}, {seeds}"
 
 
 def data_of(run: Path, project: Project = PROJECT) -> str:
