@@ -131,7 +131,8 @@ FROM_BASE = tuple(each.name for each in METHODS if each.start == "base")
 
 # starts of reward models: the base model, CodePMP, the paper's ablations and a control
 INITS = ("base", "codepmp", "rm_only", "lm_only", "shuffled")
-CHOOSERS = ("random", "base", "codepmp")  # who takes the best of N
+STARTS = ("base", "codepmp")  # those that are compared at all sizes
+CHOOSERS = ("random", *STARTS)  # who takes the best of N
 LEARNED = ("rm (base)", "rm (codepmp)")  # reward models that policies learn from
 ALONE = ("rm_helpful", "rm_harmless")  # reward models of one subset
 RULES = ("length", "bag of words")  # scorers of pairs without weights of a network
@@ -202,7 +203,7 @@ def names() -> set[str]:
     implicit = [f"{each} implicit" for each in (*OFFLINE, *ONLINE)]
     implicit += [name_of(f"{each} implicit", init) for each in ONLINE for init in INITS]
     scorers = [name_of("rm", init) for init in INITS]
-    scorers += [name_of(each, init) for each in ALONE for init in ("base", "codepmp")]
+    scorers += [name_of(each, init) for each in ALONE for init in STARTS]
     variants = [each.removeprefix("ppo_") for each in PARTS]
     policies = ["base", "chosen", *POLICIES, *rewarded, *chosen, *variants]
     return {*policies, *implicit, *scorers, *SCORERS, *INITS}

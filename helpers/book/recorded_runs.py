@@ -167,9 +167,8 @@ def run_section(folder: Path) -> str:
     superseded = about.get("superseded")  # why the run should be made again
     tables = sorted((folder / "tables").glob("*.md"))
     figures = sorted((folder / "figures").glob("*.[ps][nv]g"))  # older ones are PNG
-    figures = (
-        [] if superseded else figures
-    )  # tables are enough of what no longer counts
+    if superseded:  # tables are enough of what no longer counts
+        figures = []
     return "\n".join(
         [
             f"\n## Run `{about['name']}`\n",

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 from helpers.core.flops import aside
 from helpers.core.model_files import ModelError, told_in_one_line
 from helpers.models.generation import decode
+from helpers.models.language_heads import logits_of
 
 PROBE = ((5, 7, 6, 4, 5), (6, 4))  # ids of two prompts; the shorter one is padded
 NEXT = 4  # what follows them
@@ -36,15 +37,14 @@ def check_own_forward(model: PreTrainedModel, source: object) -> None:
 @torch.inference_mode()
 def in_parts(model: PreTrainedModel) -> Tensor:
     """Logits (2, 2, V) of the two tokens after each prompt; NEXT is taken."""
-    kept = []
 
-    def pick(logits: Tensor, drawn: Tensor) -> Tensor:
-        kept.append(logits.float())
+    def pick(_: Tensor, drawn: Tensor) -> Tensor:
         return torch.full_like(drawn, NEXT, dtype=torch.long)
 
     draws = torch.zeros(2, 2, device=model.device)
-    decode(model, list(map(list, PROBE)), pick, draws, lambda reply: False, False)
-    return torch.stack(kept, dim=1)
+    prompts, never = list(map(list, PROBE)), lambda reply: False
+    _, states = decode(model, prompts, pick, draws, never, keep_states=True)
+    return logits_of(model, states).float()
 
 
 @torch.inference_mode()

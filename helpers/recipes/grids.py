@@ -7,11 +7,10 @@ which its frontier is drawn and its gain at another's KL is read off.
 
 from collections.abc import Mapping
 
-from helpers.methods import BY_NAME
+from helpers.methods import BY_NAME, STARTS
 
 Parameters = Mapping[str, object]
 Jobs = list[dict]
-STARTS = ("base", "codepmp")  # of reward models, at all sizes
 DECODINGS = {"greedy": 0.0, "sampled": 1.0}  # of every policy; name -> temperature
 
 
